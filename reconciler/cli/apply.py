@@ -1,0 +1,136 @@
+"""plan and apply: the desired state, shown and brought about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .common import Place, shared, writing
+
+if TYPE_CHECKING:
+    from ..engine import Engine, Options
+    from ..model import Json
+    from ..plan import Plan
+
+
+def addresses(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Any, ...]:  # noqa: ARG001
+    """Addresses on the command line."""
+    from ..model import Address
+
+    for value in values:
+        if ":" not in value:
+            raise click.BadParameter(f"{value!r} is no address; write kind:name, as in ini:/etc/managesoft.ini")
+    return tuple(Address.parse(value) for value in values)
+
+
+class Wanted:
+    """The desired state that is for this host, as a run needs it."""
+
+    def __init__(self, paths: tuple[str, ...], *, prune: bool = False) -> None:
+        from ..desired.documents import load
+
+        self.desired = load(paths or ("desired",))
+        self.prune = prune
+        self.documents: list[Any] = []
+        self.unknown: list[Any] = []
+
+    def prepare(self, engine: Engine) -> tuple[Any, Json, Mapping[str, Json]]:
+        """The goals of the documents that fit this host."""
+        from ..engine import facts
+        from ..errors import Mistakes, Refused
+        from ..targets import from_desired, from_uninstall
+
+        known = facts(engine.host)
+        fits = {d.name: d.fits(known) for d in self.desired.documents}
+        self.documents = [d for d in self.desired.documents if fits[d.name]]
+        self.unknown = [d for d in self.desired.documents if fits[d.name] is None]
+        problems: list[Any] = []
+        from ..desired.checks import between
+
+        between(self.documents, problems, same_host=True)
+        if problems:
+            raise Mistakes(problems)
+        goals = from_desired(self.documents, engine.ledger, engine.unseal)
+        known_names = {d.name for d in self.unknown}
+        goals.orphaned = [name for name in goals.orphaned if name not in known_names]
+        if self.prune:
+            if not self.documents:
+                raise Refused("--prune would leave no deployment at all; use 'reconciler uninstall NAME' for that")
+            for name in goals.orphaned:
+                gone = from_uninstall(engine.ledger, name, engine.unseal, run=engine.next_run(), destroy=False)
+                goals.targets.update({a: t for a, t in gone.targets.items() if a not in goals.targets})
+                goals.leaves += gone.leaves
+        files = [{"path": path, "sha256": digest} for path, digest in sorted(self.desired.files.items())]
+        said = {"commit": None, "files": files}
+        names = [d.name for d in self.documents] + (goals.orphaned if self.prune else [])
+        return goals, said, {"deployments": names, "desired": said}
+
+    def examine(self, engine: Engine, plan: Plan) -> None:
+        """What only the documents can say: unreadable facts, and modes without a way back."""
+        from ..engine import refusal
+        from ..model import Address
+        from ..plan import Blocked
+
+        for document in self.unknown:
+            reason = f"whether deployment {document.name!r} is for this host cannot be told: a fact of its match cannot be read"
+            plan.blocked.append(Blocked(Address("deployment", document.name), reason, True, document.source.json()))
+        for document in self.documents:
+            found = refusal(engine.host, document, engine.ledger)
+            if found is not None:
+                plan.blocked.append(found)
+
+
+@click.command()
+@click.argument("paths", nargs=-1)
+@shared
+@click.option("--detailed-exitcode", is_flag=True, help="Exit 2 where there are differences.")
+@click.option("--all-paths", is_flag=True, help="List every path of a tree that differs.")
+@click.option("--only", multiple=True, callback=addresses, metavar="ADDRESS", help="This thing and what it requires.")
+@click.option("--skip-blocked", is_flag=True, help="Leave out what is blocked, and what depends on it.")
+@click.pass_context
+def plan(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_file: str | None, style: str,
+         detailed_exitcode: bool, all_paths: bool, only: tuple[Any, ...], skip_blocked: bool) -> int:  # fmt: skip
+    """Show what apply would do, in order. Nothing is written anywhere.
+
+    Example: reconciler plan desired/
+    """
+    from ..engine import Options
+    from .runs import preview
+
+    wanted = Wanted(paths)
+    options = Options(all_paths=all_paths, only=only, skip_blocked=skip_blocked)
+    return preview(Place(ctx, root, log_file), wanted.prepare, options, style, detailed=detailed_exitcode, extra=wanted.examine)
+
+
+@click.command()
+@click.argument("paths", nargs=-1)
+@shared
+@writing
+@click.option("--atomic", is_flag=True, help="Where one transition fails, undo the others.")
+@click.option("--max-changes", type=int, metavar="N", help="Refuse more transitions than this.")
+@click.option("--max-paths", type=int, metavar="N", help="Refuse to change more paths of trees than this.")
+@click.option("--only", multiple=True, callback=addresses, metavar="ADDRESS", help="This thing and what it requires.")
+@click.option("--prune", is_flag=True, help="Give back deployments that are not in the input any more.")
+@click.option("--skip-blocked", is_flag=True, help="Leave out what is blocked, and what depends on it.")
+@click.pass_context
+def apply(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_file: str | None, style: str, dry_run: bool,
+          yes: bool, force: bool, skip_conflicts: bool, all_paths: bool, lock_timeout: float, atomic: bool,
+          max_changes: int | None, max_paths: int | None, only: tuple[Any, ...], prune: bool, skip_blocked: bool) -> int:  # fmt: skip
+    """Bring the host to the desired state, one logged transition at a time.
+
+    Example: reconciler apply desired/ --yes
+    """
+    from ..engine import Options
+    from .runs import carry_out, preview
+
+    wanted = Wanted(paths, prune=prune)
+    options: Options = Options(
+        force=force, skip_conflicts=skip_conflicts, skip_blocked=skip_blocked, only=only, all_paths=all_paths,
+        atomic=atomic, max_changes=max_changes, max_paths=max_paths,
+    )  # fmt: skip
+    place = Place(ctx, root, log_file)
+    if dry_run:
+        return preview(place, wanted.prepare, options, style, extra=wanted.examine)
+    return carry_out(place, "apply", wanted.prepare, options, style, yes=yes, patience=lock_timeout, extra=wanted.examine)

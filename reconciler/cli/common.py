@@ -1,0 +1,143 @@
+"""What commands share: options, opening a host and its log, asking, who is acting."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+import click
+
+from .. import __version__
+from ..errors import Usage
+from ..model import Json
+
+F = TypeVar("F", bound=Callable[..., Any])
+STATE = "/var/lib/reconciler/events.db"
+
+
+def shared(command: F) -> F:
+    """--root, --log and --format: accepted before and after the command."""
+    command = click.option("--root", metavar="DIR", help="Work on a file system below DIR.")(command)
+    command = click.option("--log", "log_file", metavar="FILE", help="The event log.")(command)
+    return click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", help="How to print data.")(command)
+
+
+def writing(command: F) -> F:
+    """The options of every command that changes a host."""
+    command = click.option("--dry-run", "--check", "--noop", "--what-if", "dry_run", is_flag=True, help="Only show what would be done.")(command)
+    command = click.option("--yes", "-y", is_flag=True, help="Do not ask.")(command)
+    command = click.option("--force", is_flag=True, help="Take conflicts: what others changed is recorded and replaced.")(command)
+    command = click.option("--skip-conflicts", is_flag=True, help="Leave what others changed; exit 5.")(command)
+    command = click.option("--all-paths", is_flag=True, help="List every path of a tree that differs.")(command)
+    return click.option("--lock-timeout", type=float, default=0.0, metavar="SECONDS", help="Wait for another run.")(command)
+
+
+class Place:
+    """The host and the log that a command line means."""
+
+    def __init__(self, ctx: click.Context, root: str | None, log_file: str | None) -> None:
+        above = ctx.find_root().obj or {}
+        self.root: str | None = root or above.get("root")
+        self.given_log: str | None = log_file or above.get("log")
+        if self.root is not None and os.path.realpath(self.root) == "/":
+            self.root = None
+
+    def observer(self) -> Any:
+        """The read-only half of the host."""
+        if self.root is None:
+            from ..host.live import LiveObserver
+
+            return LiveObserver()
+        from ..host.files import FileObserver
+
+        return FileObserver(self.root)
+
+    def host(self) -> Any:
+        """The whole host."""
+        if self.root is None:
+            from ..host.live import LiveHost
+
+            return LiveHost()
+        from ..host.files import FileHost
+
+        return FileHost(self.root)
+
+    def log_path(self) -> str:
+        """The event log's path; in a root directory no link leads out of it."""
+        if self.given_log:
+            return self.given_log
+        if self.root is None:
+            return STATE
+        inner = self.observer().canonical(os.path.dirname(STATE))
+        return os.path.join(os.path.abspath(self.root), inner.lstrip("/"), os.path.basename(STATE))
+
+    def reader(self) -> Any:
+        """The log, to be read."""
+        from ..log.store import LogReader
+
+        return LogReader(self.log_path())
+
+    @contextmanager
+    def writer(self, doing: str, patience: float) -> Iterator[Any]:
+        """The log under its lock."""
+        from ..log.store import LogWriter
+
+        log = LogWriter(self.log_path(), doing, patience)
+        try:
+            yield log
+        finally:
+            log.close()
+
+    def identity(self, facts: dict[str, str | None]) -> Json:
+        """The host as plans and events name it."""
+        return {"name": facts.get("hostname") or "unknown", "id": facts.get("machine_id") or "unknown"}
+
+
+def actor() -> Json:
+    """Who runs this: user, login user, the user behind sudo, terminal."""
+    login = None
+    with suppress(OSError, ValueError), open("/proc/self/loginuid", encoding="ascii") as file:
+        number = int(file.read())
+        login = None if number == 0xFFFFFFFF else number
+    terminal = None
+    with suppress(OSError):
+        terminal = os.ttyname(0)
+    return {"uid": os.getuid(), "login_uid": login, "sudo_user": os.environ.get("SUDO_USER"), "terminal": terminal}
+
+
+def started(verb: str, place: Place, facts: dict[str, str | None], **more: Json) -> dict[str, Json]:
+    """What the first event of a run says."""
+    return {
+        "v": 1,
+        "verb": verb,
+        "actor": actor(),
+        "command": [word.encode("utf-8", "backslashreplace").decode() for word in sys.argv[1:]],
+        "version": __version__,
+        "host": place.identity(facts),
+        "commit": None,
+        **more,
+    }
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask on a terminal; elsewhere --yes is needed."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Usage("there is no terminal to ask on; say --yes, or look first with --dry-run")
+    if not click.confirm(question, default=False, err=True):
+        raise click.Abort
+
+
+def print_json(value: Json) -> None:
+    """One JSON document on stdout."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=True))
+
+
+def talk(text: str) -> None:
+    """A line for people, on stderr."""
+    click.echo(text, err=True)

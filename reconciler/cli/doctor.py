@@ -1,0 +1,68 @@
+"""doctor: whether this product can do its work on this host."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from typing import Any
+
+import click
+
+from .common import Place, print_json, shared
+
+
+@click.command()
+@shared
+@click.pass_context
+def doctor(ctx: click.Context, root: str | None, log_file: str | None, style: str) -> int:
+    """Check the host, the log and the tools that are needed.
+
+    Example: reconciler doctor
+    """
+    place = Place(ctx, root, log_file)
+    checks = examine(place)
+    ok = all(check["ok"] for check in checks)
+    if style == "json":
+        print_json({"format_version": "1.0", "ok": ok, "checks": checks})
+    else:
+        for check in checks:
+            click.echo(f"{'ok  ' if check['ok'] else 'FAIL'} {check['name']:<12} {check['detail']}")
+    return 0 if ok else 1
+
+
+def examine(place: Place) -> list[dict[str, Any]]:
+    """Every check with what it found; nothing is written."""
+    from ..errors import ReconcilerError
+    from ..host.accounts import PATHS
+    from ..kinds.units import has_systemd
+    from ..log.chain import verify
+
+    checks: list[dict[str, Any]] = []
+
+    def add(name: str, ok: bool, detail: str) -> None:
+        checks.append({"name": name, "ok": ok, "detail": detail})
+
+    add("python", sys.version_info >= (3, 11), sys.version.split()[0])
+    try:
+        host = place.observer()
+    except ReconcilerError as error:
+        add("host", False, str(error))
+        return checks
+    add("host", True, "this running host" if host.live else f"the file system below {host.where}")
+    add("user", os.geteuid() == 0 or not host.live, "root" if os.geteuid() == 0 else "not root: owners cannot be changed")
+    for name in ("passwd", "group"):
+        add(name, host.stat(PATHS[name]) is not None, PATHS[name])
+    add("init", True, "systemd" if has_systemd(host) else "no systemd: daemons by their init scripts")
+    visudo = shutil.which("visudo", path="/usr/sbin:/usr/bin:/sbin:/bin")
+    add("visudo", True, visudo or "not found: sudoers files with 'validate: visudo' would be blocked")
+    log = place.reader()
+    if not log.exists:
+        add("log", True, f"none yet; the first apply makes {log.path}")
+        return checks
+    try:
+        verdict = verify(log)
+        add("log", verdict.ok, f"{verdict.events} events" if verdict.ok else str(verdict.problems[0]["what"]))
+    except ReconcilerError as error:
+        add("log", False, str(error))
+    return checks

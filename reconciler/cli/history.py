@@ -1,0 +1,131 @@
+"""history, show and log: the log, read and checked."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from .common import Place, print_json, shared
+
+
+@click.command()
+@click.argument("address", required=False)
+@shared
+@click.option("--limit", type=int, default=20, help="How many of the last runs.")
+@click.option("--all", "everything", is_flag=True, help="Every run.")
+@click.option("--deployment", metavar="NAME", help="Only this deployment.")
+@click.pass_context
+def history(ctx: click.Context, address: str | None, root: str | None, log_file: str | None, style: str, limit: int,
+            everything: bool, deployment: str | None) -> int:  # fmt: skip
+    """Show the runs, or every event of one thing.
+
+    Example: reconciler history account:flxrasvc
+    """
+    from ..ledger import fold
+    from ..model import Address
+    from ..report.text import Paint, event_lines, run_lines
+
+    log = Place(ctx, root, log_file).reader()
+    wanted = str(Address.parse(address)) if address else None
+
+    def fits(event: object) -> bool:
+        return (wanted is None or getattr(event, "address", None) == wanted) and (
+            deployment is None or getattr(event, "deployment", None) == deployment
+        )
+
+    if style == "json":
+        click.echo('{"format_version": "1.0", "events": [', nl=False)
+        first = True
+        for event in log.raw():
+            if fits(event):
+                click.echo(("" if first else ",") + "\n" + json.dumps(event.json()), nl=False)
+                first = False
+        click.echo("]}")
+        return 0
+    if wanted is not None:
+        for event in log.events():
+            if fits(event):
+                for line in event_lines(event.json()):
+                    click.echo(line)
+        return 0
+    runs = [run for run in fold(log.events()).runs.values() if deployment is None or deployment in run.deployments]
+    shown = runs if everything else runs[-limit:]
+    for line in run_lines([vars(run) for run in shown], Paint.for_stdout()):
+        click.echo(line)
+    if not runs:
+        click.echo("no run yet")
+    elif len(shown) < len(runs):
+        click.echo(f"({len(runs) - len(shown)} earlier runs; --all shows them)", err=True)
+    return 0
+
+
+@click.command()
+@click.argument("what", metavar="RUN|SEQ")
+@shared
+@click.pass_context
+def show(ctx: click.Context, what: str, root: str | None, log_file: str | None, style: str) -> int:
+    """Show one run, or one event, in full.
+
+    Example: reconciler show r3
+    """
+    from ..errors import ReconcilerError
+    from ..report.text import event_lines
+
+    log = Place(ctx, root, log_file).reader()
+    found = [event for event in log.events() if what in (event.run, str(event.seq))]
+    if not found:
+        raise ReconcilerError(f"the log has no run or event {what!r}; see 'reconciler history'")
+    if style == "json":
+        print_json({"format_version": "1.0", "events": [event.json() for event in found]})
+    else:
+        for event in found:
+            for line in event_lines(event.json()):
+                click.echo(line)
+    return 0
+
+
+@click.group()
+def log() -> None:
+    """The log as evidence."""
+
+
+@log.command("verify")
+@shared
+@click.option("--against", metavar="FILE", help="A head that was kept elsewhere.")
+@click.pass_context
+def log_verify(ctx: click.Context, root: str | None, log_file: str | None, style: str, against: str | None) -> int:
+    """Check that no event was changed, removed, reordered or cut off.
+
+    Example: reconciler log verify
+    """
+    from ..ledger import fold
+    from ..log.chain import verify
+    from ..log.vault import Vault
+
+    reader = Place(ctx, root, log_file).reader()
+    verdict = verify(reader, against)
+    if verdict.ok:
+        vault = Vault(reader.directory)
+        needed = {
+            (hold.seq, hold.origin["$sealed"])
+            for fields in fold(reader.events()).holds.values()
+            for hold in fields.values()
+            if isinstance(hold.origin, dict) and "$sealed" in hold.origin
+        }
+        needed |= {
+            (hold.seq, layer["image"])
+            for fields in fold(reader.events()).holds.values()
+            for hold in fields.values()
+            if isinstance(hold.origin, dict)
+            for layer in hold.origin.get("layers", ())
+        }
+        verdict.problems += [{"seq": seq, "what": what} for seq, name in sorted(needed) if (what := vault.check(name))]
+    if style == "json":
+        print_json({"format_version": "1.0", **verdict.json()})
+    elif verdict.ok:
+        click.echo(f"ok: {verdict.events} events, head {verdict.head}")
+    else:
+        for problem in verdict.problems:
+            click.echo(f"event {problem['seq']}: {problem['what']}", err=True)
+    return 0 if verdict.ok else 1

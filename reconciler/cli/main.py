@@ -1,0 +1,104 @@
+"""The commands by name, and how errors leave the program."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from .. import __version__
+from ..errors import ReconcilerError
+
+COMMANDS = {
+    "validate": "validate",
+    "plan": "apply",
+    "apply": "apply",
+    "status": "status",
+    "rollback": "undo",
+    "uninstall": "undo",
+    "purge": "undo",
+    "history": "history",
+    "show": "history",
+    "log": "history",
+    "profiles": "library",
+    "schema": "library",
+    "doctor": "doctor",
+}
+
+
+class Lazy(click.Group):
+    """A group that imports a command's file when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Every command, in the order of a first day's work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """The command of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        found = getattr(import_module(f"{__package__}.{COMMANDS[cmd_name]}"), cmd_name.replace("-", "_"))
+        assert isinstance(found, click.Command)
+        return found
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """As click does, with the nearest known word for a misspelt one."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from ..desired.words import nearest
+
+            raise click.UsageError(f"no command {args[0]!r}; {nearest(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="reconciler")
+@click.option("--root", metavar="DIR", help="Work on an unpacked or mounted file system instead of this host.")
+@click.option("--log", "log_file", metavar="FILE", help="The event log; /var/lib/reconciler/events.db by default.")
+@click.option("--debug", is_flag=True, help="Show where in the program an unexpected error came from.")
+@click.pass_context
+def cli(ctx: click.Context, root: str | None, log_file: str | None, debug: bool) -> None:
+    """Least privilege for other people's agents: plan, apply, prove and undo.
+
+    Start with: reconciler plan desired/
+    """
+    ctx.obj = {"root": root, "log": log_file, "debug": debug}
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line and answer its exit code; no traceback reaches the user without --debug."""
+    debug = "--debug" in arguments
+    words = [word for word in arguments if word != "--debug"]
+    try:
+        code = cli.main(list(words), prog_name="reconciler", standalone_mode=False)
+        sys.stdout.flush()
+    except click.UsageError as error:
+        error.show()
+        return 64
+    except click.Abort:
+        click.echo("stopped; nothing was changed", err=True)
+        return 1
+    except click.ClickException as error:
+        error.show()
+        return 64
+    except ReconcilerError as error:
+        if debug:
+            raise
+        click.echo(f"reconciler: {error}", err=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        click.echo("reconciler: interrupted; the next run settles what was under way", err=True)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        text = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        click.echo(f"reconciler: unexpected: {text.encode('unicode_escape').decode()}; run again with --debug and report it", err=True)
+        return 1
+    return code if isinstance(code, int) else 0

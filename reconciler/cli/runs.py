@@ -1,0 +1,165 @@
+"""The one way of a run: survey, show, guard, ask, execute, report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import click
+
+from ..engine import Engine, Options, Report, facts
+from ..errors import Refused, Tampered
+from ..log.chain import verify
+from ..model import Json
+from ..plan import Plan, conflict_json
+from ..report.text import Paint, outcome_lines, plan_lines
+from ..targets import Goals
+from .common import Place, confirm, print_json, started, talk
+
+Prepare = Callable[[Engine], tuple[Goals, Json, Mapping[str, Json]]]
+"""Gives the goals, what the plan says of its input, and what the run's first event says besides."""
+
+
+def intact(log: Any) -> None:
+    """Refuse to build on a log that was tampered with."""
+    verdict = verify(log)
+    if not verdict.ok:
+        first = verdict.problems[0]["what"]
+        raise Tampered(f"{log.path}: {first}; look with 'reconciler log verify', and restore the log from a backup")
+
+
+def look(place: Place, prepare: Prepare, options: Options, extra: Callable[[Engine, Plan], None] | None = None) -> Plan:
+    """Plan without writing anything."""
+    host = place.observer()
+    engine = Engine(host, place.reader())
+    goals, desired, _ = prepare(engine)
+    plan = engine.survey(goals, options, desired, place.identity(facts(host)))
+    if extra:
+        extra(engine, plan)
+    return plan
+
+
+def refused(plan: Plan, options: Options) -> str | None:
+    """Why this plan must not be carried out; None where it may."""
+    if plan.blocked and not options.skip_blocked:
+        return f"{len(plan.blocked)} blocked; mend that, or leave it out with --skip-blocked"
+    if plan.conflicts and not (options.force or options.skip_conflicts):
+        return f"{len(plan.conflicts)} changed by someone else; --force takes them, --skip-conflicts leaves them"
+    if options.max_changes is not None and len(plan.transitions) > options.max_changes:
+        return f"{len(plan.transitions)} transitions are more than --max-changes {options.max_changes} allows"
+    if options.max_paths is not None:
+        paths = sum(t.prospect.facts.get("counts", {}).get("differ", 0) for t in plan.transitions)
+        if paths > options.max_paths:
+            return f"{paths} paths are more than --max-paths {options.max_paths} allows"
+    return None
+
+
+def show_plan(plan: Plan, style: str, reason: str | None = None) -> None:
+    """Print a plan; why it would be refused goes to stderr."""
+    if style == "json":
+        print_json(plan.json())
+    else:
+        for line in plan_lines(plan, Paint.for_stdout()):
+            click.echo(line)
+    if reason:
+        talk(f"refused: {reason}")
+
+
+def preview(place: Place, prepare: Prepare, options: Options, style: str, *, detailed: bool = False,
+            extra: Callable[[Engine, Plan], None] | None = None) -> int:  # fmt: skip
+    """A dry run, and the exit code that the real one would be refused with."""
+    plan = look(place, prepare, options, extra)
+    reason = refused(plan, options)
+    show_plan(plan, style, reason)
+    if reason:
+        return 3
+    return 2 if detailed and plan.transitions else 0
+
+
+def carry_out(
+    place: Place,
+    verb: str,
+    prepare: Prepare,
+    options: Options,
+    style: str,
+    *,
+    yes: bool,
+    patience: float,
+    extra: Callable[[Engine, Plan], None] | None = None,
+) -> int:
+    """Plan under the lock, ask, and do it."""
+    host = place.host()
+    with place.writer(verb, patience) as log:
+        intact(log)
+        engine = Engine(host, log)
+        settled = engine.recover()
+        if settled:
+            talk(f"an earlier run was cut off; settled: {settled}")
+        known = facts(host)
+        goals, desired, more = prepare(engine)
+        plan = engine.survey(goals, options, desired, place.identity(known))
+        if extra:
+            extra(engine, plan)
+        reason = refused(plan, options)
+        if reason:
+            if style == "json":
+                print_json(result_json(Report(outcome="refused", blocked=plan.blocked), plan))
+            else:
+                show_plan(plan, style)
+            raise Refused(f"nothing was changed: {reason}")
+        if style == "text":
+            show_plan(plan, style)
+        if plan.transitions:
+            confirm("Carry this out?", yes=yes)
+        with progress(plan, style) as tell:
+            report = engine.execute(plan, goals, options, started(verb, place, known, **more), tell)
+    if style == "json":
+        print_json(result_json(report, plan))
+    else:
+        for line in outcome_lines(report, Paint.for_stdout()):
+            click.echo(line)
+    return report.exit_code
+
+
+def progress(plan: Plan, style: str) -> Any:
+    """A progress bar on a terminal, for runs that take a while; silence elsewhere."""
+    import sys
+    from contextlib import contextmanager
+
+    @contextmanager
+    def quiet() -> Any:
+        yield lambda transition, outcome: None
+
+    @contextmanager
+    def bar() -> Any:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        columns = (BarColumn(24), TextColumn("{task.completed}/{task.total}"), TextColumn("{task.description}"))
+        with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+            task = shown.add_task("", total=len(plan.transitions))
+
+            def tell(transition: Any, outcome: str) -> None:
+                if outcome == "started":
+                    shown.update(task, description=f"{transition.verb} {transition.address}".replace("[", r"\["))
+                else:
+                    shown.advance(task)
+
+            yield tell
+
+    return bar() if style == "text" and sys.stderr.isatty() and plan.transitions else quiet()
+
+
+def result_json(report: Report, plan: Plan) -> Json:
+    """What a run prints as JSON."""
+    shape: dict[str, Json] = {
+        "format_version": "1.0",
+        "run": report.run,
+        "outcome": report.outcome,
+        "transitions": [{**t.json(), "outcome": outcome, "error": error} for t, outcome, error in report.transitions],
+        "blocked": [b.json() for b in plan.blocked],
+        "conflicts": [conflict_json(c) for c in plan.conflicts],
+    }
+    if report.skipped:
+        shape["skipped"] = [{"path": path, "reason": reason} for path, reason in report.skipped]
+    return shape

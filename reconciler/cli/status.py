@@ -1,0 +1,41 @@
+"""status: what is, against what was applied and what is asked for."""
+
+from __future__ import annotations
+
+import click
+
+from .common import Place, print_json, shared
+
+
+@click.command()
+@click.argument("paths", nargs=-1)
+@shared
+@click.option("--detailed-exitcode", is_flag=True, help="Exit 2 where there are differences.")
+@click.pass_context
+def status(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_file: str | None, style: str, detailed_exitcode: bool) -> int:
+    """Show drift: last applied against actual, and actual against desired.
+
+    The two columns: ' ' the same, M changed, A to be added, D gone or to go.
+
+    Example: reconciler status desired/
+    """
+    from ..engine import Engine, Options
+    from ..report.text import Paint, status_lines
+    from ..status import status as survey
+    from .apply import Wanted
+
+    place = Place(ctx, root, log_file)
+    wanted = Wanted(paths)
+    engine = Engine(place.observer(), place.reader())
+    goals, desired, _ = wanted.prepare(engine)
+    options = Options()
+    plan = engine.survey(goals, options, desired)
+    wanted.examine(engine, plan)
+    found = survey(engine, wanted.documents, goals, plan, engine.context(goals, options))
+    if style == "json":
+        print_json({"format_version": "1.0", "deployments": found})
+    else:
+        for line in status_lines(found, Paint.for_stdout()):
+            click.echo(line)
+    differs = any(item["state"] in ("drifted", "pending", "blocked") for item in found)
+    return 2 if detailed_exitcode and differs else 0

@@ -1,0 +1,200 @@
+"""rollback, uninstall and purge: the ways back, and the end of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .common import Place, confirm, shared, started, talk, writing
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+    from ..model import Json
+
+
+class Moment:
+    """The moment to which a rollback goes."""
+
+    def __init__(self, to: str | None, deployment: str | None) -> None:
+        self.to, self.deployment = to, deployment
+
+    def prepare(self, engine: Engine) -> tuple[Any, Json, Mapping[str, Json]]:
+        """The goals: every thing as it was then."""
+        from ..ledger import BACKWARD, rewind
+        from ..targets import Goals, from_past
+
+        ledger = engine.ledger
+        if self.to is None:
+            last = ledger.last_forward()
+            if last is None:
+                return Goals(), None, {}
+            seq = last.first - 1
+        else:
+            seq = resolve(engine, self.to)
+        later = {run.id for run in ledger.runs.values() if run.verb not in BACKWARD and run.first > seq}
+        if self.deployment:
+            later = {i for i in later if self.deployment in ledger.runs[i].deployments} | (set(ledger.undone))
+        goals = from_past(rewind(engine.log.events(), seq, self.deployment), ledger, engine.unseal)
+        names = sorted({target.deployment for target in goals.targets.values()})
+        return goals, None, {"undone": sorted(later), "to": seq, "deployments": names}
+
+
+def resolve(engine: Engine, text: str) -> int:
+    """The number of the last event of a run, of a time, of a commit, or the number itself."""
+    import re
+    from datetime import datetime
+
+    from ..errors import ReconcilerError, Usage
+
+    found: set[int] = set()
+    ledger = engine.ledger
+    if re.fullmatch(r"r\d+", text):
+        if text in ledger.runs:
+            found.add(ledger.runs[text].last)
+    elif re.fullmatch(r"\d+", text) and int(text) <= ledger.seq:
+        found.add(int(text))
+    if re.fullmatch(r"[0-9a-f]{7,64}", text):
+        found |= {run.last for run in ledger.runs.values() if (run.commit or "").startswith(text)}
+    if re.match(r"\d{4}-\d\d-\d\d", text):
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise Usage(f"--to {text}: no time; write it like 2026-01-31T12:00:00Z") from None
+        moment = moment.astimezone() if moment.tzinfo is None else moment
+        found.add(max((e.seq for e in engine.log.events() if datetime.fromisoformat(e.at) <= moment), default=0))
+    elif not re.fullmatch(r"r?\d+|[0-9a-f]{7,64}", text):
+        raise Usage(f"--to {text!r}: no run (r17), event number, time or commit")
+    if len(found) > 1:
+        raise Usage(f"--to {text}: stands for more than one moment; name the run instead")
+    if not found:
+        raise ReconcilerError(f"--to {text}: the log has no such run, event, time or commit; see 'reconciler history'")
+    return found.pop()
+
+
+@click.command()
+@shared
+@writing
+@click.option("--to", metavar="RUN|SEQ|TIME|COMMIT", help="To the state right after this; by default to before the last run.")
+@click.option("--deployment", metavar="NAME", help="Only what this deployment changed.")
+@click.pass_context
+def rollback(ctx: click.Context, root: str | None, log_file: str | None, style: str, dry_run: bool, yes: bool, force: bool,
+             skip_conflicts: bool, all_paths: bool, lock_timeout: float, to: str | None, deployment: str | None) -> int:  # fmt: skip
+    """Undo the last run, or go to any moment in the log.
+
+    Example: reconciler rollback --dry-run
+    """
+    from ..engine import Options
+    from .runs import carry_out, preview
+
+    place, moment = Place(ctx, root, log_file), Moment(to, deployment)
+    options = Options(force=force, skip_conflicts=skip_conflicts, all_paths=all_paths, keep_going=True)
+    if dry_run or not place.reader().exists:
+        return preview(place, moment.prepare, options, style)
+    return carry_out(place, "rollback", moment.prepare, options, style, yes=yes, patience=lock_timeout)
+
+
+class Leaving:
+    """The deployment that an uninstall ends."""
+
+    def __init__(self, deployment: str, *, destroy: bool) -> None:
+        self.deployment, self.destroy = deployment, destroy
+
+    def prepare(self, engine: Engine) -> tuple[Any, Json, Mapping[str, Json]]:
+        """The goals: everything that it holds, given back."""
+        from ..desired.words import nearest
+        from ..errors import ReconcilerError, Refused
+        from ..targets import destroys, from_uninstall
+
+        known = {name for run in engine.ledger.runs.values() for name in run.deployments}
+        known |= set(engine.ledger.deployments())
+        if self.deployment not in known:
+            hint = nearest(self.deployment, known) or "it has none yet"
+            raise ReconcilerError(f"the log knows no deployment {self.deployment!r}; {hint}")
+        doomed = destroys(engine.ledger, self.deployment)
+        if doomed and not self.destroy:
+            listed = ", ".join(map(str, doomed))
+            raise Refused(f"{listed}: declared 'on_uninstall: delete', so its data would go; say --destroy-data, or change the declaration")
+        goals = from_uninstall(
+            engine.ledger, self.deployment, engine.unseal, run=engine.next_run(), destroy=self.destroy
+        )
+        return goals, None, {"deployments": [self.deployment]}
+
+
+@click.command()
+@click.argument("deployment")
+@shared
+@writing
+@click.option("--destroy-data", is_flag=True, help="Allow trees declared 'on_uninstall: delete' to go, into quarantine.")
+@click.pass_context
+def uninstall(ctx: click.Context, deployment: str, root: str | None, log_file: str | None, style: str, dry_run: bool, yes: bool,
+              force: bool, skip_conflicts: bool, all_paths: bool, lock_timeout: float, destroy_data: bool) -> int:  # fmt: skip
+    """Give back everything that a deployment ever took.
+
+    Example: reconciler uninstall managesoft --dry-run
+    """
+    from ..engine import Options
+    from .runs import carry_out, preview
+
+    place, leaving = Place(ctx, root, log_file), Leaving(deployment, destroy=destroy_data)
+    options = Options(force=force, skip_conflicts=skip_conflicts, all_paths=all_paths, keep_going=True)
+    if dry_run or not place.reader().exists:
+        return preview(place, leaving.prepare, options, style)
+    return carry_out(place, "uninstall", leaving.prepare, options, style, yes=yes, patience=lock_timeout)
+
+
+@click.command()
+@click.argument("what", metavar="RUN|DEPLOYMENT")
+@shared
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be emptied.")
+@click.option("--lock-timeout", type=float, default=0.0, metavar="SECONDS", help="Wait for another run.")
+@click.pass_context
+def purge(ctx: click.Context, what: str, root: str | None, log_file: str | None, style: str, yes: bool, dry_run: bool, lock_timeout: float) -> int:
+    """Empty the quarantine of a run or a deployment, for good.
+
+    Example: reconciler purge r7
+    """
+    from ..engine import Engine, facts
+    from ..errors import ReconcilerError
+    from ..host.resolve import printable
+    from .common import print_json
+    from .runs import intact
+
+    place = Place(ctx, root, log_file)
+    engine = Engine(place.observer(), place.reader())
+    ledger = engine.ledger
+    names = {name for run in ledger.runs.values() for name in run.deployments}
+    if what not in ledger.runs and what not in names:
+        raise ReconcilerError(f"the log knows no run or deployment {what!r}; see 'reconciler history'")
+    stores = [store for store, (run, deployment, _, _) in ledger.stored.items() if what in (run, deployment)]
+    for store in stores:
+        talk(f"{'would empty' if dry_run else 'emptying'} {printable(store)}")
+    if dry_run or not stores:
+        if style == "json":
+            print_json({"format_version": "1.0", "run": None, "outcome": "unchanged", "purged": stores, "transitions": [], "blocked": [], "conflicts": []})
+        elif not stores:
+            click.echo("nothing in quarantine")
+        return 0
+    confirm("This cannot be undone. Empty it for good?", yes=yes)
+    host = place.host()
+    with place.writer("purge", lock_timeout) as log:
+        intact(log)
+        engine = Engine(host, log)
+        engine.recover()
+        run = engine.next_run()
+        engine.say(run, "run.started", started("purge", place, facts(host), deployments=[], purging=stores))
+        gone = 0
+        for store in stores:
+            gone += host.erase(store)
+            made = store.rsplit("/", 1)[0]
+            if host.rmdir(made):
+                host.rmdir(made.rsplit("/", 1)[0])
+        engine.say(run, "run.finished", {"outcome": "converged", "purged": stores, "paths": gone})
+        log.keep_head()
+    if style == "json":
+        print_json({"format_version": "1.0", "run": run, "outcome": "converged", "purged": stores, "paths": gone, "transitions": [], "blocked": [], "conflicts": []})
+    else:
+        click.echo(f"{run}: {gone} paths are gone for good")
+    return 0

@@ -1,0 +1,1 @@
+"""The desired state: YAML files to documents, every part with the place it came from."""

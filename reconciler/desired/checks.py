@@ -1,0 +1,128 @@
+"""What is wrong between resources: doubles, contradictions, cycles, protected paths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import Mistake
+from ..host.accounts import PATHS
+from ..kinds.daemon import Daemon
+from ..kinds.tree import PROTECTED, Tree
+from ..model import Address
+from .words import nearest
+
+if TYPE_CHECKING:
+    from .documents import Document, Wished
+
+
+FACTS = ("hostname", "os", "distribution", "machine_id")
+"""What ``match:`` can ask of a host."""
+
+
+def check(documents: list[Document], problems: list[Mistake]) -> None:
+    """Find every contradiction inside and between documents."""
+    names: dict[str, Document] = {}
+    for document in documents:
+        first = names.setdefault(document.name, document)
+        if first is not document:
+            where = f"{first.source.file}:{first.source.line}"
+            _add(problems, document.source, f"the deployment {document.name!r} is there already", f"the first is at {where}")
+        _inside(document, problems)
+    between(documents, problems)
+
+
+def _add(problems: list[Mistake], source: Any, message: str, hint: str = "") -> None:
+    problems.append(Mistake(source.file, source.line, source.column, message, hint))
+
+
+def _inside(document: Document, problems: list[Mistake]) -> None:
+    for fact in document.match:
+        if fact not in FACTS:
+            line, column = document.text.at(("match", fact), key=True)
+            problems.append(Mistake(document.text.file, line, column, f"unknown fact {fact!r}", nearest(fact, FACTS)))
+    known: dict[Address, Wished] = {}
+    paths: dict[str, Wished] = {}
+    for wished in document.resources:
+        resource, source = wished.resource, wished.source
+        first = known.setdefault(resource.address, wished)
+        if first is not wished:
+            _add(problems, source, f"{resource.address} is there already", f"the first is at {first.source}; write one resource with all keys")
+        if resource.kind in ("file", "ini", "tree"):
+            other = paths.setdefault(resource.name, wished)
+            if other is not wished and other.resource.kind != resource.kind:
+                _add(problems, source, f"{resource.name} is a {other.resource.kind} already", f"the first is at {other.source}")
+        if resource.kind in ("file", "ini") and resource.name in PATHS.values():
+            _add(problems, source, f"{resource.name} is edited through 'account:' and 'group:' alone", "declare the account")
+        if isinstance(resource, Tree) and resource.name in PROTECTED and not resource.allow_protected:
+            _add(problems, source, f"{resource.name} belongs to the system", "name a directory below it, or say 'allow_protected: true'")
+    for wished in document.resources:
+        listed = [("after", wished.resource.after)]
+        if isinstance(wished.resource, Daemon):
+            listed.append(("restart_on", wished.resource.restart_on))
+        for key, words in listed:
+            for word in words:
+                if Address.parse(word) not in known:
+                    hint = nearest(word, map(str, known))
+                    _add(problems, wished.source, f"{key!r} names {word!r}, which this deployment does not have", hint)
+    _cycles(known, problems)
+
+
+def _cycles(known: Mapping[Address, Wished], problems: list[Mistake]) -> None:
+    edges = {
+        address: [a for a in (*map(Address.parse, w.resource.after), *sorted(w.resource.requires())) if a in known and a != address]
+        for address, w in known.items()
+    }
+    done: set[Address] = set()
+    for start in edges:
+        trail: list[Address] = []
+        stack: list[tuple[Address, int]] = [(start, 0)]
+        while stack:
+            address, index = stack.pop()
+            if index == 0:
+                if address in done:
+                    continue
+                if address in trail:
+                    loop = [*trail[trail.index(address) :], address]
+                    _add(problems, known[start].source, f"a cycle: {' → '.join(map(str, loop))}", "take one 'after' out")
+                    return
+                trail.append(address)
+            if index < len(edges[address]):
+                stack += [(address, index + 1), (edges[address][index], 0)]
+            else:
+                trail.pop()
+                done.add(address)
+
+
+def between(documents: list[Document], problems: list[Mistake], *, same_host: bool = False) -> None:
+    """Different wishes for one field, in documents that may be for one host."""
+    seen: dict[Address, list[tuple[Document, Wished]]] = {}
+    for document in documents:
+        for wished in document.resources:
+            for other, first in seen.get(wished.resource.address, []):
+                apart = not same_host and document.match != other.match
+                if apart or other is document:
+                    continue
+                mine, theirs = _spoken(wished), _spoken(first)
+                for key in sorted(mine.keys() & theirs.keys()):
+                    if mine[key] != theirs[key]:
+                        what = f"{wished.resource.address}: {'.'.join(key)} is {mine[key]!r} here"
+                        _add(problems, wished.source, what, f"{theirs[key]!r} at {first.source}; one host cannot have both")
+            seen.setdefault(wished.resource.address, []).append((document, wished))
+
+
+def _spoken(wished: Wished) -> dict[tuple[str, ...], Any]:
+    """What a resource says, flat."""
+    found: dict[tuple[str, ...], Any] = {}
+
+    def flatten(value: Any, path: tuple[str, ...]) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                flatten(inner, (*path, str(key)))
+        else:
+            found[path] = value
+
+    flatten(wished.resource.model_dump(exclude_unset=True, exclude={"name", "after"}), ())
+    for path in [p for p in found if p[0] in ("groups", "restart_on", "optional")]:
+        del found[path]  # lists of "at least these" add up
+    return found

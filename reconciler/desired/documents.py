@@ -1,0 +1,274 @@
+"""The documents of a desired state: one deployment each, typed, with its resources and their sources."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field as Described
+
+from ..errors import Mistake, Mistakes, Usage
+from ..host.resolve import printable
+from ..kinds import kinds
+from ..model import Resource, Source, clean_path
+from ..yamltext import Path, Text, read
+from .expansion import expand
+from .words import nearest
+
+class Header(BaseModel):
+    """A document beside its resources."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    deployment: Annotated[str, Described(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="The name of the unit that is applied, rolled back and uninstalled together.")]
+    profile: Annotated[str | None, Described(description="A library of resources for a known agent.")] = None
+    mode: Annotated[str | None, Described(description="One of the profile's modes.")] = None
+    with_: Annotated[dict[str, Any], Described(alias="with", description="The profile's parameters.")] = {}
+    match: Annotated[dict[str, str], Described(description="Hosts that this document is for: fact: pattern.")] = {}
+    policy: Annotated[Literal["enforce", "audit"], Described(description="audit: report drift, never write.")] = "enforce"
+    resources: Annotated[list[Any], Described(description="Resources; the first key of each names its kind.")] = []
+    access: Annotated[dict[str, dict[Literal["read", "write", "execute"], list[str]]], Described(description="Who may do what, as a policy.")] = {}
+
+
+@dataclass(frozen=True)
+class Wished:
+    """A resource and the place that asked for it."""
+
+    resource: Resource
+    source: Source
+
+
+@dataclass
+class Document:
+    """One deployment of the desired state."""
+
+    name: str
+    text: Text
+    policy: str = "enforce"
+    profile: str | None = None
+    mode: str | None = None
+    match: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    access: Mapping[str, Any] = field(default_factory=dict)
+    resources: list[Wished] = field(default_factory=list)
+    source: Source = Source("", 1, 1)
+    refuse_where: Mapping[str, str] | None = None
+    """Where the host shows this, and the log holds nothing, the mode cannot be reached in place."""
+    procedure: str = ""
+
+    def fits(self, facts: Mapping[str, str | None]) -> bool | None:
+        """Whether this host is meant; None where a fact that decides cannot be read."""
+        answer: bool | None = True
+        for fact, pattern in self.match.items():
+            value = facts.get(fact)
+            if value is None:
+                answer = None
+            elif not any(fnmatch.fnmatchcase(value, part.strip()) for part in pattern.split(",")):
+                return False
+        return answer
+
+
+@dataclass(frozen=True)
+class Desired:
+    """All documents of an input, and the digests of the files that they came from."""
+
+    documents: tuple[Document, ...]
+    files: Mapping[str, str]
+
+
+def find_files(paths: Iterable[str]) -> list[str]:
+    """The YAML files that the paths stand for; a path that does not exist is wrong usage."""
+    found: list[str] = []
+    for path in paths:
+        if os.path.isfile(path):
+            found.append(path)
+        elif os.path.isdir(path):
+            for directory, subdirectories, names in os.walk(path):
+                subdirectories[:] = sorted(d for d in subdirectories if not d.startswith("."))
+                wanted = sorted(n for n in names if n.endswith((".yaml", ".yml")) and not n.startswith("."))
+                found += [os.path.join(directory, name) for name in wanted]
+        else:
+            raise Usage(f"{printable(path)}: no such file or directory")
+    return list(dict.fromkeys(found))
+
+
+def load(paths: Iterable[str]) -> Desired:
+    """Read every file below the paths; raises `Mistakes` with all that is wrong in all of them."""
+    names = list(paths)
+    contents: dict[str, bytes] = {}
+    mistakes: list[Mistake] = []
+    for path in find_files(names):
+        try:
+            with open(path, "rb") as file:
+                contents[path] = file.read((1 << 20) + 1)
+        except OSError as error:
+            mistakes.append(Mistake(printable(path), 1, 1, f"cannot be read: {(error.strerror or '').lower()}"))
+    if not contents and not mistakes:
+        listed = ", ".join(map(printable, names))
+        mistakes.append(Mistake(listed, 1, 1, "no desired state here", "put a .yaml file with a deployment into it"))
+    return parse(contents, mistakes)
+
+
+def parse(contents: Mapping[str, bytes], mistakes: list[Mistake] | None = None) -> Desired:
+    """Read the contents of files; raises `Mistakes` with all that is wrong in all of them."""
+    import hashlib  # noqa: PLC0415 - start-up counts
+
+    problems = [] if mistakes is None else mistakes
+    documents: list[Document] = []
+    for path, data in contents.items():
+        name = printable(path)
+        texts, wrong = read(name, data)
+        problems += wrong
+        if not texts and not wrong:
+            problems.append(Mistake(name, 1, 1, "holds no deployment", "an emptied file never means 'remove all'; delete the file, or write 'deployment: NAME'"))
+        for text in texts:
+            document = build(text, problems)
+            if document is not None:
+                documents.append(document)
+    from .checks import check  # noqa: PLC0415 - it looks at documents, as this file makes them
+
+    check(documents, problems)
+    if problems:
+        raise Mistakes(problems)
+    return Desired(tuple(documents), {path: hashlib.sha256(data).hexdigest() for path, data in contents.items()})
+
+
+def build(text: Text, problems: list[Mistake]) -> Document | None:
+    """One document, as far as it can be understood."""
+    if not isinstance(text.value, dict):
+        line, column = text.at(())
+        problems.append(Mistake(text.file, line, column, "not a mapping", "a document starts with 'deployment: NAME'"))
+        return None
+    before = len(problems)
+    header = validated(Header, text.value, text, (), problems)
+    if header is None and len(problems) == before:
+        return None
+    value = text.value
+    document = Document(str(value.get("deployment")), text, source=Source(text.file, *text.at(("deployment",), key=True)))
+    if header is not None:
+        document.policy, document.profile, document.mode = header.policy, header.profile, header.mode
+        document.match, document.parameters, document.access = header.match, header.with_, header.access
+    listed = value.get("resources")
+    for index, item in enumerate(listed if isinstance(listed, list) else []):
+        wished = build_resource(item, text, ("resources", index), problems)
+        if wished is not None:
+            document.resources.append(wished)
+    if header is not None:
+        expand(document, build_resource, problems)
+    return document
+
+
+def build_resource(item: Any, text: Text, path: Path, problems: list[Mistake], source: Source | None = None) -> Wished | None:
+    """One resource; its first key names the kind."""
+    place = text.at(path)
+    if not isinstance(item, dict) or not item:
+        problems.append(Mistake(text.file, *place, "not a resource", "a resource starts with its kind, as in '- group: flxrasvc'"))
+        return None
+    kind_name = next(iter(item))
+    kind = kinds().get(kind_name)
+    if kind is None:
+        hint = nearest(kind_name, kinds())
+        known = next((name for name in item if name in kinds()), None)
+        if known:
+            hint = f"the kind comes first: move '{known}:' to the top of this resource"
+        problems.append(Mistake(text.file, *text.at((*path, kind_name), key=True), f"unknown kind {kind_name!r}", hint))
+        return None
+    data = {"name": item[kind_name], **{key: value for key, value in item.items() if key != kind_name}}
+    if "name" in item:
+        problems.append(Mistake(text.file, *text.at((*path, "name"), key=True), "unknown key 'name'", f"the name is the value of '{kind_name}:'"))
+        return None
+    if isinstance(data["name"], str) and data["name"].startswith("/"):
+        if ".." in data["name"].split("/"):
+            problems.append(Mistake(text.file, *text.at((*path, kind_name)), "a path with '..'", "write the path without it"))
+            return None
+        data["name"] = clean_path(data["name"])
+    resource = validated(kind.resource, data, text, path, problems, name_key=kind_name)
+    if resource is None:
+        return None
+    return Wished(resource, source or Source(text.file, *place))
+
+
+def validated(
+    model: type[Any], data: Any, text: Text, path: Path, problems: list[Mistake], *, name_key: str = ""
+) -> Any:
+    """The model made of the data, or None with every mistake placed at its line."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        seen = set()
+        for item in error.errors(include_url=False):
+            loc: list[str | int] = []
+            value = data
+            for part in item["loc"]:
+                # Pydantic puts names of union members and "[key]" into the path; keep what the data has.
+                if isinstance(value, dict) and part in value:
+                    value = value[part]
+                elif isinstance(value, list | tuple) and isinstance(part, int) and part < len(value):
+                    value = value[part]
+                elif item["type"] != "missing" or part is not item["loc"][-1]:
+                    continue
+                loc.append(name_key if part == "name" and not loc and name_key else part)
+            message, hint, on_key = explain(item, model, name_key)
+            spot = text.at((*path, *loc), key=on_key)
+            if (spot, message) not in seen:
+                seen.add((spot, message))
+                problems.append(Mistake(text.file, *spot, message, hint))
+        return None
+
+
+def explain(item: Any, model: type[BaseModel], name_key: str) -> tuple[str, str, bool]:
+    """A pydantic error in our words: the message, what would be right, and whether the key is meant."""
+    kind, loc, given, more = item["type"], item["loc"], item["input"], item.get("ctx", {})
+    last = str(loc[-1]) if loc else ""
+    what = name_key if last == "name" and name_key else last
+    if kind == "extra_forbidden":
+        known = {f.alias or name for name, f in deep_fields(model, loc[:-1]).items() if name not in ("name", "implied_by")}
+        return f"unknown key {last!r}", nearest(last, known), True
+    if kind == "missing":
+        return f"{what!r} is missing", f"add '{what}: …'", False
+    if given is None:
+        return f"{what!r} has no value", "give it one, or remove the line", False
+    shown = f"{given!r}" if isinstance(given, str) else "a mapping" if isinstance(given, dict) else "a list"
+    if kind == "literal_error":
+        expected = str(more.get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
+        return f"{what!r} is {shown}", nearest(str(given), expected), False
+    if kind.startswith("bool"):
+        return f"{what!r} is {shown}, not a yes or no", "write true or false", False
+    if kind.startswith("int") or kind in ("greater_than_equal", "less_than_equal"):
+        return f"{what!r} is {shown}, not a number from 0 to 4294967294", "write the plain number", False
+    if kind == "string_type":
+        return f"{what!r} is {shown}, not text", "write one value", False
+    if kind in ("list_type", "tuple_type"):
+        return f"{what!r} is {shown}, not a list", "write [a, b], or one '- item' a line", False
+    if kind in ("dict_type", "model_type", "model_attributes_type"):
+        return f"{what!r} is {shown}, not a mapping", "write 'key: value' lines below it", False
+    if kind == "string_pattern_mismatch":
+        pattern = str(more.get("pattern", ""))
+        hint = "write an absolute path" if pattern.startswith("^/") else "letters, digits, '_', '-' and '.', starting with a letter"
+        return f"{what!r} is {shown}, which cannot be", hint, False
+    text = str(more.get("error", item["msg"]))
+    return f"{what!r}: {text}" if what else text, "", False
+
+
+def deep_fields(model: type[BaseModel], loc: tuple[Any, ...]) -> dict[str, Any]:
+    """The fields of the model that an error's path leads to."""
+    import typing  # noqa: PLC0415 - only for a mistake
+
+    current: Any = model
+    for part in loc:
+        fields = getattr(current, "model_fields", {})
+        by_alias = {f.alias or name: f for name, f in fields.items()}
+        annotation = by_alias[part].annotation if part in by_alias else current
+        pending, found = [annotation], current
+        while pending:
+            candidate = pending.pop()
+            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+                found = candidate
+            pending += typing.get_args(candidate)
+        current = found
+    return dict(getattr(current, "model_fields", {}))
+

@@ -1,0 +1,1 @@
+"""The port through which anything touches a machine, and the machines behind it."""

@@ -1,0 +1,280 @@
+"""A host in a dictionary: for the laws, where thousands of hosts are needed a second.
+
+It is held to the real one by a contract test; where the two differ, this one is wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ..errors import HostError, Unsafe
+from .port import Decide, Entity, Entry, File, Order, Process, Result, Skipped, Stat, Type
+
+if TYPE_CHECKING:
+    from .port import Host, Observer
+
+
+@dataclass
+class Node:
+    """One path of the imagined file system."""
+
+    type: Type
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+    data: bytes = b""
+    target: str = ""
+    xattrs: dict[str, bytes] = field(default_factory=dict)
+    mtime_ns: int = 0
+    nlink: int = 1
+
+
+class MemoryHost:
+    """A whole host in memory."""
+
+    live = False
+    where = "/"
+
+    def __init__(self) -> None:
+        self.nodes: dict[str, Node] = {"/": Node("directory")}
+        self.clock = 0
+
+    def add(self, path: str, data: bytes | str = b"", *, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
+        """Put a regular file and the directories above it in place."""
+        parts = path.split("/")[1:-1]
+        for depth in range(len(parts)):
+            self.nodes.setdefault("/" + "/".join(parts[: depth + 1]), Node("directory"))
+        raw = data.encode() if isinstance(data, str) else data
+        self.nodes[path] = Node("file", mode, uid, gid, raw, mtime_ns=self._tick())
+
+    def _tick(self) -> int:
+        self.clock += 1
+        return self.clock
+
+    def _resolve(self, path: str, *, follow: bool) -> str | None:
+        """The canonical path; None where a directory on the way is missing."""
+        done: list[str] = []
+        pending = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+        for _ in range(400):
+            if not pending:
+                return "/" + "/".join(done)
+            part = pending.pop()
+            if part == "..":
+                del done[-1:]
+                continue
+            whole = "/" + "/".join([*done, part])
+            node = self.nodes.get(whole)
+            if node is None:
+                return whole if not pending else None
+            if node.type == "link" and (pending or follow):
+                if node.uid:
+                    raise Unsafe(f"{path}: {whole} is a symbolic link that another account could have made")
+                if node.target.startswith("/"):
+                    done.clear()
+                pending.extend(p for p in reversed(node.target.split("/")) if p not in ("", "."))
+                continue
+            if pending and node.type != "directory":
+                return None
+            done.append(part)
+        raise HostError(f"{path}: more than 40 symbolic links on the way")
+
+    def _node(self, path: str, *, follow: bool = False) -> Node | None:
+        where = self._resolve(path, follow=follow)
+        return None if where is None else self.nodes.get(where)
+
+    def stat(self, path: str) -> Stat | None:
+        """The facts of the entry itself."""
+        where = self._resolve(path, follow=False)
+        node = self.nodes.get(where) if where else None
+        return None if node is None or where is None else self._stat(where, node)
+
+    def _stat(self, where: str, node: Node) -> Stat:
+        number = int.from_bytes(hashlib.sha256(where.encode("utf-8", "surrogateescape")).digest()[:4], "big")
+        return Stat(
+            node.type, node.mode, node.uid, node.gid, node.nlink, len(node.data), node.mtime_ns, 1, number
+        )
+
+    def read(self, path: str) -> File | None:
+        """The regular file at ``path``."""
+        node = self._node(path, follow=True)
+        if node is None:
+            return None
+        if node.type != "file":
+            raise HostError(f"{path}: a {node.type}, not a regular file")
+        if node.nlink > 1:
+            raise Unsafe(f"{path}: has {node.nlink} hard links")
+        return File(node.data, node.mode, node.uid, node.gid, dict(node.xattrs), node.mtime_ns)
+
+    def names(self, path: str) -> list[str]:
+        """The names in a directory, sorted."""
+        where = self._resolve(path, follow=True)
+        return sorted(self._children(where)) if where else []
+
+    def _children(self, where: str) -> list[str]:
+        prefix = where.rstrip("/") + "/"
+        return [p[len(prefix) :] for p in self.nodes if p.startswith(prefix) and p != "/" and "/" not in p[len(prefix) :]]
+
+    def readlink(self, path: str) -> str:
+        """Where a link points."""
+        node = self._node(path)
+        if node is None or node.type != "link":
+            raise HostError(f"{path}: no such link")
+        return node.target
+
+    def canonical(self, path: str) -> str:
+        """The path with links resolved."""
+        return self._resolve(path, follow=True) or path
+
+    def _tree(self, top: str) -> list[str]:
+        below = [p for p in self.nodes if p.startswith(top.rstrip("/") + "/") and p != "/"]
+        return sorted([top, *below], key=lambda p: [part.encode("utf-8", "surrogateescape") for part in p.split("/")])
+
+    def walk(self, top: str) -> Iterator[Entry]:
+        """Every path at and below ``top``."""
+        where = self._resolve(top, follow=False)
+        if where is None or where not in self.nodes:
+            return
+        for path in self._tree(where):
+            node = self.nodes.get(path)
+            if node is not None:
+                relative = path[len(where) :].lstrip("/").encode("utf-8", "surrogateescape")
+                yield Entry(relative, self._stat(path, node), _lazily(node), bool)
+
+    def mounts(self) -> list[tuple[str, str]]:
+        """Nothing is mounted."""
+        return []
+
+    def owned(self, uid: int | None, gid: int | None, skip: Sequence[str]) -> Iterator[str]:
+        """Paths of this number outside ``skip``."""
+        for path, node in sorted(self.nodes.items()):
+            if (node.uid == uid or node.gid == gid) and not any(
+                path == s or path.startswith(s + "/") for s in skip
+            ):
+                yield path
+
+    def processes(self) -> list[Process]:
+        """Nothing runs here."""
+        return []
+
+    def remote(self, database: str, name: str) -> Entity | str | None:  # noqa: ARG002
+        """There are no name services."""
+        return None
+
+    def named(self, database: str, number: int) -> str | None:  # noqa: ARG002
+        """There are no name services."""
+        return None
+
+    def boot(self) -> str:
+        """Never booted."""
+        return ""
+
+    def query(self, argv: Sequence[str], feed: bytes | None = None) -> Result:  # noqa: ARG002
+        """There are no programs."""
+        raise HostError(f"{argv[0]}: no program runs in memory")
+
+    run = query
+
+    def validate(self, argv: Sequence[str], data: bytes) -> Result:  # noqa: ARG002
+        """Nothing can be checked without a program."""
+        raise HostError(f"{argv[0]}: no such program on PATH")
+
+    def replace(self, path: str, file: File) -> None:
+        """Put a file in place."""
+        where = self._resolve(path, follow=True)
+        if where is None or self.nodes.get(where.rsplit("/", 1)[0] or "/") is None:
+            raise HostError(f"{path}: its directory is missing")
+        self.read(path)
+        mtime = file.mtime_ns if file.mtime_ns is not None else self._tick()
+        self.nodes[where] = Node("file", file.mode, file.uid, file.gid, file.data, "", dict(file.xattrs), mtime)
+
+    def remove(self, path: str) -> None:
+        """Remove a file or link."""
+        where = self._resolve(path, follow=False)
+        if where is not None and where in self.nodes:
+            del self.nodes[where]
+
+    def discard(self, path: str) -> None:
+        """No replacement is ever half written here."""
+
+    def mkdir(self, path: str, mode: int, uid: int, gid: int) -> None:
+        """Make a directory."""
+        where = self._resolve(path, follow=False)
+        if where is None or self.nodes.get(where.rsplit("/", 1)[0] or "/") is None:
+            raise HostError(f"{path}: its parent directory is missing")
+        if where in self.nodes:
+            raise HostError(f"{path}: file exists")
+        self.nodes[where] = Node("directory", mode, uid, gid)
+
+    def rmdir(self, path: str) -> bool:
+        """Remove an empty directory."""
+        where = self._resolve(path, follow=False)
+        if where is None or where not in self.nodes:
+            return True
+        if self._children(where):
+            return False
+        del self.nodes[where]
+        return True
+
+    def symlink(self, path: str, target: str) -> None:
+        """Make a link."""
+        where = self._resolve(path, follow=False)
+        if where is None:
+            raise HostError(f"{path}: its directory is missing")
+        if where in self.nodes:
+            raise HostError(f"{path}: file exists")
+        self.nodes[where] = Node("link", 0o777, target=target)
+
+    def rename(self, old: str, new: str) -> None:
+        """Move a subtree."""
+        if new in self.nodes:
+            raise HostError(f"{new}: is there already; {old} was not moved over it")
+        for path in self._tree(old):
+            self.nodes[new + path[len(old) :]] = self.nodes.pop(path)
+
+    def erase(self, path: str) -> int:
+        """Remove a subtree."""
+        tree = [p for p in self._tree(path) if p in self.nodes]
+        for inner in tree:
+            del self.nodes[inner]
+        return len(tree)
+
+    def amend(self, top: str, order: Order, decide: Decide) -> Iterator[Skipped]:
+        """Change owners and modes below ``top``."""
+        entries = list(self.walk(top))
+        where = self._resolve(top, follow=False) or top
+        for entry in reversed(entries) if order == "post" else entries:
+            wanted = decide(entry)
+            if wanted is None:
+                continue
+            relative = entry.path.decode("utf-8", "surrogateescape")
+            path = f"{where.rstrip('/')}/{relative}" if relative else where
+            node = self.nodes[path]
+            if (node.uid, node.gid) != (wanted.uid, wanted.gid) and node.type == "file":
+                node.mode &= ~0o6000
+            xattrs = dict(node.xattrs)
+            for key, value in wanted.xattrs.items():
+                if value is None:
+                    xattrs.pop(key, None)
+                else:
+                    xattrs[key] = value
+            mode = node.mode if wanted.mode is None or node.type == "link" else wanted.mode
+            self.nodes[path] = replace(node, uid=wanted.uid, gid=wanted.gid, mode=mode, xattrs=xattrs)
+        yield from ()
+
+    @contextmanager
+    def accounts_locked(self) -> Iterator[None]:
+        """Nobody else is here."""
+        yield
+
+
+def _lazily(node: Node) -> Callable[[], Mapping[str, bytes]]:
+    return lambda: dict(node.xattrs)
+
+
+if TYPE_CHECKING:
+    _observer: Observer = MemoryHost()
+    _host: Host = MemoryHost()

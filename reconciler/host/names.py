@@ -1,0 +1,97 @@
+"""Names and numbers of users and groups, as this host tells them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+from ..errors import HostError
+from .port import Entity, Observer
+from .userdb import Table
+
+Owner = str | int
+"""A name; a bare number only where the host has no name for it."""
+
+
+class Names:
+    """The host's users and groups at one moment."""
+
+    def __init__(self, host: Observer) -> None:
+        self.host = host
+        self._remote: dict[tuple[str, int], Owner] = {}
+
+    @cached_property
+    def _users(self) -> Table:
+        return _table(self.host, "/etc/passwd")
+
+    @cached_property
+    def _groups(self) -> Table:
+        return _table(self.host, "/etc/group")
+
+    @cached_property
+    def _user_names(self) -> dict[int, str]:
+        return _by_number(self._users)
+
+    @cached_property
+    def _group_names(self) -> dict[int, str]:
+        return _by_number(self._groups)
+
+    def user(self, uid: int) -> Owner:
+        """The name of a uid, or the uid itself."""
+        return self._user_names.get(uid) or self._named("passwd", uid)
+
+    def group(self, gid: int) -> Owner:
+        """The name of a gid, or the gid itself."""
+        return self._group_names.get(gid) or self._named("group", gid)
+
+    def _named(self, database: str, number: int) -> Owner:
+        key = (database, number)
+        if key not in self._remote:
+            self._remote[key] = self.host.named(database, number) or number
+        return self._remote[key]
+
+    def uid(self, owner: Owner) -> int | None:
+        """The uid of a name; None where the host has no such user."""
+        return self._number("passwd", self._users, owner)
+
+    def gid(self, owner: Owner) -> int | None:
+        """The gid of a name; None where the host has no such group."""
+        return self._number("group", self._groups, owner)
+
+    def _number(self, database: str, table: Table, owner: Owner) -> int | None:
+        if isinstance(owner, int):
+            return owner
+        columns = table.get(owner)
+        if columns and len(columns) > 2 and columns[2].isdigit():
+            return int(columns[2])
+        found = self.host.remote(database, owner)
+        if isinstance(found, Entity):
+            return found.number
+        return int(owner) if owner.isdigit() else None
+
+    def need_uid(self, owner: Owner) -> int:
+        """The uid of a name, or an error that says what is missing."""
+        return _needed(self.uid(owner), "user", owner)
+
+    def need_gid(self, owner: Owner) -> int:
+        """The gid of a name, or an error that says what is missing."""
+        return _needed(self.gid(owner), "group", owner)
+
+
+def _needed(number: int | None, what: str, owner: Owner) -> int:
+    if number is None:
+        resource = "account" if what == "user" else "group"
+        raise HostError(f"{what} {owner!r} does not exist on this host; declare it with '- {resource}: {owner}'")
+    return number
+
+
+def _table(host: Observer, path: str) -> Table:
+    file = host.read(path)
+    return Table.parse(file.data if file else b"")
+
+
+def _by_number(table: Table) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for columns in table.entries():
+        if len(columns) > 2 and columns[2].isdigit():
+            found.setdefault(int(columns[2]), columns[0])
+    return found

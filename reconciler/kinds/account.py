@@ -1,0 +1,341 @@
+"""An account in the local files: passwd, shadow, and its memberships in group and gshadow.
+
+Locked means the password field starts with ``!``: no expiry, and the shell stays usable for ``su -c``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field as Described
+
+from ..errors import HostError
+from ..host.accounts import CREATING, REMOVING, AccountFiles, free_number, today
+from ..host.names import Names
+from ..host.port import Entity, Host, Observer
+from ..host.userdb import members
+from ..model import EXISTS, Absent, Address, Field, Json, Number, Resource, Seen, State, Target, Unknown
+from .base import Context, Kind, Prospect, gone
+from .group import NAME
+from .leftovers import left_behind
+
+Position = int | None
+SHADOW_TAIL = ":0:99999:7:::"
+
+
+class Membership(State):
+    """The place of an account in one group's member lists; None: not in that list."""
+
+    group: Position = None
+    gshadow: Position = None
+
+
+class AccountState(State):
+    """Everything that the files hold of an account."""
+
+    uid: int | None
+    """None: any free number; ``system`` says of which range."""
+    group: str | int
+    comment: str = ""
+    home: str = "/"
+    shell: str = "/bin/sh"
+    password: str = "!"  # noqa: S105 - the marker of a locked password
+    aging: str | None = None
+    """What shadow holds behind the password; None: as today's new accounts have it."""
+    shadowed: bool = True
+    groups: Mapping[str, Membership] = {}
+    below: tuple[str | None, str | None] = (None, None)
+    system: bool = True
+    remote: bool = False
+
+
+class Account(Resource):
+    """A user account that is to be there."""
+
+    kind = "account"
+    name: Annotated[str, Described(pattern=NAME, description="The account's name.")]
+    system: Annotated[bool, Described(description="Take a number from the system range.")] = True
+    uid: Annotated[Number | None, Described(ge=0, le=4294967294, description="The number; free to choose if not given.")] = None
+    comment: Annotated[str | None, Described(pattern=r"^[^:\n]*$", description="The comment (GECOS) field.")] = None
+    group: Annotated[str | None, Described(pattern=NAME, description="The primary group; by default one of the same name.")] = None
+    groups: Annotated[
+        tuple[str, ...],
+        Described(description="Supplementary groups to be in, at least; 'name?' only where that group exists."),
+    ] = ()
+    password: Annotated[
+        Literal["locked", "unmanaged"] | None,
+        Described(description="locked: no password opens it. A new account is locked in any case."),
+    ] = None
+    shell: Annotated[str | None, Described(pattern=r"^/[^:\n]*$", description="The login shell; /bin/sh for a new account.")] = None
+    home: Annotated[str | None, Described(pattern=r"^/[^:\n]*$", description="The home directory; it is not made. / for a new account.")] = None
+
+    def wishes(self, before: State) -> Mapping[Field, Json]:
+        """The fields that are named, and those that a new account must have."""
+        wanted: dict[Field, Json] = {EXISTS: True}
+        new = isinstance(before, Absent)
+        if isinstance(before, AccountState) and before.remote:
+            return wanted
+        given = {"uid": self.uid, "comment": self.comment, "group": self.group, "shell": self.shell, "home": self.home}
+        wanted.update({(key,): value for key, value in given.items() if value is not None})
+        if new:
+            wanted[("system",)] = self.system
+            wanted.setdefault(("group",), self.name)
+        elif self.password == "locked" and isinstance(before, AccountState):  # noqa: S105 - a word of ours
+            wanted[("password",)] = lock(before.password)
+        wanted.update({("groups", name): {} for name in self.groups if not name.endswith("?")})
+        return wanted
+
+    def requires(self) -> set[Address]:
+        """Its groups."""
+        names = [self.group or self.name, *(name.rstrip("?") for name in self.groups)]
+        return {Address("group", name) for name in names}
+
+
+def lock(password: str) -> str:
+    """The password field, locked.
+
+    >>> lock("$6$x"), lock("!"), lock("*")
+    ('!$6$x', '!', '!*')
+    """
+    return password if password.startswith("!") else "!" + password
+
+
+class AccountKind(Kind[AccountState]):
+    """Accounts through the four files."""
+
+    name = "account"
+    rank = 20
+    state = AccountState
+    resource = Account
+    attributes: ClassVar[frozenset[str]] = frozenset({"uid", "group", "comment", "home", "shell", "password"})
+    defaults: ClassVar[Mapping[Field, Json]] = {("comment",): "", ("home",): "/", ("shell",): "/bin/sh"}
+
+    def read(self, host: Observer, name: str) -> Seen:
+        """The account's lines; half of them, or a silent name service, make it unknown."""
+        files = AccountFiles(host)
+        passwd, shadow = files.need("passwd"), files.table("shadow")
+        columns = passwd.get(name)
+        hidden = shadow.get(name) if shadow else None
+        stale = memberships(files, name)
+        if columns is None:
+            found = host.remote("passwd", name)
+            if isinstance(found, str):
+                return Unknown(f"account {name} is not in the local files, and {found}")
+            if isinstance(found, Entity):
+                return AccountState(uid=found.number, group="", remote=True)
+            if hidden is not None:
+                return Unknown(f"/etc/shadow has a line for {name} but /etc/passwd has none; run pwck")
+            around = {"groups": {g: m.model_dump() for g, m in stale.items()}} if stale else {}
+            return Absent(around=around)
+        if len(columns) != 7 or not columns[2].isdigit() or not columns[3].isdigit():
+            return Unknown(f"/etc/passwd: the line of {name} is damaged; run pwck", unknown=False)
+        return AccountState(
+            uid=int(columns[2]),
+            group=Names(host).group(int(columns[3])),
+            comment=columns[4],
+            home=columns[5],
+            shell=columns[6],
+            password=hidden[1] if hidden else columns[1],
+            aging=":".join(hidden[2:]) if hidden else None,
+            shadowed=hidden is not None,
+            groups=stale,
+            below=(passwd.before(name), shadow.before(name) if shadow and hidden else None),
+        )
+
+    def write(self, host: Host, name: str, state: State) -> None:
+        """Put the lines in place, or take them out."""
+        with host.accounts_locked():
+            files = AccountFiles(host)
+            passwd, shadow = files.need("passwd"), files.table("shadow")
+            if not isinstance(state, AccountState):
+                passwd.drop(name)
+                if shadow:
+                    shadow.drop(name)
+                kept = state.around.get("groups", {}) if isinstance(state, Absent) else {}
+                join(files, name, {g: Membership.model_validate(m) for g, m in kept.items()})
+                files.save(host, REMOVING)
+                return
+            if state.remote:
+                return
+            if state.uid is None:
+                raise HostError(f"account {name}: no number was chosen")
+            gid = str(Names(host).need_gid(state.group))
+            hide = shadow is not None and state.shadowed
+            password = "x" if hide else state.password
+            old = passwd.get(name)
+            if hide and old is not None:
+                password = old[1]
+            passwd.put(
+                [name, password, str(state.uid), gid, state.comment, state.home, state.shell], state.below[0]
+            )
+            if shadow is not None and hide:
+                tail = state.aging if state.aging is not None else today() + SHADOW_TAIL
+                shadow.put([name, state.password, *tail.split(":")], state.below[1])
+            join(files, name, state.groups)
+            files.save(host, CREATING)
+        if host.live:
+            agree(host, name, state.uid)
+
+    def fields(self, state: State) -> dict[Field, Json]:
+        """One field a column, one for each membership."""
+        if not isinstance(state, AccountState):
+            return {}
+        if state.remote:
+            return {EXISTS: {"remote": True}, ("uid",): state.uid}
+        found: dict[Field, Json] = {
+            EXISTS: {"below": list(state.below), "aging": state.aging, "shadowed": state.shadowed},
+            ("uid",): {"system": state.system} if state.uid is None else state.uid,
+        }
+        for key in ("group", "comment", "home", "shell", "password"):
+            found[(key,)] = getattr(state, key)
+        for group, place in state.groups.items():
+            found[("groups", group)] = place.model_dump()
+        return found
+
+    def patch(self, state: State, values: Mapping[Field, Json]) -> State:
+        """Columns and memberships at these values."""
+        exists = values.get(EXISTS, not isinstance(state, Absent))
+        if gone(exists):
+            return Absent(around=exists["absent"]) if isinstance(exists, dict) else Absent()
+        if isinstance(state, AccountState):
+            if state.remote:
+                return state
+            base = state.model_dump()
+        else:
+            known = exists if isinstance(exists, dict) else {}
+            around = state.around.get("groups", {}) if isinstance(state, Absent) else {}
+            base = {"uid": None, "group": "", "groups": dict(around)} | {k: v for k, v in known.items() if k != "remote"}
+        groups = dict(base.pop("groups", {}))
+        for field, value in values.items():
+            if field[0] == "groups":
+                if value is None:
+                    groups.pop(field[1], None)
+                elif field[1] not in groups:
+                    groups[field[1]] = value
+            elif field != EXISTS:
+                base[field[0]] = None if isinstance(value, dict) else value
+        return AccountState.model_validate({**base, "groups": groups})
+
+    def show(self, field: Field, value: Json) -> Json:
+        """A membership is there or not; a number to be chosen is unknown; of a password only whether it locks."""
+        if field[0] == "groups":
+            return None if value is None else True
+        if field == ("uid",) and isinstance(value, dict):
+            return {"unknown": True}
+        if field == ("password",) and isinstance(value, str):
+            return "locked" if value.startswith("!") else "no password" if value == "" else "unlocked"
+        return super().show(field, value)
+
+    def same(self, field: Field, a: Json, b: Json) -> bool:
+        """Two passwords are the same only byte by byte."""
+        return bool(a == b) if field == ("password",) else super().same(field, a, b)
+
+    def secret(self, field: Field) -> bool:
+        """The shadow field is secret."""
+        return field == ("password",)
+
+    def display(self, field: Field, value: Json) -> Json:
+        """Whether a password is locked may be told, and says all that is needed."""
+        return self.show(field, value)
+
+    def needs(self, name: str, state: State) -> set[Address]:  # noqa: ARG002
+        """Its groups."""
+        if not isinstance(state, AccountState):
+            return set()
+        return {Address("group", str(group)) for group in (state.group, *state.groups)}
+
+    def edits(self, name: str) -> tuple[str, ...]:  # noqa: ARG002
+        """All four files."""
+        return ("/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow")
+
+    def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:
+        """Optional groups count where the group is there, or comes with this plan."""
+        found = super().values(host, target, seen, context)
+        wish = target.wish
+        names = Names(host)
+        if isinstance(wish, Account) and not (isinstance(seen, AccountState) and seen.remote):
+            for group in wish.groups:
+                name = group.rstrip("?")
+                address = Address("group", name)
+                there = context.comes(address)
+                if there is None:
+                    there = names.gid(name) is not None
+                if group.endswith("?") and there:
+                    found[("groups", name)] = {}
+                elif not there and not group.endswith("?"):
+                    raise HostError(f"group {name} does not exist; declare it with '- group: {name}', or ask for '{name}?'")
+            primary = found.get(("group",))
+            if isinstance(primary, str) and names.gid(primary) is None and not context.comes(Address("group", primary)):
+                raise HostError(f"group {primary} does not exist; declare it with '- group: {primary}'")
+        return found
+
+    def complete(self, host: Observer, name: str, state: State, context: Context) -> State:
+        """Choose a free number, the group's own if it can be had; a remembered one that is taken needs force."""
+        if not isinstance(state, AccountState) or state.remote or isinstance(self.read(host, name), AccountState):
+            return state
+        names = Names(host)
+        if state.uid is not None:
+            holder = names.user(state.uid)
+            if holder in (state.uid, name):
+                return state
+            if not context.force:
+                raise HostError(f"account {name}: number {state.uid} is taken by {holder}; --force takes a new one")
+        gid = names.gid(state.group)
+        wanted = [gid] if gid is not None else []
+        return state.model_copy(update={"uid": free_number(host, "UID", system=state.system, wanted=wanted)})
+
+    def obstacles(self, host: Observer, prospect: Prospect, context: Context) -> list[str]:
+        """Live processes and files outside the deployment that belong to the account."""
+        state = prospect.before
+        if not isinstance(state, AccountState) or state.uid is None:
+            return []
+        return left_behind(host, context, state.uid, None)
+
+
+def memberships(files: AccountFiles, name: str) -> dict[str, Membership]:
+    """The groups that list this name, and where in their lists."""
+    found: dict[str, dict[str, int]] = {}
+    for kind in ("group", "gshadow"):
+        table = files.table(kind)
+        for columns in table.entries() if table else []:
+            if len(columns) == 4 and name in (listed := members(columns[3])):
+                found.setdefault(columns[0], {})[kind] = listed.index(name)
+    return {group: Membership(**places) for group, places in found.items()}
+
+
+def join(files: AccountFiles, name: str, wanted: Mapping[str, Membership]) -> None:
+    """Make the member lists hold this name where wanted, and nowhere else."""
+    now = memberships(files, name)
+    for group in [*now, *(g for g in wanted if g not in now)]:
+        place = wanted.get(group)
+        for kind in ("group", "gshadow"):
+            table = files.table(kind)
+            columns = table.get(group) if table else None
+            if table is None or columns is None:
+                continue
+            listed = members(columns[3])
+            # A new membership names no place: it goes to the end of both lists.
+            new = place is not None and place.group is None and place.gshadow is None
+            spot = getattr(place, kind) if place is not None else None
+            if (new or spot is not None) == (name in listed):
+                continue
+            if name in listed:
+                listed.remove(name)
+            else:
+                listed.insert(len(listed) if spot is None else spot, name)
+            table.put([*columns[:3], ",".join(listed)])
+
+
+def agree(host: Observer, name: str, uid: int) -> None:
+    """Wait until the name services say what the files say; ten seconds at most."""
+    for _ in range(50):
+        found = host.remote("passwd", name)
+        if isinstance(found, Entity) and found.number == uid:
+            return
+        time.sleep(0.2)
+    raise HostError(f"account {name}: written, but name services do not agree after ten seconds; look at nsswitch.conf")
+
+
+KIND = AccountKind()

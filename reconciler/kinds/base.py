@@ -1,0 +1,355 @@
+"""What a kind is: a lens onto one sort of thing, and what planning learns through it.
+
+A kind reads the whole state of a thing and writes the whole state; fields, diff, undo and crash recovery
+are derived here.  Three laws hold for every kind: what was written is read back (put-get), writing what was
+read changes nothing (get-put), and of two writes the last one counts (put-put).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from dataclasses import replace as with_
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+from pydantic import TypeAdapter
+
+from ..errors import HostError
+from ..host.port import Host, Observer
+from ..model import EXISTS, Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown
+
+S = TypeVar("S", bound=State)
+
+SECRET = {"secret": True}
+"""How a secret value is shown where no digest of it may be given."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One verb of a transition and the changes that belong to it."""
+
+    verb: str
+    changes: tuple[Change, ...]
+    pause: bool = False
+    """Whether this stops a daemon only for the length of the run (or ends such a stop)."""
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A field to give back that someone else changed since we left it."""
+
+    address: Address
+    field: Field
+    recorded: Json
+    found: Json
+
+
+@dataclass(frozen=True)
+class Prospect:
+    """What bringing one thing to its target would take, as seen now."""
+
+    target: Target
+    before: State
+    after: State
+    steps: tuple[Step, ...] = ()
+    blocked: Unknown | None = None
+    conflicts: tuple[Conflict, ...] = ()
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    """What a plan line carries besides its changes (a tree's counts and sample)."""
+    notes: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    """Paths that must not be touched, each with its reason."""
+    reversible: str = "exact"
+    reason: str | None = None
+
+
+class Vault(Protocol):
+    """Where big before-images are kept beside the log."""
+
+    def put_stream(self, pieces: Iterable[bytes]) -> str: ...
+    def stream(self, name: str) -> Iterator[bytes]: ...
+
+
+@dataclass
+class Context:
+    """What planning knows besides the host: the log's holds, and what else this plan will do."""
+
+    held: Mapping[Address, Mapping[Field, Json]] = field(default_factory=dict)
+    """The origin of every field that the log holds."""
+    current: Mapping[Address, Mapping[Field, Json]] = field(default_factory=dict)
+    """How we left every field that the log holds."""
+    stale: frozenset[Address] = frozenset()
+    """Daemons that started before a thing they depend on was changed, by the log."""
+    paused: frozenset[Address] = frozenset()
+    """Daemons that an earlier run stopped for its own length and did not start again."""
+    planned: dict[Address, Prospect] = field(default_factory=dict)
+    """The prospects of this plan so far, in an order in which each can look at what it needs."""
+    targets: Mapping[Address, Target] = field(default_factory=dict)
+    force: bool = False
+    spared: tuple[str, ...] = ()
+    """Paths that never count as left behind: quarantine, runtime directories, foreign links."""
+    fix: bool = False
+    """True at a transition's turn: what a plan may leave open (a new number) is decided now."""
+    all_paths: bool = False
+    vault: Vault | None = None
+
+    outdated: Callable[[Address, frozenset[Address], Json], bool] = lambda address, depends, process: False  # noqa: ARG005
+    """Whether the log says that a daemon's process is older than a change of what it depends on."""
+
+    def hands_over(self, tree: Address) -> bool:
+        """Whether this plan changes who owns a tree by declaration (never where it only repairs drift)."""
+        prospect = self.planned.get(tree)
+        if tree.kind != "tree" or prospect is None:
+            return False
+        for step in prospect.steps:
+            for change in step.changes:
+                if change.field == ("paths",) and step.verb == "own":
+                    left = self.current.get(tree, {}).get(change.field)
+                    return left is None or left.get("owner") != change.after.get("owner")
+        return any(step.verb == "remove" for step in prospect.steps)
+
+    def changes(self, address: Address, asking: Target) -> bool:
+        """Whether this plan changes a thing that somebody depends on."""
+        prospect = self.planned.get(address)
+        if prospect is None or address == asking.address:
+            return False
+        return any(step.verb not in ("start", "stop", "restart", "enable", "disable") for step in prospect.steps)
+
+    def comes(self, address: Address) -> bool | None:
+        """Whether this plan leaves the thing there (True), gone (False), or says nothing of it (None)."""
+        prospect = self.planned.get(address)
+        if prospect is None or not prospect.steps:
+            return None
+        return not isinstance(prospect.after, Absent)
+
+
+class Kind(ABC, Generic[S]):
+    """A lens onto one sort of thing.  An instance holds no state."""
+
+    name: ClassVar[str]
+    verb: ClassVar[str] = "change"
+    """What changing an existing thing of this kind is called in a plan."""
+    rank: ClassVar[int]
+    """Where two things need nothing of each other, the lower rank goes first."""
+    state: type[S]
+    resource: type[Resource]
+    attributes: ClassVar[frozenset[str]] = frozenset()
+    """Fields that every thing of this kind has while it exists; they go with it and not before."""
+    defaults: ClassVar[Mapping[Field, Json]] = {}
+    """What such a field becomes in a thing that we made, when the wish for it goes."""
+
+    @abstractmethod
+    def read(self, host: Observer, name: str) -> Seen:
+        """See the whole thing."""
+
+    @abstractmethod
+    def write(self, host: Host, name: str, state: State) -> None:
+        """Make the thing be exactly so, from whatever it is now; nothing is touched that is so already."""
+
+    def fields(self, state: State) -> dict[Field, Json]:
+        """Every field of a state with its lossless value."""
+        if isinstance(state, Absent):
+            return {}
+        return {EXISTS: True} | {(key,): value for key, value in state.model_dump(mode="json").items()}
+
+    def value(self, state: State, field: Field) -> Json:
+        """The lossless value of one field, also of one that is not there."""
+        if isinstance(state, Absent) and field == EXISTS:
+            return {"absent": dict(state.around)}
+        return self.fields(state).get(field)
+
+    def patch(self, state: State, values: Mapping[Field, Json]) -> State:
+        """The state with these fields at these values and every other as it is."""
+        exists = values.get(EXISTS, not isinstance(state, Absent))
+        if gone(exists):
+            return Absent(around=exists["absent"]) if isinstance(exists, dict) else Absent()
+        base = {} if isinstance(state, Absent) else state.model_dump()
+        given = {field[0]: value for field, value in values.items() if field != EXISTS}
+        return self.state.model_validate(base | given)
+
+    def show(self, field: Field, value: Json) -> Json:
+        """How a lossless value is shown to people and programs."""
+        if field == EXISTS:
+            return None if gone(value) else True
+        return value
+
+    def same(self, field: Field, a: Json, b: Json) -> bool:
+        """Whether two lossless values mean the same."""
+        return bool(self.show(field, a) == self.show(field, b))
+
+    def secret(self, field: Field) -> bool:  # noqa: ARG002 - kinds with secrets say which
+        """Whether a field's value must never be seen."""
+        return False
+
+    def bulky(self, field: Field) -> bool:
+        """Whether a field's value is kept beside the log and not in it."""
+        return self.secret(field)
+
+    def needs(self, name: str, state: State) -> set[Address]:  # noqa: ARG002
+        """What a state of this kind cannot be without."""
+        return set()
+
+    def ties(self, found: Prospect) -> tuple[set[Address], set[Address]]:
+        """What the thing will need, and what it needs now."""
+        name = found.target.address.name
+        return self.needs(name, found.after), self.needs(name, found.before)
+
+    def edits(self, name: str) -> tuple[str, ...]:  # noqa: ARG002
+        """The paths that writing this thing may replace."""
+        return ()
+
+    def returns(self, field: Field, origin: Json, *, made: bool) -> tuple[bool, Json]:
+        """Whether a field that nobody wishes for any more is given back, and to what.
+
+        ``made``: the thing itself came into being by us, and stays.
+        """
+        if made and field[0] in self.attributes:
+            return field in self.defaults, self.defaults.get(field)
+        return True, origin
+
+    def complete(self, host: Observer, name: str, state: State, context: Context) -> State:  # noqa: ARG002
+        """Decide what a plan left open; called when the thing's turn has come."""
+        return state
+
+    def obstacles(self, host: Observer, prospect: Prospect, context: Context) -> list[str]:  # noqa: ARG002
+        """Why the thing must not be removed now."""
+        return []
+
+    def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:  # noqa: ARG002
+        """Conflicts that no recorded field shows."""
+        return []
+
+    def prospect(self, host: Observer, target: Target, context: Context) -> Prospect:
+        """Compare the host with the target."""
+        address = target.address
+        try:
+            seen = self.read(host, address.name)
+        except HostError as error:
+            seen = Unknown(str(error), unknown=False)
+        if isinstance(seen, Unknown):
+            return Prospect(target, Absent(), Absent(), blocked=seen)
+        try:
+            values = self.values(host, target, seen, context)
+            after = self.patch(seen, values)
+        except HostError as error:
+            return Prospect(target, seen, seen, blocked=Unknown(str(error), unknown=False))
+        if context.fix:
+            after = self.complete(host, address.name, after, context)
+        changes = self.diff(seen, after, values)
+        wished = self.values(host, with_(target, give_back={}), seen, context)
+        found = Prospect(target, seen, after, self.steps(seen, after, changes))
+        return self.judged(host, found, context, [f for f in target.recorded if f not in wished])
+
+    def judged(self, host: Observer, found: Prospect, context: Context, returned: Iterable[Field]) -> Prospect:
+        """The prospect with its conflicts, and blocked where a removal would harm."""
+        conflicts = self.conflicts(found, returned) if found.steps else []
+        if isinstance(found.after, Absent) and found.steps:
+            conflicts += self.foreign(host, found, context)
+            if reasons := self.obstacles(host, found, context):
+                text = "; ".join(reasons)
+                return with_(found, steps=(), blocked=Unknown(text, unknown=False))
+        return with_(found, conflicts=tuple(conflicts))
+
+    def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:  # noqa: ARG002
+        """The values that the target asks for: what is given back, then what is wished."""
+        values = {f: v for f, v in target.give_back.items() if f not in target.keep}
+        if target.wish is not None:
+            values.update(target.wish.wishes(seen))
+        return values
+
+    def diff(self, before: State, after: State, asked: Iterable[Field] = ()) -> tuple[Change, ...]:
+        """The fields in which two states differ in meaning; ``asked``: also those no state lists by itself."""
+        names = list(dict.fromkeys([*self.fields(before), *self.fields(after), *asked]))
+        return tuple(
+            self.change(field, old, new)
+            for field in names
+            if not self.same(field, old := self.value(before, field), new := self.value(after, field))
+        )
+
+    def change(self, field: Field, old: Json, new: Json) -> Change:
+        """One change with what is shown of it."""
+        return Change(
+            field, old, new, (self.display(field, old), self.display(field, new)), sealed=self.bulky(field)
+        )
+
+    def display(self, field: Field, value: Json) -> Json:
+        """What may be shown of a value."""
+        shown = self.show(field, value)
+        return SECRET if shown is not None and self.secret(field) else shown
+
+    def steps(self, before: State, after: State, changes: tuple[Change, ...]) -> tuple[Step, ...]:
+        """The verbs that the changes amount to."""
+        if not changes:
+            return ()
+        if isinstance(before, Absent):
+            return (Step("create", changes),)
+        return (Step("remove" if isinstance(after, Absent) else self.verb, changes),)
+
+    def conflicts(self, found: Prospect, returned: Iterable[Field]) -> list[Conflict]:
+        """The fields to give back that are neither as we left them nor as they are to be."""
+        listed = []
+        for field in returned:
+            recorded = found.target.recorded[field]
+            if field in found.target.keep or field not in found.target.give_back:
+                continue
+            now, then = self.value(found.before, field), self.value(found.after, field)
+            if not self.same(field, now, recorded) and not self.same(field, now, then):
+                listed.append(
+                    Conflict(found.target.address, field, self.display(field, recorded), self.display(field, now))
+                )
+        return listed
+
+    # What the engine does with a step, at its turn and after a crash alike.
+
+    def record(
+        self, host: Observer, found: Prospect, step: Step, vault: Vault  # noqa: ARG002
+    ) -> tuple[tuple[Change, ...], Json]:
+        """The changes as the log keeps them, and the total before-image.
+
+        From the image the thing can be restored where a crash left it unreadable.
+        """
+        return step.changes, {"absent": isinstance(found.before, Absent), "state": found.before.model_dump(mode="json")}
+
+    def from_image(self, image: Json) -> State:
+        """The state that an image was made of."""
+        model: type[State] = Absent if image["absent"] else self.state
+        return TypeAdapter(model).validate_python(image["state"])
+
+    def perform(
+        self, host: Host, found: Prospect, step: Step, changes: Sequence[Change], vault: Vault  # noqa: ARG002
+    ) -> list[tuple[str, str]]:
+        """Carry out one step; answers with paths that had to be skipped, each with its reason."""
+        values = {change.field: change.after for change in step.changes}
+        self.write(host, found.target.address.name, self.patch(found.before, values))
+        return []
+
+    def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:  # noqa: ARG002
+        """Empty where every change is as it should be after; else what is not."""
+        seen = self.read(host, name)
+        if isinstance(seen, Unknown):
+            return seen.reason
+        for change in changes:
+            now = self.value(seen, change.field)
+            if not self.same(change.field, now, change.after):
+                return (
+                    f"{'.'.join(change.field)} is {self.display(change.field, now)!r} "
+                    f"and should be {self.display(change.field, change.after)!r}"
+                )
+        return ""
+
+    def put_back(self, host: Host, name: str, changes: Sequence[Change], image: Json, vault: Vault) -> str:
+        """Give the changed fields their values before; empty where that worked, else what is still off."""
+        seen = self.read(host, name)
+        if isinstance(seen, Unknown):
+            self.write(host, name, self.from_image(image))
+        else:
+            self.write(host, name, self.patch(seen, {change.field: change.before for change in changes}))
+        for path in self.edits(name):
+            host.discard(path)
+        return self.reached(host, name, [change.inverse for change in changes], vault)
+
+
+def gone(value: Json) -> bool:
+    """Whether a value of the field ``exists`` says that the thing is not there."""
+    return value is None or value is False or (isinstance(value, dict) and "absent" in value)

@@ -1,0 +1,567 @@
+"""A daemon: whom it runs as, whether it is enabled, whether it runs, and whether what runs is what is set.
+
+Its settings are a drop-in of ours, ``reconciler.conf``.  Restarts are derived: a daemon is stale when a thing
+it depends on was changed after it started, or when its live process is not what its unit says.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace as with_
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import Field as Described
+
+from ..errors import HostError
+from ..host.accounts import AccountFiles
+from ..host.names import Names
+from ..host.port import File, Host, Observer, Process
+from ..host.resolve import printable
+from ..host.userdb import members
+from ..model import Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown, inside
+from . import units
+from .base import Context, Kind, Prospect, Step, Vault
+from .modes import CAPABILITIES
+
+RUNNING: Field = ("running",)
+ENABLED: Field = ("enabled",)
+FRESH: Field = ("fresh",)
+SETTINGS: dict[Field, str] = {
+    ("run_as", "user"): "User",
+    ("run_as", "group"): "Group",
+    ("supplementary_groups",): "SupplementaryGroups",
+    ("ambient_capabilities",): "AmbientCapabilities",
+}
+HEAD = "# Written by reconciler; 'reconciler explain' says why.\n[Service]\n"
+STEADY = 3
+PATIENCE = 100
+
+
+class DaemonState(State):
+    """A service as its files and its process tell it."""
+
+    found: bool = True
+    ours: Mapping[str, str] = {}
+    """What our drop-in sets."""
+    effective: Mapping[str, str] = {}
+    """What counts, by all files together."""
+    below: Mapping[str, str] = {}
+    """What would count without our drop-in."""
+    winner: Mapping[str, str] = {}
+    """Drop-ins that come after ours and win, by setting."""
+    links: Mapping[str, str] = {}
+    missing: tuple[str, ...] = ()
+    """Directories that our drop-in would need and that are not there."""
+    bare: tuple[str, ...] = ()
+    """Directories that enabling would need and that are not there."""
+    running: bool | None = None
+    """None in a root directory, where nothing runs."""
+    process: Mapping[str, Json] | None = None
+    misfit: str = ""
+    """How the live process differs from what its unit says; empty where it does not."""
+    stale: bool = False
+    systemd: bool = True
+
+
+class RunAs(BaseModel):
+    """Whom a daemon runs as."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    user: str
+    group: str | None = None
+
+
+class Daemon(Resource):
+    """A service and how it is to run."""
+
+    kind = "daemon"
+    name: Annotated[str, Described(pattern=r"^[A-Za-z0-9_.@:\\-]+$", description="The unit; without a suffix .service.")]
+    run_as: Annotated[RunAs | None, Described(description="The user and group that it runs as.")] = None
+    supplementary_groups: Annotated[tuple[str, ...] | None, Described(description="Further groups, beside the account's own.")] = None
+    ambient_capabilities: Annotated[tuple[str, ...] | None, Described(description="Capabilities such as CAP_NET_RAW.")] = None
+    enabled: Annotated[bool | None, Described(description="Whether it starts at boot; not given: left.")] = None
+    running: Annotated[bool | None, Described(description="Whether it runs; not given: left.")] = None
+    restart_on: Annotated[tuple[str, ...], Described(description="Addresses whose change calls for a restart.")] = ()
+    optional: Annotated[bool, Described(description="Nothing to do where the host has no such service.")] = False
+
+    @field_validator("ambient_capabilities")
+    @classmethod
+    def _known(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in value or ():
+            if name.lower().removeprefix("cap_") not in CAPABILITIES:
+                raise ValueError(f"{name!r} is no capability that Linux knows")
+        return value
+
+    def settings(self) -> dict[Field, str]:
+        """The drop-in settings that it asks for."""
+        found: dict[Field, str] = {}
+        if self.run_as:
+            found[("run_as", "user")] = self.run_as.user
+            if self.run_as.group:
+                found[("run_as", "group")] = self.run_as.group
+        if self.supplementary_groups is not None:
+            found[("supplementary_groups",)] = " ".join(self.supplementary_groups)
+        if self.ambient_capabilities is not None:
+            found[("ambient_capabilities",)] = " ".join(name.upper() for name in self.ambient_capabilities)
+        return found
+
+    def wishes(self, before: State) -> Mapping[Field, Json]:
+        """The settings, and enablement and running where they are named."""
+        wanted: dict[Field, Json] = dict(self.settings())
+        if self.enabled is not None:
+            wanted[ENABLED] = self.enabled
+        live = isinstance(before, DaemonState) and before.running is not None
+        if self.running is not None and live:
+            wanted[RUNNING] = self.running
+        return wanted
+
+    def requires(self) -> set[Address]:
+        """Its account and groups, and what it restarts on."""
+        wanted = {Address.parse(text) for text in self.restart_on}
+        if self.run_as:
+            wanted.add(Address("account", self.run_as.user))
+            wanted |= {Address("group", self.run_as.group)} if self.run_as.group else set()
+        return wanted | {Address("group", name) for name in self.supplementary_groups or ()}
+
+
+class DaemonKind(Kind[DaemonState]):
+    """Services under systemd; init scripts where there is no unit; files alone in a root directory."""
+
+    name = "daemon"
+    rank = 50
+    state = DaemonState
+    resource = Daemon
+
+    def read(self, host: Observer, name: str) -> Seen:
+        """Unit files, drop-ins, enabling links; on a live host the process too."""
+        unit = units.load(host, name)
+        systemd = units.has_systemd(host)
+        path = drop_in(name)
+        ours = {k: v for s, k, v, p in unit.settings if p == path and s == "Service"}
+        effective, below, winner = {}, {}, {}
+        for key in SETTINGS.values():
+            if key in units.LISTS:
+                effective[key] = " ".join(unit.merged("Service", key))
+                below[key] = " ".join(unit.merged("Service", key, without=path))
+                continue
+            now, then = unit.last("Service", key), unit.last("Service", key, without=path)
+            effective[key], below[key] = now[0] if now else "", then[0] if then else ""
+            if now and now[1] != path and now[1] in units.drop_ins(host, name) and now[1].rsplit("/", 1)[1] > units.OURS:
+                winner[key] = now[1]
+        parents = ("/etc/systemd", units.ETC, path.rsplit("/", 1)[0])
+        state = DaemonState(
+            found=unit.found,
+            ours=ours,
+            effective=effective,
+            below=below,
+            winner=winner,
+            links=units.enabled_links(host, unit),
+            missing=tuple(parent for parent in parents if host.stat(parent) is None),
+            bare=tuple(sorted({d for path in units.enabling(host, unit) if host.stat(d := path.rsplit("/", 1)[0]) is None})),
+            systemd=systemd,
+        )
+        if not host.live or not unit.found:
+            return state
+        return state.model_copy(update=self._live(host, unit, state))
+
+    def _live(self, host: Observer, unit: units.Unit, state: DaemonState) -> dict[str, Json]:
+        if not state.systemd:
+            running = host.query([unit.script or "", "status"]).code == 0
+            return {"running": running}
+        told = units.show(host, unit.name)
+        running = told.get("ActiveState") in ("active", "activating", "reloading")
+        pid = int(told.get("MainPID") or 0)
+        process = next((p for p in host.processes() if p.pid == pid), None) if pid else None
+        if process is None:
+            return {"running": running}
+        ident = {"boot": host.boot(), "pid": process.pid, "start": process.start}
+        return {"running": running, "process": ident, "misfit": misfit(host, process, state.effective)}
+
+    def fields(self, state: State) -> dict[Field, Json]:
+        """Settings, enablement, running, freshness."""
+        if not isinstance(state, DaemonState) or not state.found and not state.ours:
+            return {}
+        found: dict[Field, Json] = {
+            field: {"ours": state.ours.get(key), "is": state.effective.get(key, ""), "missing": list(state.missing)}
+            for field, key in SETTINGS.items()
+        }
+        found[ENABLED] = {"links": dict(state.links), "is": bool(state.links), "bare": list(state.bare)}
+        if state.running is not None:
+            found |= {RUNNING: state.running, FRESH: not (state.stale or state.misfit)}
+        return found
+
+    def patch(self, state: State, values: Mapping[Field, Json]) -> State:
+        """The state with these settings: nothing is set that is so already without us."""
+        if not isinstance(state, DaemonState):
+            return state
+        ours, effective = dict(state.ours), dict(state.effective)
+        missing = state.missing
+        for field, key in SETTINGS.items():
+            if field not in values:
+                continue
+            value = values[field]
+            if isinstance(value, dict):
+                ours.pop(key, None)
+                if value["ours"] is not None:
+                    ours[key] = value["ours"]
+                missing = tuple(value.get("missing", ()))
+            elif not same_setting(field, effective.get(key, ""), value):
+                ours[key] = value
+            effective[key] = ours.get(key, state.below.get(key, ""))
+        update: dict[str, Json] = {"ours": ours, "effective": effective, "missing": missing}
+        if ENABLED in values:
+            asked = values[ENABLED]
+            links = asked["links"] if isinstance(asked, dict) else None
+            if links is None and bool(state.links) != asked:
+                links = {"": ""} if asked else {}
+            update["links"] = state.links if links is None else links
+            update["bare"] = tuple(asked.get("bare", ())) if isinstance(asked, dict) else state.bare
+        if RUNNING in values and state.running is not None:
+            update["running"] = values[RUNNING]
+        return state.model_copy(update=update)
+
+    def show(self, field: Field, value: Json) -> Json:
+        """What counts, whoever set it."""
+        if isinstance(value, dict) and "is" in value:
+            return value["is"] if value["is"] != "" else "root" if field == ("run_as", "user") else None
+        if field in SETTINGS and value == "":
+            return None
+        return value
+
+    def needs(self, name: str, state: State) -> set[Address]:  # noqa: ARG002
+        """The account and groups that it runs with."""
+        if not isinstance(state, DaemonState):
+            return set()
+        user, group = state.effective.get("User"), state.effective.get("Group")
+        wanted = {Address("account", user)} if user else set()
+        wanted |= {Address("group", group)} if group else set()
+        return wanted | {Address("group", word) for word in state.effective.get("SupplementaryGroups", "").split()}
+
+    def edits(self, name: str) -> tuple[str, ...]:
+        """Our drop-in."""
+        return (drop_in(name),)
+
+    def returns(self, field: Field, origin: Json, *, made: bool) -> tuple[bool, Json]:  # noqa: ARG002
+        """Freshness is never given back; it is derived."""
+        return field != FRESH, origin
+
+    def prospect(self, host: Observer, target: Target, context: Context) -> Prospect:
+        """Settings and enablement as for every kind; then what the process needs."""
+        address, wish = target.address, target.wish
+        try:
+            seen = self.read(host, address.name)
+        except HostError as error:
+            return Prospect(target, Absent(), Absent(), blocked=Unknown(str(error), unknown=False))
+        if not isinstance(seen, DaemonState):
+            return Prospect(target, Absent(), Absent(), blocked=seen if isinstance(seen, Unknown) else None)
+        if isinstance(wish, Daemon) and (reason := self._hindrance(host, seen, wish, address, context)):
+            if not seen.found and wish.optional:
+                return Prospect(target, seen, seen)
+            return Prospect(target, seen, seen, blocked=Unknown(reason, unknown=False))
+        depends = self._depends(target, seen)
+        ident = dict(seen.process) if seen.process else None
+        if seen.running and context.outdated(address, depends, ident):
+            seen = seen.model_copy(update={"stale": True})
+        values = self.values(host, target, seen, context)
+        after = self.patch(seen, values)
+        assert isinstance(after, DaemonState)
+        changes = [c for c in self.diff(seen, after) if c.field not in (RUNNING, FRESH)]
+        steps = self._steps(host, target, seen, after, changes, depends, context)
+        notes = ("pending boot: only files and enablement are set in a root directory",) if steps and not host.live else ()
+        found = Prospect(target, seen, after, steps, notes=notes)
+        return with_(found, conflicts=tuple(self.conflicts(found, [f for f in target.recorded if f not in self._wished(target, seen)]) if steps else ()))
+
+    @staticmethod
+    def _wished(target: Target, seen: State) -> Mapping[Field, Json]:
+        return target.wish.wishes(seen) if target.wish else {}
+
+    def _hindrance(self, host: Observer, seen: DaemonState, wish: Daemon, address: Address, context: Context) -> str:
+        if not seen.found:
+            return f"this host has no service {address.name}; install the agent first, or say 'optional: true'"
+        wanted = wish.settings()
+        if wanted and not seen.systemd:
+            return (
+                f"{address.name} is an init script and this host has no systemd: the script itself decides whom it runs "
+                "as. Set it in the script's own configuration with a file: resource"
+            )
+        for field, key in SETTINGS.items():
+            if field in wanted and key in seen.winner and not same_setting(field, seen.effective[key], wanted[field]):
+                return f"{seen.winner[key]} sets {key}={seen.effective[key]} after our drop-in and wins; remove that line"
+        if wish.run_as:
+            names = Names(host)
+            for kind, name in (("account", wish.run_as.user), ("group", wish.run_as.group)):
+                comes = context.comes(Address(kind, name)) if name else True
+                known = name and (names.uid(name) if kind == "account" else names.gid(name)) is not None
+                if name and not (known if comes is None else comes):
+                    return f"{kind} {name} does not exist; declare it with '- {kind}: {name}'"
+        return ""
+
+    def _depends(self, target: Target, seen: DaemonState) -> frozenset[Address]:
+        """What calls for a restart when it changes: what is named, its account, and its own settings."""
+        wish = target.wish
+        named = {Address.parse(text) for text in wish.restart_on} if isinstance(wish, Daemon) else set()
+        named |= {Address.parse(text) for text in target.options.get("restart_on", ())}
+        user = seen.effective.get("User")
+        return frozenset(named | ({Address("account", user)} if user else set()))
+
+    def _steps(
+        self,
+        host: Observer,
+        target: Target,
+        seen: DaemonState,
+        after: DaemonState,
+        changes: list[Change],
+        depends: frozenset[Address],
+        context: Context,
+    ) -> tuple[Step, ...]:
+        address = target.address
+        settings = tuple(c for c in changes if c.field in SETTINGS)
+        enabling = tuple(c for c in changes if c.field == ENABLED)
+        steps: list[Step] = []
+        if settings:
+            steps.append(Step("change", settings))
+        if enabling:
+            steps.append(Step("enable" if after.links else "disable", enabling))
+        if seen.running is None:
+            return tuple(steps)
+        moving = any(context.hands_over(tree) and self._runs_from(host, address.name, tree.name) for tree in context.targets)
+        stop = Change(RUNNING, True, False, (True, False))
+        start = Change(RUNNING, False, True, (False, True))
+        wanted_on = after.running
+        if address in context.paused and not seen.running:
+            resume = with_(start, before=False)
+            return (*steps, Step("start", (resume,), pause=True)) if wanted_or(target, True) else tuple(steps)
+        if seen.running and not wanted_on:
+            return (Step("stop", (stop,)), *steps)
+        if not seen.running:
+            return (*steps, Step("start", (start,))) if wanted_on else tuple(steps)
+        if moving:
+            return (Step("stop", (stop,), pause=True), *steps, Step("start", (start,), pause=True))
+        due = seen.stale or bool(seen.misfit) or bool(settings) or any(context.changes(a, target) for a in depends)
+        if due:
+            steps.append(Step("restart", (Change(FRESH, False, True, (False, True)),)))
+        return tuple(steps)
+
+    def _runs_from(self, host: Observer, name: str, top: str) -> bool:
+        if any(inside(path, top) for path in units.load(host, name).programs()):
+            return True
+        return any(p.cgroup.endswith("/" + name) for p in running_from(host, top))
+
+    def write(self, host: Host, name: str, state: State) -> None:
+        """Bring drop-in and links to this state; processes are left alone."""
+        if not isinstance(state, DaemonState):
+            return
+        now = self.read(host, name)
+        changed = False
+        path = drop_in(name)
+        if isinstance(now, DaemonState) and dict(now.ours) != dict(state.ours):
+            self._write_drop_in(host, path, now, state)
+            changed = True
+        links = dict(state.links)
+        if isinstance(now, DaemonState) and "" in links:
+            links = units.enabling(host, units.load(host, name))
+            if not links:
+                raise HostError(f"{name}: its unit has no [Install] section, so it cannot be enabled")
+        if isinstance(now, DaemonState) and dict(now.links) != links:
+            self._write_links(host, dict(now.links), links, state.bare)
+            changed = True
+        if changed and host.live and state.systemd:
+            call(host, "daemon-reload")
+
+    def _write_drop_in(self, host: Host, path: str, now: DaemonState, state: DaemonState) -> None:
+        if not state.ours:
+            host.remove(path)
+            for directory in reversed(state.missing):
+                if not host.rmdir(directory):
+                    break
+            return
+        top = host.stat("/")
+        uid, gid = (top.uid, top.gid) if top else (0, 0)
+        for directory in now.missing:
+            host.mkdir(directory, 0o755, uid, gid)
+        lines: list[str] = []
+        for key in SETTINGS.values():
+            if key in state.ours:
+                # An empty assignment first: lists add up otherwise.
+                lines += [f"{key}="] if key in units.LISTS and state.ours[key] else []
+                lines.append(f"{key}={state.ours[key]}")
+        host.replace(path, File((HEAD + "\n".join(lines) + "\n").encode(), 0o644, uid, gid))
+
+    def _write_links(self, host: Host, now: dict[str, str], wanted: dict[str, str], bare: Sequence[str]) -> None:
+        top = host.stat("/")
+        for path in now:
+            if path not in wanted:
+                host.remove(path)
+        for path, target in wanted.items():
+            if now.get(path) == target:
+                continue
+            directory = path.rsplit("/", 1)[0]
+            if host.stat(directory) is None:
+                host.mkdir(directory, 0o755, top.uid if top else 0, top.gid if top else 0)
+            if path in now:
+                host.remove(path)
+            host.symlink(path, target)
+        if not wanted:
+            for directory in bare:
+                host.rmdir(directory)
+
+    def record(
+        self, host: Observer, found: Prospect, step: Step, vault: Vault  # noqa: ARG002
+    ) -> tuple[tuple[Change, ...], Json]:
+        """The changes; a link to be made is recorded as it will be."""
+        changes = step.changes
+        if step.verb == "enable" and changes[0].after["links"].keys() == {""}:
+            links = units.enabling(host, units.load(host, found.target.address.name))
+            changes = (with_(changes[0], after={"links": links, "is": True}),)
+        return changes, {"absent": False, "state": found.before.model_dump(mode="json")}
+
+    def perform(
+        self, host: Host, found: Prospect, step: Step, changes: Sequence[Change], vault: Vault  # noqa: ARG002
+    ) -> list[tuple[str, str]]:
+        """Write files, or call the init system and wait until the process is what it should be."""
+        name = found.target.address.name
+        if step.verb in ("start", "stop", "restart"):
+            seen = found.before
+            if isinstance(seen, DaemonState) and not seen.systemd:
+                sysv(host, name, step.verb)
+            else:
+                call(host, step.verb, name)
+            return []
+        self.write(host, name, self.patch(found.before, {c.field: c.after for c in changes}))
+        return []
+
+    def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
+        """Settings by the files; running and fresh by a process that stays up and is what its unit says."""
+        files = [c for c in changes if c.field not in (RUNNING, FRESH)]
+        if problem := super().reached(host, name, files, vault) if files else "":
+            return problem
+        wanted = next((bool(c.after) for c in changes if c.field in (RUNNING, FRESH)), None)
+        return "" if wanted is None else self._settled(host, name, wanted)
+
+    def _settled(self, host: Observer, name: str, wanted: bool) -> str:
+        """Watch until the service has been as wanted three times running; ten seconds at most."""
+        steady, problem, last = 0, "", None
+        for _ in range(PATIENCE):
+            seen = self.read(host, name)
+            if not isinstance(seen, DaemonState):
+                return "its state cannot be seen"
+            if bool(seen.running) != wanted:
+                problem = self._why_down(host, name, seen) if wanted else f"{name} still runs"
+            else:
+                problem = seen.misfit if wanted else ""
+            if not problem and (seen.process == last or not wanted):
+                steady += 1
+            else:
+                steady = 0
+            last = seen.process
+            if steady >= (STEADY if wanted else 1):
+                return ""
+            time.sleep(0.1)
+        return problem or f"{name} keeps restarting; see journalctl -u {name}"
+
+    def _why_down(self, host: Observer, name: str, seen: DaemonState) -> str:
+        if not seen.systemd:
+            return f"{name} does not run"
+        told = units.show(host, name)
+        return (
+            f"{name} does not stay up (result {told.get('Result')}, exit status {told.get('ExecMainStatus')}); "
+            f"see journalctl -u {name}"
+        )
+
+    def put_back(self, host: Host, name: str, changes: Sequence[Change], image: Json, vault: Vault) -> str:
+        """Files as for every kind; a daemon that was running is started again, one that was stopped is stopped."""
+        files = [c for c in changes if c.field not in (RUNNING, FRESH)]
+        if files and (problem := super().put_back(host, name, files, image, vault)):
+            return problem
+        for change in changes:
+            if change.field in (RUNNING, FRESH):
+                was = bool(change.before) if change.field == RUNNING else True
+                seen = self.read(host, name)
+                if isinstance(seen, DaemonState) and bool(seen.running) != was:
+                    if seen.systemd:
+                        call(host, "start" if was else "stop", name)
+                    else:
+                        sysv(host, name, "start" if was else "stop")
+                if change.field == RUNNING and (problem := self._settled(host, name, was)):
+                    return problem
+                if change.field == FRESH:
+                    return "a restart cannot be undone"
+        return ""
+
+
+def wanted_or(target: Target, default: bool) -> bool:
+    """Whether the daemon is to run after a pause: as declared, else as it was found."""
+    wish = target.wish
+    return wish.running if isinstance(wish, Daemon) and wish.running is not None else default
+
+
+def drop_in(name: str) -> str:
+    """The path of our drop-in."""
+    return f"{units.ETC}/{name}.d/{units.OURS}"
+
+
+def same_setting(field: Field, now: str, wanted: str) -> bool:
+    """Whether a setting counts as wanted; root is what an empty user means."""
+    if field == ("run_as", "user"):
+        return (now or "root") == (wanted or "root")
+    if field in (("supplementary_groups",), ("ambient_capabilities",)):
+        return set(now.split()) == set(wanted.split())
+    return now == wanted
+
+
+def misfit(host: Observer, process: Process, effective: Mapping[str, str]) -> str:
+    """How a process differs from what its unit says; empty where it does not, or the unit says nothing."""
+    user = effective.get("User")
+    if not user:
+        return ""
+    names = Names(host)
+    uid = names.uid(user)
+    told = f"process {process.pid} ({printable(process.name)})"
+    if uid is None:
+        return f"user {user} does not exist"
+    if process.uids != {uid}:
+        return f"{told} runs as {', '.join(str(names.user(u)) for u in sorted(process.uids))}, not as {user}"
+    files = AccountFiles(host)
+    columns = files.need("passwd").get(user)
+    primary = names.gid(effective["Group"]) if effective.get("Group") else int(columns[3]) if columns else None
+    if primary is not None and process.gids != {primary}:
+        return f"{told} runs with group {', '.join(str(names.group(g)) for g in sorted(process.gids))}, not {names.group(primary)}"
+    if columns is None:
+        return ""
+    wanted = {int(c[2]) for c in files.need("group").entries() if len(c) == 4 and user in members(c[3])}
+    wanted |= {gid for word in effective.get("SupplementaryGroups", "").split() if (gid := names.gid(word)) is not None}
+    have = process.groups - {primary, int(columns[3])}
+    if have != wanted - {primary, int(columns[3])}:
+        return f"{told} has the groups {sorted(map(str, map(names.group, have)))}, not {sorted(map(str, map(names.group, wanted)))}"
+    return ""
+
+
+def running_from(host: Observer, top: str) -> list[Process]:
+    """The processes whose program or script lies in a tree."""
+    return [
+        process
+        for process in host.processes()
+        if any(inside(path, top) for path in (process.exe.removesuffix(" (deleted)"), *process.args[:2]))
+    ]
+
+
+def call(host: Host, *words: str) -> None:
+    """Tell systemd to do something; its own words where it will not."""
+    result = host.run(["systemctl", "--no-pager", "--quiet", *words])
+    if result.code != 0:
+        said = [printable(line) for line in result.err.strip().splitlines() if line.strip()]
+        raise HostError(f"systemctl {' '.join(words)}: {' '.join(said) or f'exit code {result.code}'}")
+
+
+def sysv(host: Host, name: str, verb: str) -> None:
+    """Run the init script of a service."""
+    script = f"/etc/init.d/{name.removesuffix('.service')}"
+    result = host.run([script, verb])
+    if result.code != 0:
+        raise HostError(f"{script} {verb}: exit code {result.code}: {printable(result.err.strip())}")
+
+
+KIND = DaemonKind()

@@ -1,0 +1,268 @@
+"""A regular file, whole: content, owner, group, mode; attributes and ACL are kept, and come back."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import replace as with_
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator
+from pydantic import Field as Described
+
+from ..errors import HostError
+from ..host.names import Names, Owner
+from ..host.port import File as Bytes
+from ..host.port import Host, Observer
+from ..host.resolve import printable
+from ..model import EXISTS, Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown
+from .base import SECRET, Context, Kind, Prospect, gone
+from .modes import SPECIAL, apply_mode, check_mode, names_special
+
+CONTENT: Field = ("content",)
+MODE: Field = ("mode",)
+SHOWN = 64 * 1024
+
+
+class FileState(State):
+    """A whole regular file; bytes are held as latin-1 text, which JSON carries without loss."""
+
+    data: str = ""
+    owner: Owner = "root"
+    group: Owner = "root"
+    mode: int = 0o644
+    xattrs: Mapping[str, str] = {}
+    mtime_ns: int | None = None
+    """None: now, whenever it is written."""
+
+
+def command(value: Any) -> Any:
+    """A command as an argument list; a line is split without a shell."""
+    if isinstance(value, str):
+        try:
+            return tuple(shlex.split(value))
+        except ValueError as error:
+            raise ValueError(f"cannot be split into words: {error}") from None
+    return value
+
+
+class File(Resource):
+    """A file that is to be there, with this content."""
+
+    kind = "file"
+    name: Annotated[str, Described(pattern=r"^/[^\x00]*[^/\x00]$", description="The absolute path.")]
+    content: Annotated[str | None, Described(description="The whole content; not given: left as it is.")] = None
+    owner: Annotated[str | None, Described(description="The owner; root for a new file.")] = None
+    group: Annotated[str | None, Described(description="The group; root for a new file.")] = None
+    mode: Annotated[
+        str | None, BeforeValidator(lambda v: check_mode(v) if isinstance(v, str) else v),
+        Described(description="Octal or symbolic; 0644 for a new file."),
+    ] = None  # fmt: skip
+    validate_with: Annotated[
+        tuple[str, ...], BeforeValidator(command), Described(alias="validate", description="A checker; {} is the file."),
+    ] = ()  # fmt: skip
+
+    def wishes(self, before: State) -> Mapping[Field, Json]:
+        """The parts that are named."""
+        wanted: dict[Field, Json] = {EXISTS: True}
+        if self.content is not None:
+            wanted[CONTENT] = {"data": self.content.encode("utf-8", "surrogateescape").decode("latin-1")}
+        wanted |= {(key,): value for key in ("owner", "group") if (value := getattr(self, key)) is not None}
+        wanted |= new_mode(self.mode, wanted, before)
+        return wanted
+
+    def requires(self) -> set[Address]:
+        """Its owner and group."""
+        wanted = {Address("account", self.owner)} if self.owner else set()
+        return wanted | ({Address("group", self.group)} if self.group else set())
+
+
+def new_mode(spec: str | None, wanted: Mapping[Field, Json], before: State) -> dict[Field, Json]:
+    """The mode that a file gets: as asked, and without setuid and setgid where its owner changes unasked."""
+    old = before.mode if isinstance(before, FileState) else 0o644
+    mode = old if spec is None else apply_mode(spec, old, directory=False)
+    moves = isinstance(before, FileState) and (
+        wanted.get(("owner",), before.owner) != before.owner or wanted.get(("group",), before.group) != before.group
+    )
+    if moves and not names_special(spec):
+        mode &= ~SPECIAL
+    return {MODE: mode} if spec is not None or mode != old else {}
+
+
+def missing_parents(host: Observer, path: str) -> list[str]:
+    """The directories above ``path`` that are not there, the highest first."""
+    missing: list[str] = []
+    parent = path.rsplit("/", 1)[0]
+    while parent and host.stat(parent) is None:
+        missing.insert(0, parent)
+        parent = parent.rsplit("/", 1)[0]
+    return missing
+
+
+def make_parents(host: Host, path: str) -> None:
+    """Make what is missing above ``path``, root:root 0755 (on a host that is not ours to chown: our own)."""
+    top = host.stat("/")
+    for directory in missing_parents(host, path):
+        host.mkdir(directory, 0o755, top.uid if top else 0, top.gid if top else 0)
+
+
+def drop_parents(host: Host, around: Mapping[str, Json]) -> None:
+    """Remove the directories that a file's making had made, if nothing else is in them now."""
+    for directory in reversed(around.get("missing", [])):
+        if not host.rmdir(directory):
+            return
+
+
+def see(host: Observer, path: str) -> Seen | Bytes:
+    """The file at a path, or what stands in its place."""
+    found = host.read(path)
+    if found is not None:
+        return found
+    there = host.stat(path)
+    if there is not None and there.type == "link":
+        return Unknown(f"{printable(path)} is a symbolic link that leads nowhere; remove it or make its target", unknown=False)
+    if there is not None:
+        return Unknown(f"{printable(path)} is a {there.type}, not a regular file", unknown=False)
+    missing = missing_parents(host, path)
+    return Absent(around={"missing": missing} if missing else {})
+
+
+def latin(xattrs: Mapping[str, bytes]) -> dict[str, str]:
+    """Attributes in the form that states carry."""
+    return {name: value.decode("latin-1") for name, value in sorted(xattrs.items())}
+
+
+class FileKind(Kind[FileState]):
+    """Regular files."""
+
+    name = "file"
+    verb = "write"
+    rank = 40
+    state = FileState
+    resource = File
+    attributes: ClassVar[frozenset[str]] = frozenset({"content", "owner", "group", "mode"})
+    defaults: ClassVar[Mapping[Field, Json]] = {("owner",): "root", ("group",): "root", MODE: 0o644}
+
+    def read(self, host: Observer, name: str) -> Seen:
+        """The file, through safe links."""
+        found = see(host, name)
+        if not isinstance(found, Bytes):
+            return found
+        names = Names(host)
+        return FileState(
+            data=found.data.decode("latin-1"),
+            owner=names.user(found.uid),
+            group=names.group(found.gid),
+            mode=found.mode,
+            xattrs=latin(found.xattrs),
+            mtime_ns=found.mtime_ns,
+        )
+
+    def write(self, host: Host, name: str, state: State) -> None:
+        """Put the file in place, atomically and durably, or remove it."""
+        seen = self.read(host, name)
+        if not isinstance(state, FileState):
+            if not isinstance(seen, Absent):
+                host.remove(name)
+            if isinstance(state, Absent):
+                drop_parents(host, state.around)
+            return
+        wanted = state
+        if isinstance(seen, FileState) and state.mtime_ns is None and state.data == seen.data:
+            wanted = state.model_copy(update={"mtime_ns": seen.mtime_ns})
+        if seen == wanted:
+            return
+        make_parents(host, name)
+        names = Names(host)
+        host.replace(
+            name,
+            Bytes(
+                wanted.data.encode("latin-1"),
+                wanted.mode,
+                names.need_uid(wanted.owner),
+                names.need_gid(wanted.group),
+                {key: value.encode("latin-1") for key, value in wanted.xattrs.items()},
+                wanted.mtime_ns,
+            ),
+        )
+
+    def fields(self, state: State) -> dict[Field, Json]:
+        """Content with its time, owner, group, mode."""
+        if not isinstance(state, FileState):
+            return {}
+        content = {"data": state.data, "mtime": state.mtime_ns, "private": not state.mode & 0o004}
+        found: dict[Field, Json] = {EXISTS: True, CONTENT: content}
+        return found | {("owner",): state.owner, ("group",): state.group, MODE: state.mode}
+
+    def patch(self, state: State, values: Mapping[Field, Json]) -> State:
+        """Given-back content brings its time along."""
+        exists = values.get(EXISTS, not isinstance(state, Absent))
+        if gone(exists):
+            return Absent(around=exists["absent"]) if isinstance(exists, dict) else Absent()
+        update: dict[str, Any] = {f[0]: v for f, v in values.items() if f in (("owner",), ("group",), MODE)}
+        content = values.get(CONTENT)
+        base = state if isinstance(state, FileState) else FileState()
+        if content is not None and content["data"] != base.data:
+            update |= {"data": content["data"], "mtime_ns": content.get("mtime")}
+        elif content is not None and content.get("mtime"):
+            update["mtime_ns"] = content["mtime"]
+        return base.model_copy(update=update)
+
+    def show(self, field: Field, value: Json) -> Json:
+        """Octal modes; content as text."""
+        if field == MODE and isinstance(value, int):
+            return f"{value:04o}"
+        if field == CONTENT and value is not None:
+            text = value["data"].encode("latin-1")
+            try:
+                return text.decode() if len(text) <= SHOWN else f"({len(text)} bytes)"
+            except UnicodeDecodeError:
+                return f"({len(text)} bytes)"
+        return super().show(field, value)
+
+    def same(self, field: Field, a: Json, b: Json) -> bool:
+        """Content is the same byte by byte."""
+        if field == CONTENT and a is not None and b is not None:
+            return bool(a["data"] == b["data"])
+        return super().same(field, a, b)
+
+    def change(self, field: Field, old: Json, new: Json) -> Change:
+        """Content of a file that not everybody may read is not shown to anybody; a new file's came from the YAML."""
+        change = super().change(field, old, new)
+        if field == CONTENT and old is not None and old.get("private"):
+            return with_(change, shown=(SECRET, None if new is None else SECRET))
+        return change
+
+    def bulky(self, field: Field) -> bool:
+        """Content is kept beside the log."""
+        return field == CONTENT
+
+    def needs(self, name: str, state: State) -> set[Address]:  # noqa: ARG002
+        """Its owner and group."""
+        if not isinstance(state, FileState):
+            return set()
+        return {Address("account", str(state.owner)), Address("group", str(state.group))}
+
+    def edits(self, name: str) -> tuple[str, ...]:
+        """The file itself."""
+        return (name,)
+
+    def prospect(self, host: Observer, target: Target, context: Context) -> Prospect:
+        """As for every kind, and the checker is asked before anything is planned."""
+        found = super().prospect(host, target, context)
+        wish, after = target.wish, found.after
+        content = [c for s in found.steps for c in s.changes if c.field in (EXISTS, CONTENT)]
+        if isinstance(wish, File) and wish.validate_with and content and isinstance(after, FileState):
+            try:
+                result = host.validate(wish.validate_with, after.data.encode("latin-1"))
+            except HostError as error:
+                return Prospect(target, found.before, found.before, blocked=Unknown(f"validator: {error}", unknown=False))
+            if result.code != 0:
+                lines = [line.strip() for line in (result.err + "\n" + result.out).splitlines() if line.strip()]
+                said = "; ".join(printable(line) for line in lines[:3]) or f"exit code {result.code}"
+                reason = f"{wish.validate_with[0]} refuses the content: {said}"
+                return Prospect(target, found.before, found.before, blocked=Unknown(reason, unknown=False))
+        return found
+
+
+KIND = FileKind()

@@ -1,0 +1,197 @@
+"""A group in the local files; one that only a name service knows counts as there and is never edited."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
+
+from pydantic import Field as Described
+
+from ..errors import HostError
+from ..host.accounts import CREATING, REMOVING, AccountFiles, free_number
+from ..host.names import Names
+from ..host.port import Entity, Host, Observer
+from ..host.userdb import members
+from ..model import EXISTS, Absent, Address, Field, Json, Number, Resource, Seen, State, Unknown
+from .base import Conflict, Context, Kind, Prospect
+from .leftovers import left_behind
+
+NAME = r"^[a-zA-Z_][a-zA-Z0-9_.-]{0,30}[a-zA-Z0-9_$-]?$"
+"""The names that both shadow and systemd accept for users and groups."""
+
+
+class GroupState(State):
+    """Everything that the files hold of a group."""
+
+    gid: int | None
+    """None: any free number of the system range; ``system`` says which range."""
+    system: bool = True
+    password: str = "x"  # noqa: S105 - the marker of shadowed passwords
+    members: tuple[str, ...] = ()
+    shadow: str | None = "!::"
+    """What gshadow holds behind the name; None where it has no such line."""
+    below: tuple[str | None, str | None] = (None, None)
+    """The entries above it in both files, so that it can come back to its place."""
+    remote: bool = False
+
+
+class Group(Resource):
+    """A group that is to be there."""
+
+    kind = "group"
+    name: Annotated[str, Described(pattern=NAME, description="The group's name.")]
+    system: Annotated[bool, Described(description="Take a number from the system range.")] = True
+    gid: Annotated[Number | None, Described(ge=0, le=4294967294, description="The number; free to choose if not given.")] = None
+    implied_by: str | None = Described(default=None, exclude=True)
+
+    def wishes(self, before: State) -> Mapping[Field, Json]:
+        """That it exists, and its number where one is named."""
+        wanted: dict[Field, Json] = {EXISTS: True}
+        if isinstance(before, Absent):
+            wanted[("system",)] = self.system
+        if self.gid is not None:
+            wanted[("gid",)] = self.gid
+        return wanted
+
+
+class GroupKind(Kind[GroupState]):
+    """Groups through /etc/group and /etc/gshadow."""
+
+    name = "group"
+    rank = 10
+    state = GroupState
+    resource = Group
+    attributes: ClassVar[frozenset[str]] = frozenset({"gid"})
+
+    def read(self, host: Observer, name: str) -> Seen:
+        """The group's lines; a remote source that does not answer makes it unknown."""
+        files = AccountFiles(host)
+        table = files.need("group")
+        columns = table.get(name)
+        shadow = files.table("gshadow")
+        hidden = shadow.get(name) if shadow else None
+        if columns is None:
+            found = host.remote("group", name)
+            if isinstance(found, str):
+                return Unknown(f"group {name} is not in the local files, and {found}")
+            if isinstance(found, Entity):
+                return GroupState(gid=found.number, remote=True)
+            if hidden is not None:
+                return Unknown(f"/etc/gshadow has a line for {name} but /etc/group has none; run grpck")
+            return Absent()
+        if len(columns) != 4 or not columns[2].isdigit():
+            return Unknown(f"/etc/group: the line of {name} is damaged; run grpck", unknown=False)
+        return GroupState(
+            gid=int(columns[2]),
+            password=columns[1],
+            members=tuple(members(columns[3])),
+            shadow=":".join(hidden[1:]) if hidden else None,
+            below=(table.before(name), shadow.before(name) if shadow and hidden else None),
+        )
+
+    def write(self, host: Host, name: str, state: State) -> None:
+        """Put the lines in place, or take them out."""
+        with host.accounts_locked():
+            files = AccountFiles(host)
+            table, shadow = files.need("group"), files.table("gshadow")
+            if not isinstance(state, GroupState):
+                table.drop(name)
+                if shadow:
+                    shadow.drop(name)
+                files.save(host, REMOVING)
+                return
+            if state.remote:
+                return
+            if state.gid is None:
+                raise HostError(f"group {name}: no number was chosen")
+            table.put([name, state.password, str(state.gid), ",".join(state.members)], state.below[0])
+            if shadow and state.shadow is not None:
+                shadow.put([name, *state.shadow.split(":")], state.below[1])
+            files.save(host, CREATING)
+
+    def fields(self, state: State) -> dict[Field, Json]:
+        """Existence and number; members belong to the accounts that ask for them."""
+        if not isinstance(state, GroupState):
+            return {}
+        place = {"below": list(state.below), "shadow": state.shadow, "password": state.password}
+        return {EXISTS: place, ("gid",): {"system": state.system} if state.gid is None else state.gid}
+
+    def bulky(self, field: Field) -> bool:
+        """A group's password may hide in its line."""
+        return field == EXISTS
+
+    def patch(self, state: State, values: Mapping[Field, Json]) -> State:
+        """A new group takes the place that the log remembers, if any."""
+        exists = values.get(EXISTS)
+        gid = values.get(("gid",), Ellipsis)
+        if isinstance(gid, dict):
+            gid = None
+        if isinstance(state, GroupState) or not exists or (isinstance(exists, dict) and "absent" in exists):
+            kept = {k: v for k, v in values.items() if k == EXISTS}
+            if gid is not Ellipsis and isinstance(state, GroupState) and not state.remote and gid is not None:
+                kept[("gid",)] = gid
+            return super().patch(state, kept)
+        place = exists if isinstance(exists, dict) else {}
+        return GroupState(
+            gid=None if gid is Ellipsis else gid,
+            system=bool(values.get(("system",), True)),
+            password=place.get("password", "x"),
+            shadow=place.get("shadow", "!::"),
+            below=tuple(place.get("below", (None, None))),
+        )
+
+    def show(self, field: Field, value: Json) -> Json:
+        """A number still to be chosen is unknown."""
+        if field == ("gid",) and isinstance(value, dict):
+            return {"unknown": True}
+        return super().show(field, value)
+
+    def edits(self, name: str) -> tuple[str, ...]:  # noqa: ARG002
+        """Both files."""
+        return ("/etc/group", "/etc/gshadow")
+
+    def complete(self, host: Observer, name: str, state: State, context: Context) -> State:
+        """Choose a free number; a remembered one that is taken needs force."""
+        if not isinstance(state, GroupState) or isinstance(self.read(host, name), GroupState):
+            return state
+        if state.gid is None:
+            return state.model_copy(update={"gid": free_number(host, "GID", system=state.system)})
+        holder = Names(host).group(state.gid)
+        if holder not in (state.gid, name):
+            if not context.force:
+                raise HostError(f"group {name}: number {state.gid} is taken by {holder}; --force takes a new one")
+            return state.model_copy(update={"gid": free_number(host, "GID", system=True)})
+        return state
+
+    def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:
+        """Members that are not ours would lose their membership with the group."""
+        if not isinstance(prospect.before, GroupState):
+            return []
+        name = prospect.target.address.name
+        ours = {
+            address.name
+            for address, held in context.current.items()
+            if address.kind == "account" and ("groups", name) in held
+        }
+        others = [member for member in prospect.before.members if member not in ours]
+        return [Conflict(prospect.target.address, ("members",), [], others)] if others else []
+
+    def obstacles(self, host: Observer, prospect: Prospect, context: Context) -> list[str]:
+        """Files outside the deployment, and accounts, that still have this group."""
+        state = prospect.before
+        if not isinstance(state, GroupState) or state.gid is None:
+            return []
+        staying = [
+            c[0]
+            for c in AccountFiles(host).need("passwd").entries()
+            if len(c) > 3 and c[3] == str(state.gid) and not _leaves(context, c[0])
+        ]
+        reasons = [f"it is the primary group of {who}" for who in staying]
+        return reasons + left_behind(host, context, None, state.gid)
+
+
+def _leaves(context: Context, account: str) -> bool:
+    return context.fix or context.comes(Address("account", account)) is False
+
+
+KIND = GroupKind()

@@ -1,0 +1,215 @@
+"""Keys of an ini file: each key is held by itself, and gives back its own bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator
+from pydantic import Field as Described
+
+from ..errors import HostError
+from ..host.names import Names, Owner
+from ..host.port import File as Bytes
+from ..host.port import Host, Observer
+from ..inifile import IniFile, shown, undone
+from ..model import EXISTS, Absent, Address, Change, Field, Json, Resource, Seen, State
+from .base import Conflict, Context, Kind, Prospect, gone
+from .file import MODE, FileState, drop_parents, latin, make_parents, new_mode, see
+from .modes import check_mode
+
+SECRET_KEY = re.compile(r"passw|secret|token", re.IGNORECASE)
+PLAIN = {("owner",), ("group",), MODE}
+Text = Annotated[str, Described(pattern=r"^[^\r\n\x00]*$")]
+
+
+class IniState(FileState):
+    """The whole file, and whether the case of its sections and keys counts."""
+
+    fold: bool = False
+
+
+class Ini(Resource):
+    """Keys that an ini file is to have, and keys that it is not to have."""
+
+    kind = "ini"
+    name: Annotated[str, Described(pattern=r"^/[^\x00]*[^/\x00]$", description="The absolute path.")]
+    set: Annotated[dict[Text, dict[Text, Text]], Described(description="section: {key: value}; section \"\" is what stands before any section.")] = {}
+    unset: Annotated[dict[Text, tuple[Text, ...]], Described(description="section: [key].")] = {}
+    ignore_case: Annotated[bool, Described(description="Whether Key and KEY are the same key.")] = False
+    owner: Annotated[str | None, Described(description="The owner; not given: left as it is, root for a new file.")] = None
+    group: Annotated[str | None, Described(description="The group, likewise.")] = None
+    mode: Annotated[
+        str | None, BeforeValidator(lambda v: check_mode(v) if isinstance(v, str) else v),
+        Described(description="Octal or symbolic, likewise; 0644 for a new file."),
+    ] = None  # fmt: skip
+
+    def wishes(self, before: State) -> Mapping[Field, Json]:
+        """The keys, and the owner, group and mode where they are named."""
+        wanted: dict[Field, Json] = {EXISTS: True} if self.set or not isinstance(before, Absent) else {}
+        wanted |= {(key,): value for key in ("owner", "group") if (value := getattr(self, key)) is not None}
+        wanted |= new_mode(self.mode, wanted, before)
+        if self.ignore_case:
+            wanted[("fold",)] = True
+        for section, keys in self.set.items():
+            wanted |= {(section, key): value for key, value in keys.items()}
+        for section, names in self.unset.items():
+            wanted |= {(section, key): None for key in names}
+        return wanted
+
+    def requires(self) -> set[Address]:  # type: ignore[valid-type] # the field named set hides the type here only
+        """Its owner and group."""
+        return {Address(k, n) for k, n in (("account", self.owner), ("group", self.group)) if n}
+
+
+class IniKind(Kind[IniState]):
+    """Ini files, key by key."""
+
+    name = "ini"
+    verb = "write"
+    rank = 41
+    state = IniState
+    resource = Ini
+    attributes: ClassVar[frozenset[str]] = frozenset({"owner", "group", "mode"})
+    defaults: ClassVar[Mapping[Field, Json]] = {("owner",): "root", ("group",): "root", MODE: 0o644}
+
+    def read(self, host: Observer, name: str) -> Seen:
+        """The whole file."""
+        found = see(host, name)
+        if not isinstance(found, Bytes):
+            return found
+        IniFile(found.data)
+        names = Names(host)
+        return IniState(
+            data=found.data.decode("latin-1"),
+            owner=names.user(found.uid),
+            group=names.group(found.gid),
+            mode=found.mode,
+            xattrs=latin(found.xattrs),
+            mtime_ns=found.mtime_ns,
+        )
+
+    def write(self, host: Host, name: str, state: State) -> None:
+        """Put the file in place as a whole, or remove it."""
+        seen = self.read(host, name)
+        if not isinstance(state, IniState):
+            if not isinstance(seen, Absent):
+                host.remove(name)
+            if isinstance(state, Absent):
+                drop_parents(host, state.around)
+            return
+        wanted = state.model_copy(update={"fold": False})
+        if isinstance(seen, IniState) and wanted.mtime_ns is None and wanted.data == seen.data:
+            wanted = wanted.model_copy(update={"mtime_ns": seen.mtime_ns})
+        if seen == wanted:
+            return
+        make_parents(host, name)
+        names = Names(host)
+        xattrs = {key: value.encode("latin-1") for key, value in wanted.xattrs.items()}
+        owner, group = names.need_uid(wanted.owner), names.need_gid(wanted.group)
+        host.replace(name, Bytes(wanted.data.encode("latin-1"), wanted.mode, owner, group, xattrs, wanted.mtime_ns))
+
+    def fields(self, state: State) -> dict[Field, Json]:
+        """What a file has beside its keys; the keys are those that somebody asks for."""
+        if not isinstance(state, IniState):
+            return {}
+        return {EXISTS: True, ("owner",): state.owner, ("group",): state.group, MODE: state.mode}
+
+    def value(self, state: State, field: Field) -> Json:
+        """A key with its raw lines, and the whole file that it stood in."""
+        if len(field) != 2:
+            return super().value(state, field)
+        data, fold, mtime = ("", False, None) if not isinstance(state, IniState) else (state.data, state.fold, state.mtime_ns)
+        found = IniFile(data.encode("latin-1"), fold=fold).get(*field)
+        return found | {"whole": data, "mtime": mtime, "fold": fold}
+
+    def patch(self, state: State, values: Mapping[Field, Json]) -> State:
+        """Keys to give back come first, then keys to set."""
+        exists = values.get(EXISTS, not isinstance(state, Absent))
+        if gone(exists):
+            return Absent(around=exists["absent"]) if isinstance(exists, dict) else Absent()
+        base = state if isinstance(state, IniState) else IniState()
+        fold = bool(values.get(("fold",), base.fold)) or any(isinstance(v, dict) and v.get("fold") for v in values.values())
+        update: dict[str, Any] = {f[0]: v for f, v in values.items() if f in PLAIN}
+        back = {(f[0], f[1]): v for f, v in values.items() if len(f) == 2 and isinstance(v, dict)}
+        data, mtime = give_back(base, back, fold=fold)
+        wanted = {(f[0], f[1]): v for f, v in values.items() if len(f) == 2 and not isinstance(v, dict)}
+        edited = IniFile(data, fold=fold)
+        for (section, key), value in wanted.items():
+            if value is None:
+                edited.unset(section, key)
+            elif not agrees(edited, section, key, value):
+                edited.set(section, key, value)
+        if edited.render() != data:
+            data, mtime = edited.render(), None
+        return base.model_copy(update=update | {"data": data.decode("latin-1"), "mtime_ns": mtime, "fold": fold})
+
+    def diff(self, before: State, after: State, asked: Iterable[Field] = ()) -> tuple[Change, ...]:
+        """Differences in the keys that are asked for, and in owner, group and mode."""
+        fold = isinstance(after, IniState) and after.fold
+        if fold and isinstance(before, IniState):
+            before = before.model_copy(update={"fold": True})
+        return super().diff(before, after, [field for field in asked if field != ("fold",)])
+
+    def show(self, field: Field, value: Json) -> Json:
+        """The text of a key; octal modes."""
+        if len(field) == 2:
+            return shown(value)
+        if field == MODE and isinstance(value, int):
+            return f"{value:04o}"
+        return super().show(field, value)
+
+    def secret(self, field: Field) -> bool:
+        """Keys whose names say so."""
+        return len(field) == 2 and bool(SECRET_KEY.search(field[1]))
+
+    def bulky(self, field: Field) -> bool:
+        """A key's value holds the file it stood in."""
+        return len(field) == 2
+
+    def needs(self, name: str, state: State) -> set[Address]:  # noqa: ARG002
+        """Its owner and group."""
+        if not isinstance(state, IniState):
+            return set()
+        return {Address("account", str(state.owner)), Address("group", str(state.group))}
+
+    def edits(self, name: str) -> tuple[str, ...]:
+        """The file itself."""
+        return (name,)
+
+    def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:  # noqa: ARG002
+        """What others put into a file that we made would go with it."""
+        if not isinstance(prospect.before, IniState):
+            return []
+        rest = IniFile(prospect.before.data.encode("latin-1"))
+        for field, value in prospect.target.give_back.items():
+            if len(field) == 2 and isinstance(value, dict):
+                rest.restore(field[0], field[1], value)
+        left = [line.strip() for line in rest.lines if line.strip()]
+        return [Conflict(prospect.target.address, ("content",), None, f"{len(left)} more lines")] if left else []
+
+
+def agrees(file: IniFile, section: str, key: str, value: str) -> bool:
+    """Whether a key has this value already, in every place where it stands."""
+    found = file.find(section, key)
+    return bool(found) and all(line.value == value or (line.value + line.tail).rstrip("\r\n") == value for line in found)
+
+
+def give_back(base: IniState, back: Mapping[tuple[str, str], Json], *, fold: bool) -> tuple[bytes, int | None]:
+    """The file's bytes with these keys as they were, and its time if that makes it the file it was."""
+    data = base.data.encode("latin-1")
+    if not back:
+        return data, base.mtime_ns
+    for value in {v["whole"]: v for v in back.values()}.values():
+        then = undone(data, value["whole"].encode("latin-1"), back, fold=fold)
+        if then is not None:
+            return then, value["mtime"] if then != data else base.mtime_ns
+    edited = IniFile(data, fold=fold)
+    edited.restore_all(back)
+    made = edited.render()
+    known = next((v["mtime"] for v in back.values() if v["whole"].encode("latin-1") == made), None)
+    return made, base.mtime_ns if made == data else known
+
+
+KIND = IniKind()

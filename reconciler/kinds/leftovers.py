@@ -1,0 +1,47 @@
+"""What would be left without an owner if an account or group number went: files and processes."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from ..host.port import Observer
+from ..host.resolve import printable
+from ..model import Address
+from .base import Context
+
+SHOWN = 10
+
+
+def left_behind(host: Observer, context: Context, uid: int | None, gid: int | None) -> list[str]:
+    """Files outside the deployment, and live processes, that still have this number.
+
+    What this plan gives back anyway does not count: the deployment's own paths, its quarantine, its daemons with
+    their processes and runtime directories.  At the removal's own turn only processes are looked at again.
+    """
+    reasons = []
+    daemons = {a.name for a in context.targets if a.kind == "daemon"}
+    for process in host.processes():
+        if uid not in process.uids and gid not in process.gids | process.groups:
+            continue
+        if not context.fix and process.cgroup.rsplit("/", 1)[-1] in daemons:
+            continue
+        reasons.append(f"process {process.pid} ({printable(process.name)}) runs with it")
+    if context.fix:
+        return reasons
+    own = [
+        address.name
+        for address in context.targets
+        if address.kind in ("tree", "file", "ini") and _settled(context, address)
+    ]
+    skip = [*own, *context.spared]
+    hits = list(islice(host.owned(uid, gid, skip), SHOWN + 1))
+    if hits:
+        more = " and more" if len(hits) > SHOWN else ""
+        listed = ", ".join(printable(path) for path in hits[:SHOWN])
+        reasons.append(f"files outside the deployment belong to it: {listed}{more}")
+    return reasons
+
+
+def _settled(context: Context, address: Address) -> bool:
+    target = context.targets[address]
+    return bool(target.give_back) or target.wish is not None

@@ -1,0 +1,353 @@
+"""Who is to own the paths of a tree: rules, before-images, and how a walk is judged by them.
+
+A rule looks at one path and says what it is to have.  There are two: a wish (from the desired state) and a
+return (from before-images in the log).  Neither holds more than a line of the tree at a time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from ..host.names import Names, Owner
+from ..host.port import Attributes, Entry, Observer
+from ..host.resolve import printable, trusted
+from ..model import Json
+from .base import Vault
+from .modes import SPECIAL, apply_mode, names_special, pack_capability
+
+CAPABILITY = "security.capability"
+ACL = "system.posix_acl_access"
+DEFAULT_ACL = "system.posix_acl_default"
+SAMPLE = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a path has, or is to have; owners are names where the host has one."""
+
+    owner: Owner
+    group: Owner
+    mode: int | None
+    xattrs: tuple[tuple[str, str], ...] = ()
+
+    def json(self) -> Json:
+        """The form that images carry."""
+        out: dict[str, Json] = {"owner": self.owner, "group": self.group, "mode": self.mode}
+        return out | ({"xattrs": dict(self.xattrs)} if self.xattrs else {})
+
+    def shown(self) -> Json:
+        """The form that plans carry."""
+        return {"owner": self.owner, "group": self.group, "mode": None if self.mode is None else f"{self.mode:04o}"}
+
+    def __str__(self) -> str:
+        return f"{self.owner}:{self.group}" + ("" if self.mode is None else f":{self.mode:04o}")
+
+    @classmethod
+    def parse(cls, raw: Mapping[str, Json]) -> Look:
+        """Read what `json` wrote."""
+        return cls(raw["owner"], raw["group"], raw["mode"], tuple(sorted(raw.get("xattrs", {}).items())))
+
+
+@dataclass(slots=True)
+class Said:
+    """The verdict on one path: what it is to have (None: leave it), and what kind of path it is."""
+
+    after: Look | None
+    foreign: bool = False
+    newborn: bool = False
+    drifted: bool = False
+    known: Look | None = None
+
+
+class Rule(Protocol):
+    """Says what one path is to have; asked for every path in walking order."""
+
+    def judge(self, entry: Entry, look: Look) -> Said: ...
+
+
+@dataclass(frozen=True)
+class Exemption:
+    """A part of a tree that the tree's own rule does not cover."""
+
+    owner: str | None = None
+    group: str | None = None
+    mode: str | None = None
+    directory_mode: str | None = None
+    file_mode: str | None = None
+
+
+@dataclass
+class Wish:
+    """The rule of a tree in the desired state."""
+
+    owner: str | None
+    group: str | None
+    directory_mode: str | None
+    file_mode: str | None
+    exceptions: Mapping[bytes, Exemption] = field(default_factory=dict)
+    capabilities: Mapping[bytes, str] = field(default_factory=dict)
+    around: frozenset[bytes] = frozenset()
+    nested: tuple[bytes, ...] = ()
+
+    def judge(self, entry: Entry, look: Look) -> Said:
+        """What the most specific line that covers this path asks for."""
+        path, directory = entry.path, entry.stat.type == "directory"
+        if path in self.around or any(path == top or path.startswith(top + b"/") for top in self.nested):
+            return Said(None)
+        owner, group = self.owner, self.group
+        spec = self.directory_mode if directory else self.file_mode
+        for top in sorted(self.exceptions, key=len, reverse=True) if self.exceptions else ():
+            if path == top or path.startswith(top + b"/"):
+                part = self.exceptions[top]
+                owner, group = part.owner, part.group
+                below = part.directory_mode if directory else part.file_mode
+                spec = (part.mode or below) if path == top else below
+                break
+        new = Look(owner if owner is not None else look.owner, group if group is not None else look.group, None)
+        if entry.stat.type == "link":
+            return Said(new)
+        old = look.mode or 0
+        mode = old if spec is None else apply_mode(spec, old, directory=directory)
+        moves = (new.owner, new.group) != (look.owner, look.group)
+        if moves and not directory and not names_special(spec):
+            mode &= ~SPECIAL
+        capability = self.capabilities.get(path)
+        packed = ((CAPABILITY, pack_capability(capability).decode("latin-1")),) if capability else ()
+        return Said(replace(new, mode=mode, xattrs=packed))
+
+
+@dataclass
+class Record:
+    """One line of an image: a path and its class."""
+
+    path: bytes
+    before: Look
+    after: Look | None
+
+
+def order_of(path: bytes) -> tuple[bytes, ...]:
+    """The walking order of a path: parents first, then by the bytes of the names."""
+    return tuple(path.split(b"/")) if path else ()
+
+
+@dataclass
+class Layer:
+    """One image: the classes from the event, the paths from the vault, read along with a walk."""
+
+    total: bool
+    records: Iterator[Record]
+    head: Record | None = None
+    missed: int = 0
+
+    def at(self, path: bytes) -> Record | None:
+        """This path's record; walks must ask in walking order."""
+        key = order_of(path)
+        while self.head is None or order_of(self.head.path) < key:
+            if self.head is not None:
+                self.missed += 1
+            self.head = next(self.records, None)
+            if self.head is None:
+                self.records = iter(())
+                return None
+        if self.head.path != path:
+            return None
+        found, self.head = self.head, next(self.records, None)
+        return found
+
+
+def open_layer(value: Json, vault: Vault) -> Layer:
+    """An image as `save_image` described it."""
+    classes = [
+        (Look.parse(before), Look.parse(after) if after else None) for before, after in value["classes"]
+    ]
+
+    def records() -> Iterator[Record]:
+        for line in vault.stream(value["image"]):
+            number, _, path = line.partition(b"\t")
+            before, after = classes[int(number)]
+            yield Record(unescape(path) if b"\\" in path else path, before, after)
+
+    return Layer(bool(value["total"]), records())
+
+
+def _escaped(path: bytes) -> bytes:
+    return path.replace(b"\\", b"\\\\").replace(b"\n", b"\\n") if b"\\" in path or b"\n" in path else path
+
+
+def unescape(path: bytes) -> bytes:
+    """A path as it was before it was written on a line."""
+    out, index = bytearray(), 0
+    while index < len(path):
+        if path[index : index + 1] == b"\\":
+            out += b"\n" if path[index + 1 : index + 2] == b"n" else b"\\"
+            index += 2
+        else:
+            out.append(path[index])
+            index += 1
+    return bytes(out)
+
+
+def save_image(judged: Iterable[tuple[Entry, Look, Said]], vault: Vault, *, total: bool) -> Json:
+    """Keep what the paths have now; ``total``: also of those that stay as they are.
+
+    Shape: ``{"image": name, "total": bool, "classes": [[before, after or null]]}``.
+    """
+    numbers: dict[tuple[Look, Look | None], int] = {}
+
+    def lines() -> Iterator[bytes]:
+        for entry, look, said in judged:
+            changes = said.after is not None and differs(look, said.after)
+            if not changes and not total:
+                continue
+            if changes and said.after is not None and said.after.xattrs:
+                # An attribute that is not there is recorded as empty, so that a return takes it away again.
+                have = {name for name, _ in look.xattrs}
+                missing = tuple((name, "") for name, _ in said.after.xattrs if name not in have)
+                look = replace(look, xattrs=look.xattrs + missing)  # noqa: PLW2901 - the record's own look
+            key = (look, said.after if changes else None)
+            number = numbers.setdefault(key, len(numbers))
+            yield b"%d\t%s\n" % (number, _escaped(entry.path))
+
+    name = vault.put_stream(lines())
+    classes = [[before.json(), after.json() if after else None] for before, after in numbers]
+    return {"image": name, "total": total, "classes": classes}
+
+
+@dataclass
+class Return:
+    """The rule that gives a tree back what it had: the first image that knows a path decides."""
+
+    layers: Sequence[Layer]
+    ours: tuple[Owner | None, Owner | None]
+    around: frozenset[bytes] = frozenset()
+    nested: tuple[bytes, ...] = ()
+    keep_foreign: bool = False
+    ancestors: list[tuple[bytes, Look]] = field(default_factory=list)
+
+    def judge(self, entry: Entry, look: Look) -> Said:
+        """The recorded look; for a path born since, its nearest recorded ancestor's owners."""
+        path = entry.path
+        found = [record for layer in self.layers if (record := layer.at(path)) is not None]
+        while self.ancestors and not (path.startswith(self.ancestors[-1][0] + b"/") or not self.ancestors[-1][0]):
+            self.ancestors.pop()
+        if found:
+            before = found[0].before
+            if entry.stat.type == "directory":
+                self.ancestors.append((path, before))
+            if path in self.around or all(record.after is None for record in found):
+                return Said(None, known=before)
+            owners = {before.owner, self.ours[0]} | {r.after.owner for r in found if r.after} | {r.before.owner for r in found}
+            groups = {before.group, self.ours[1]} | {r.after.group for r in found if r.after} | {r.before.group for r in found}
+            foreign = look.owner not in owners or look.group not in groups
+            if foreign and self.keep_foreign:
+                return Said(None, foreign=True)
+            modes = {before.mode, *(r.after.mode for r in found if r.after)}
+            return Said(before, foreign=foreign, drifted=look.mode not in modes, known=before)
+        covered = path in self.around or any(path == top or path.startswith(top + b"/") for top in self.nested)
+        if covered or not self.ancestors or not any(layer.total for layer in self.layers):
+            return Said(None)
+        parent = self.ancestors[-1][1]
+        mode = None if look.mode is None else look.mode if entry.stat.type == "directory" else look.mode & ~SPECIAL
+        return Said(Look(parent.owner, parent.group, mode, ((CAPABILITY, ""),)), newborn=True)
+
+
+def differs(now: Look, after: Look) -> bool:
+    """Whether a path is not yet as it is to be."""
+    if (now.owner, now.group) != (after.owner, after.group):
+        return True
+    if after.mode is not None and now.mode is not None and now.mode != after.mode:
+        return True
+    have = dict(now.xattrs)
+    return any(have.get(key, "") != value for key, value in after.xattrs)
+
+
+@dataclass
+class Survey:
+    """What one walk found: counts, classes and a sample, never the whole list unless it was asked for."""
+
+    paths: int = 0
+    differ: int = 0
+    newborn: int = 0
+    drifted: int = 0
+    foreign: list[tuple[bytes, Look, Look]] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    mounts: list[str] = field(default_factory=list)
+    classes: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    sample: list[Json] = field(default_factory=list)
+    links: dict[tuple[int, int], int] = field(default_factory=dict)
+    exposed: bool = False
+    """Whether somebody else can rename things in the tree, so that counting hard links proves nothing."""
+    top: tuple[Look, Look | None] | None = None
+
+
+def looker(host: Observer) -> Callable[[Entry, bool], Look]:
+    """A function that tells a path's look, with its attributes where they matter."""
+    names = Names(host)
+    users: dict[int, Owner] = {}
+    groups: dict[int, Owner] = {}
+
+    def look(entry: Entry, attributes: bool) -> Look:
+        stat = entry.stat
+        owner = users.get(stat.uid)
+        if owner is None:
+            owner = users.setdefault(stat.uid, names.user(stat.uid))
+        group = groups.get(stat.gid)
+        if group is None:
+            group = groups.setdefault(stat.gid, names.group(stat.gid))
+        xattrs: tuple[tuple[str, str], ...] = ()
+        if attributes and stat.type in ("file", "directory"):
+            found = entry.xattrs()
+            kept = (CAPABILITY, ACL, DEFAULT_ACL)
+            xattrs = tuple((k, found[k].decode("latin-1")) for k in kept if k in found)
+        return Look(owner, group, None if stat.type == "link" else stat.mode, xattrs)
+
+    return look
+
+
+def judged(host: Observer, top: str, rule: Rule, survey: Survey) -> Iterator[tuple[Entry, Look, Said]]:
+    """Walk a tree and judge every path; links are counted first, so that a path's skipping is known."""
+    look = looker(host)
+    wanted = getattr(rule, "capabilities", {})
+    for entry in host.walk(top):
+        if entry.mount:
+            survey.mounts.append(printable(entry.path))
+            continue
+        stat = entry.stat
+        survey.paths += 1
+        if stat.type == "directory" and (not trusted(stat.uid) or stat.mode & 0o022 and not stat.mode & 0o1000):
+            survey.exposed = True
+        if stat.nlink > 1 and stat.type != "directory":
+            key = (stat.dev, stat.ino)
+            survey.links[key] = survey.links.get(key, 0) + 1
+        now = look(entry, entry.path in wanted)
+        said = rule.judge(entry, now)
+        if said.after is not None and (differs(now, said.after) or said.after.xattrs):
+            now = look(entry, True)
+        yield entry, now, said
+
+
+def proven(survey: Survey, entry: Entry) -> bool:
+    """Whether all hard links of this inode lie inside the tree."""
+    stat = entry.stat
+    return not survey.exposed and survey.links.get((stat.dev, stat.ino)) == stat.nlink
+
+
+def obstacle(survey: Survey, entry: Entry, *, counted: bool) -> str:
+    """Why a path must not be touched; empty where it may."""
+    stat = entry.stat
+    if stat.type in ("character", "block"):
+        return f"a {stat.type} device"
+    if stat.nlink > 1 and stat.type != "directory" and counted and not proven(survey, entry):
+        return "has hard links that are not proven to lie inside the tree"
+    if entry.frozen():
+        return "immutable or append-only (chattr -i -a to allow it)"
+    return ""
+
+
+def attributes(names: Names, look: Look) -> Attributes:
+    """What the port is to set."""
+    values = {key: value.encode("latin-1") if value else None for key, value in look.xattrs}
+    return Attributes(names.need_uid(look.owner), names.need_gid(look.group), look.mode, values)

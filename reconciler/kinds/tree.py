@@ -1,0 +1,506 @@
+"""A directory tree: who owns what in it, and with which modes.
+
+The state of a tree is too big to hold, so it is compared, recorded and given back path by path, in walks.
+Hand-overs go from the leaves to the top (exceptions first), returns from the top to the leaves, so that no
+directory is writable by the account while root still works below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace as with_
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator
+from pydantic import Field as Described
+
+from ..errors import HostError
+from ..host.names import Names
+from ..host.port import Attributes, Entry, Host, Observer
+from ..host.resolve import printable
+from ..model import EXISTS, Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown, inside
+from .base import Conflict, Context, Kind, Prospect, Step, Vault, gone
+from .modes import check_mode, pack_capability
+from .ownership import (
+    SAMPLE,
+    Exemption,
+    Look,
+    Return,
+    Rule,
+    Said,
+    Survey,
+    Wish,
+    attributes,
+    differs,
+    judged,
+    looker,
+    obstacle,
+    open_layer,
+    save_image,
+)
+
+PATHS: Field = ("paths",)
+PROTECTED = frozenset(
+    "/ /bin /boot /dev /etc /home /lib /lib32 /lib64 /libx32 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp "
+    "/usr /usr/bin /usr/lib /usr/lib64 /usr/local /usr/sbin /usr/share /var /var/lib /var/log /var/opt /var/run "
+    "/var/spool /var/tmp".split()
+)
+QUARANTINE = ".reconciler-quarantine"
+Mode = Annotated[str, BeforeValidator(lambda v: check_mode(v) if isinstance(v, str) else v)]
+Relative = Annotated[str, Described(pattern=r"^[^/\x00][^\x00]*$")]
+
+
+class TreeState(State):
+    """The tree's top; what lies below is looked at in walks."""
+
+    type: str = "directory"
+
+
+class Except(BaseModel):
+    """A part of the tree that has its own owner and modes; what is not named is left as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    owner: str | None = None
+    group: str | None = None
+    mode: Mode | None = None
+    directory_mode: Mode | None = None
+    file_mode: Mode | None = None
+
+
+class Tree(Resource):
+    """A directory and all below it, with owner and modes."""
+
+    kind = "tree"
+    name: Annotated[str, Described(pattern=r"^/[^\x00]*$", description="The absolute path of the top.")]
+    owner: Annotated[str | None, Described(description="The owner of every path; not given: left.")] = None
+    group: Annotated[str | None, Described(description="The group of every path; not given: left.")] = None
+    directory_mode: Annotated[Mode | None, Described(description="The mode of directories.")] = None
+    file_mode: Annotated[Mode | None, Described(description="The mode of files; X as in chmod.")] = None
+    except_: Annotated[dict[Relative, Except], Described(alias="except", description="relative path: {owner, group, mode}.")] = {}
+    capabilities: Annotated[dict[Relative, str], Described(description="relative path: file capabilities.")] = {}
+    on_uninstall: Annotated[
+        Literal["restore", "delete", "keep"], Described(description="What uninstall does with the tree.")
+    ] = "restore"
+    create: Annotated[bool, Described(description="Make the directory where it is missing.")] = False
+    allow_protected: Annotated[bool, Described(description="Allow a path like /etc or /var as the top.")] = False
+
+    @field_validator("capabilities")
+    @classmethod
+    def _capabilities(cls, value: dict[str, str]) -> dict[str, str]:
+        for text in value.values():
+            pack_capability(text)
+        return value
+
+    def requires(self) -> set[Address]:
+        """Every owner and group that it names."""
+        owners = {self.owner, *(e.owner for e in self.except_.values())} - {None}
+        groups = {self.group, *(e.group for e in self.except_.values())} - {None}
+        return {Address("account", str(o)) for o in owners} | {Address("group", str(g)) for g in groups}
+
+    def rule(self, around: Iterable[str], nested: Iterable[str]) -> Wish:
+        """The rule for a walk, with the more specific addresses it has to step round."""
+        return Wish(
+            self.owner,
+            self.group,
+            self.directory_mode,
+            self.file_mode,
+            {path.strip("/").encode("utf-8", "surrogateescape"): Exemption(**e.model_dump()) for path, e in self.except_.items()},
+            {path.encode("utf-8", "surrogateescape"): text for path, text in self.capabilities.items()},
+            relative(self.name, around),
+            tuple(relative(self.name, nested)),
+        )
+
+
+def relative(top: str, paths: Iterable[str]) -> frozenset[bytes]:
+    """The paths below ``top``, as a walk names them."""
+    return frozenset(
+        path[len(top.rstrip("/")) + 1 :].encode("utf-8", "surrogateescape") for path in paths if path != top and inside(path, top)
+    )
+
+
+class TreeKind(Kind[TreeState]):
+    """Directory trees."""
+
+    name = "tree"
+    verb = "own"
+    rank = 30
+    state = TreeState
+    resource = Tree
+
+    def read(self, host: Observer, name: str) -> Seen:
+        """The top alone."""
+        found = host.stat(name)
+        if found is None:
+            return Absent()
+        if found.type != "directory":
+            return Unknown(f"{printable(name)} is a {found.type}, not a directory", unknown=False)
+        return TreeState()
+
+    def write(self, host: Host, name: str, state: State) -> None:
+        """Make an empty top, or remove an empty one."""
+        there = host.stat(name) is not None
+        if isinstance(state, Absent) and there:
+            host.rmdir(name)
+        elif not isinstance(state, Absent) and not there:
+            host.mkdir(name, 0o755, *_root(host))
+
+    def show(self, field: Field, value: Json) -> Json:
+        """Classes of paths; for the whole field its counts."""
+        return None if field == PATHS and value is None else super().show(field, value)
+
+    def ties(self, found: Prospect) -> tuple[set[Address], set[Address]]:
+        """The owners that its paths will have, and those that they have."""
+        classes = found.facts.get("classes", [])
+        will = {address for item in classes for address in _owners(item["after"])}
+        return will, {address for item in classes for address in _owners(item["before"])}
+
+    def prospect(self, host: Observer, target: Target, context: Context) -> Prospect:
+        """Walk the tree and compare every path with what the rule says of it."""
+        name = target.address.name
+        try:
+            seen = self.read(host, name)
+            if isinstance(seen, Unknown):
+                return Prospect(target, Absent(), Absent(), blocked=seen)
+            exists = target.give_back.get(EXISTS)
+            if exists is not None and EXISTS not in target.keep and target.wish is None:
+                moved = self._move(host, target, seen, exists, context)
+                if moved is not None:
+                    return moved
+            if isinstance(seen, Absent):
+                return self._missing(target, context)
+            return self._compare(host, target, context)
+        except HostError as error:
+            return Prospect(target, Absent(), Absent(), blocked=Unknown(str(error), unknown=False))
+
+    def _missing(self, target: Target, context: Context) -> Prospect:
+        wish = target.wish
+        if not isinstance(wish, Tree):
+            return Prospect(target, Absent(), Absent(), notes=("the tree is gone; nothing to give back",))
+        if not wish.create:
+            reason = f"{printable(wish.name)} does not exist; install the agent first, or say 'create: true'"
+            return Prospect(target, Absent(), Absent(), blocked=Unknown(reason, unknown=False))
+        after = {"owner": wish.owner, "group": wish.group, "on_uninstall": wish.on_uninstall}
+        changes = (Change(EXISTS, {"absent": {}}, True, (None, True)), Change(PATHS, None, after, (None, _words(wish))))
+        facts = {"counts": {"paths": 1, "differ": 1, "newborn": 0}, "sample": []}
+        return Prospect(target, Absent(), TreeState(), (Step("create", changes),), facts=facts)
+
+    def _move(self, host: Observer, target: Target, seen: State, exists: Json, context: Context) -> Prospect | None:
+        """A tree that goes (into quarantine, or because we made it) or comes back from quarantine."""
+        name, facts = target.address.name, {"counts": {"paths": 0, "differ": 0, "newborn": 0}, "sample": []}
+        if not gone(exists):
+            if not isinstance(seen, Absent):
+                return None
+            store = exists.get("quarantine") if isinstance(exists, dict) else None
+            if store is None or host.stat(store) is None:
+                reason = "its content was purged, or was never kept"
+                return Prospect(target, seen, seen, blocked=Unknown(reason, unknown=False))
+            change = Change(EXISTS, {"absent": {"quarantine": store}}, True, (None, True))
+            return Prospect(target, seen, TreeState(), (Step("create", (change,)),), facts=facts)
+        store = exists["absent"].get("quarantine") if isinstance(exists, dict) else None
+        if isinstance(seen, Absent):
+            return Prospect(target, seen, seen)
+        if store is None and len(host.names(name)) > 0:
+            reason = "we made it, but it is not empty now; it stays, with its former owners"
+            back = self._compare(host, target, context)
+            return with_(back, skipped=(*back.skipped, (printable(name), reason)))
+        before = {"quarantine": store} if store else True
+        change = Change(EXISTS, before, exists, (True, None))
+        if store:
+            facts["quarantine"] = store
+        return Prospect(target, seen, Absent(around=exists.get("absent", {})), (Step("remove", (change,)),), facts=facts)
+
+    def _rule(self, target: Target, context: Context) -> Rule | None:
+        nested = [path for path in target.options.get("nested", ())]
+        if isinstance(target.wish, Tree):
+            return target.wish.rule(target.peers, nested)
+        back = target.give_back.get(PATHS)
+        if back is None or PATHS in target.keep or context.vault is None:
+            return None
+        left = target.recorded.get(PATHS) or {}
+        return Return(
+            [open_layer(layer, context.vault) for layer in back["layers"]],
+            (left.get("owner"), left.get("group")),
+            relative(target.address.name, target.peers),
+            tuple(relative(target.address.name, nested)),
+            keep_foreign=bool(target.options.get("skip_conflicts")),
+        )
+
+    def survey(self, host: Observer, target: Target, context: Context, rule: Rule) -> Survey:
+        """One walk: what differs, in counts and classes, with a sample (all of it with ``--all-paths``)."""
+        found, name = Survey(), target.address.name
+        waiting: list[tuple[Entry, Look, Said]] = []
+        for entry, look, said in judged(host, name, rule, found):
+            if not entry.path:
+                found.top = (look, said.after)
+            found.newborn += said.newborn
+            if said.foreign and said.known is not None:
+                found.foreign.append((entry.path, said.known, look))
+            if said.after is None or not differs(look, said.after):
+                continue
+            if entry.stat.nlink > 1 and entry.stat.type != "directory":
+                waiting.append((entry, look, said))
+                continue
+            self._count(found, name, entry, look, said, obstacle(found, entry, counted=False), context)
+        if isinstance(rule, Return):
+            # Taking back closes the directories before it counts again, so the count alone decides here.
+            found.exposed = False
+        for entry, look, said in waiting:
+            late = with_(entry, frozen=bool)  # its descriptor is closed by now
+            self._count(found, name, late, look, said, obstacle(found, late, counted=True), context)
+        return found
+
+    def _count(
+        self, found: Survey, name: str, entry: Entry, look: Look, said: Said, hindrance: str, context: Context
+    ) -> None:
+        path = absolute(name, entry.path)
+        if hindrance:
+            found.skipped.append((path, hindrance))
+            return
+        assert said.after is not None
+        found.differ += 1
+        found.drifted += said.drifted
+        found.classes[(entry.stat.type, str(look), str(said.after))] += 1
+        if len(found.sample) < SAMPLE or context.all_paths:
+            item = {"path": printable(path), "before": look.shown(), "after": said.after.shown()}
+            raw = entry.path
+            try:
+                raw.decode()
+            except UnicodeDecodeError:
+                import base64  # noqa: PLC0415 - only for names that no text can hold
+
+                item["path_bytes"] = base64.b64encode(path.encode("utf-8", "surrogateescape")).decode()
+            found.sample.append(item)
+
+    def _compare(self, host: Observer, target: Target, context: Context) -> Prospect:
+        rule = self._rule(target, context)
+        if rule is None:
+            return Prospect(target, TreeState(), TreeState())
+        found = self.survey(host, target, context, rule)
+        name = target.address.name
+        facts: dict[str, Any] = {
+            "counts": {"paths": found.paths, "differ": found.differ, "newborn": found.newborn},
+            "sample": found.sample,
+            "classes": [
+                {"type": kind, "before": before, "after": after, "count": count}
+                for (kind, before, after), count in sorted(found.classes.items())
+            ],
+        }
+        notes = tuple(f"{printable(absolute(name, p.encode()))} is a mount point and not part of the tree" for p in found.mounts)
+        if found.drifted:
+            notes += (f"{found.drifted} modes drifted and are given back too",)
+        conflicts = tuple(
+            Conflict(target.address, (printable(absolute(name, path)),), str(then), str(now))
+            for path, then, now in found.foreign[:SAMPLE]
+        )
+        steps: tuple[Step, ...] = ()
+        if found.differ:
+            steps = (Step("own", (self._change(target, found),)),)
+        skipped = tuple((printable(path), why) for path, why in found.skipped)
+        return Prospect(target, TreeState(), TreeState(), steps, None, conflicts, facts, notes, skipped)
+
+    def _change(self, target: Target, found: Survey) -> Change:
+        wish = target.wish
+        if isinstance(wish, Tree):
+            after: Json = {"owner": wish.owner, "group": wish.group, "on_uninstall": wish.on_uninstall}
+        else:
+            top = found.top[1] if found.top else None
+            after = {"owner": top.owner if top else None, "group": top.group if top else None, "on_uninstall": "restore"}
+            after["returned"] = True
+        was = sorted({before for _, before, _ in found.classes})
+        now = sorted({new for _, _, new in found.classes})
+        return Change(PATHS, None, after, (", ".join(was), ", ".join(now)))
+
+    def record(
+        self, host: Observer, found: Prospect, step: Step, vault: Vault
+    ) -> tuple[tuple[Change, ...], Json]:
+        """Walk once more and keep what every path has now, before any is touched."""
+        if step.verb == "create" and len(step.changes) == 2:
+            names = Names(host)
+            uid, gid = _root(host)
+            made = Look(names.user(uid), names.group(gid), 0o755)
+            after = step.changes[1].after
+            look = Look(after["owner"] or made.owner, after["group"] or made.group, None)
+            layer = {"image": vault.put_stream([b"0\t\n"]), "total": True, "classes": [[made.json(), look.json()]]}
+            changes = (step.changes[0], with_(step.changes[1], before={"layers": [layer]}))
+            return changes, {"absent": True, "state": {}}
+        if step.verb != "own":
+            return step.changes, {"absent": isinstance(found.before, Absent), "state": {}}
+        target = found.target
+        rule = self._rule(target, Context(vault=vault))
+        survey = Survey()
+        total = not target.options.get("held")
+        assert rule is not None
+        layer = save_image(judged(host, target.address.name, rule, survey), vault, total=total)
+        found.facts["survey"] = survey  # type: ignore[index] # handed on to perform within this turn
+        return (with_(step.changes[0], before={"layers": [layer]}),), {"absent": False, "state": {}}
+
+    def perform(
+        self, host: Host, found: Prospect, step: Step, changes: Sequence[Change], vault: Vault
+    ) -> list[tuple[str, str]]:
+        """Give every path what the rule says, or move the tree as a whole."""
+        target, name = found.target, found.target.address.name
+        if step.verb == "remove":
+            return self._take_away(host, name, step.changes[0].after)
+        if step.verb == "create":
+            self._bring(host, name, step.changes[0].before)
+            if len(step.changes) == 1:
+                return []
+        rule = self._rule(target, Context(vault=vault))
+        assert rule is not None
+        survey = found.facts.get("survey") or Survey()
+        if isinstance(rule, Wish):
+            return self._amend(host, name, rule, survey, handing_over=True)
+        # Taking back: directories first, so that nobody can move things; then count links; then the files.
+        left: list[tuple[str, str]] = []
+        if survey.links:
+            left += self._amend(host, name, rule, survey, handing_over=False, directories=True)
+            again = self._rule(target, Context(vault=vault))
+            assert again is not None
+            survey = Survey()
+            for _ in judged(host, name, again, survey):
+                pass
+            rule = self._rule(target, Context(vault=vault))
+            assert rule is not None
+        return left + self._amend(host, name, rule, survey, handing_over=False)
+
+    def _amend(
+        self, host: Host, name: str, rule: Rule, survey: Survey, *, handing_over: bool, directories: bool = False
+    ) -> list[tuple[str, str]]:
+        names, look = Names(host), looker(host)
+        left: list[tuple[str, str]] = []
+        wanted_caps = getattr(rule, "capabilities", {})
+
+        def decide(entry: Entry) -> Attributes | None:
+            if entry.mount:
+                return None
+            now = look(entry, entry.path in wanted_caps)
+            said = rule.judge(entry, now)
+            if said.after is None or (directories and entry.stat.type != "directory"):
+                return None
+            if said.after.xattrs:
+                now = look(entry, True)
+            if not differs(now, said.after):
+                return None
+            if hindrance := obstacle(survey, entry, counted=True):
+                left.append((printable(absolute(name, entry.path)), hindrance))
+                return None
+            return attributes(names, said.after)
+
+        passes: list[tuple[Literal["pre", "post"], bool]] = [("pre", False)]
+        if handing_over:
+            passes = [("post", False)]
+            if isinstance(rule, Wish) and rule.exceptions:
+                passes.insert(0, ("post", True))
+        for order, only_exceptions in passes:
+            choose = decide
+            if only_exceptions and isinstance(rule, Wish):
+                tops = tuple(rule.exceptions)
+
+                def choose(entry: Entry, tops: tuple[bytes, ...] = tops) -> Attributes | None:
+                    covered = any(entry.path == t or entry.path.startswith(t + b"/") for t in tops)
+                    return decide(entry) if covered else None
+
+            for path, reason in host.amend(name, order, choose):
+                left.append((printable(absolute(name, path)), reason))
+        return list(dict.fromkeys(left))
+
+    def _take_away(self, host: Host, name: str, exists: Json) -> list[tuple[str, str]]:
+        store = exists["absent"].get("quarantine") if isinstance(exists, dict) else None
+        if store is None:
+            if not host.rmdir(name):
+                return [(printable(name), "not empty any more; what is in it is not ours to delete")]
+            return []
+        made = store.rsplit("/", 1)[0]
+        for directory in (made.rsplit("/", 1)[0], made):
+            if host.stat(directory) is None:
+                host.mkdir(directory, 0o700, *_root(host))
+            there = host.stat(directory)
+            if there is None or there.type != "directory" or there.mode & 0o077 or there.uid != _root(host)[0]:
+                raise HostError(f"{printable(directory)}: not a directory of ours with mode 0700; move it away")
+        if any(point == name for point, _ in host.mounts()):
+            host.mkdir(store, 0o700, *_root(host))
+            for child in host.names(name):
+                if child != QUARANTINE:
+                    host.rename(f"{name}/{child}", f"{store}/{child}")
+        else:
+            host.rename(name, store)
+        return []
+
+    def _bring(self, host: Host, name: str, exists: Json) -> None:
+        store = exists["absent"].get("quarantine") if isinstance(exists, dict) else None
+        if store is None:
+            if host.stat(name) is None:
+                host.mkdir(name, 0o755, *_root(host))
+            return
+        if host.stat(name) is not None:
+            for child in host.names(store):
+                host.rename(f"{store}/{child}", f"{name}/{child}")
+            host.rmdir(store)
+        else:
+            host.rename(store, name)
+        made = store.rsplit("/", 1)[0]
+        if host.rmdir(made):
+            host.rmdir(made.rsplit("/", 1)[0])
+
+    def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
+        """Empty where every recorded path has what it was to get (or is gone)."""
+        for change in changes:
+            if change.field == EXISTS:
+                there = host.stat(name) is not None
+                if there == gone(change.after):
+                    return f"{printable(name)} {'is still' if there else 'is not'} there"
+        layers = next((c.before["layers"] for c in changes if c.field == PATHS and c.before), None)
+        if layers is None:
+            return ""
+        look, layer = looker(host), open_layer(layers[0], vault)
+        survey = Survey()
+        for entry in host.walk(name):
+            record = layer.at(entry.path)
+            if record is None or record.after is None or entry.mount:
+                continue
+            if differs(look(entry, bool(record.after.xattrs)), record.after) and not obstacle(survey, entry, counted=True):
+                return f"{printable(absolute(name, entry.path))} is {look(entry, False)} and should be {record.after}"
+        return ""
+
+    def put_back(self, host: Host, name: str, changes: Sequence[Change], image: Json, vault: Vault) -> str:  # noqa: ARG002
+        """Give back path by path what is still as we left it; what somebody else changed meanwhile stays."""
+        layers = next((c.before["layers"] for c in changes if c.field == PATHS and c.before), None)
+        if layers is not None:
+            rule = Return([open_layer(layer, vault) for layer in layers], (None, None), keep_foreign=True)
+            survey = Survey()
+            self._amend(host, name, rule, survey, handing_over=False)
+        for change in changes:
+            if change.field == EXISTS:
+                if gone(change.before) and host.stat(name) is not None:
+                    self._take_away(host, name, change.before)
+                elif not gone(change.before) and host.stat(name) is None:
+                    self._bring(host, name, change.after)
+                there = host.stat(name) is not None
+                if there == gone(change.before):
+                    return f"{printable(name)} {'is still' if there else 'is not'} there"
+        return ""
+
+
+def absolute(top: str, path: bytes) -> str:
+    """A walked path as an absolute one."""
+    return f"{top.rstrip('/')}/{path.decode('utf-8', 'surrogateescape')}" if path else top
+
+
+def _owners(look: str) -> set[Address]:
+    """The account and group that a class ``owner:group:mode`` names."""
+    owner, group = look.split(":")[:2]
+    return {Address("account", owner), Address("group", group)}
+
+
+def _words(wish: Tree) -> str:
+    return ":".join(part or "" for part in (wish.owner, wish.group, wish.directory_mode))
+
+
+def _root(host: Observer) -> tuple[int, int]:
+    """Who owns what we make: root; in a root directory of an ordinary user, that user."""
+    top = host.stat("/")
+    return (top.uid, top.gid) if top else (0, 0)
+
+
+KIND = TreeKind()

@@ -1,0 +1,54 @@
+"""Events as data: their shape, their canonical text, their hash.  Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from ..model import Json
+
+FORMAT = "1.0"
+START = "0" * 64
+"""What the first event has as the hash before it."""
+TYPES = (
+    "run.started", "run.finished", "transition.started", "transition.succeeded", "transition.failed",
+    "transition.undone", "transition.stuck", "drift.found", "commit.quarantined", "source.failed", "suspended",
+    "resumed", "host.changed", "checkpoint",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the log; never changed once written."""
+
+    seq: int
+    id: str
+    at: str
+    run: str
+    type: str
+    deployment: str | None
+    address: str | None
+    data: Mapping[str, Json]
+    prev: str
+    hash: str = ""
+
+    def body(self) -> dict[str, Json]:
+        """Everything but the hash."""
+        found = asdict(self)
+        del found["hash"]
+        return found
+
+    def digest(self) -> str:
+        """The hash that this event has to carry."""
+        return hashlib.sha256(canonical(self.body()).encode()).hexdigest()
+
+    def json(self) -> dict[str, Json]:
+        """The form that history and show print."""
+        return asdict(self)
+
+
+def canonical(value: Json) -> str:
+    """The one text of a JSON value: sorted keys, no spaces, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -1,0 +1,244 @@
+"""The log's file: one SQLite table that only grows, one writer under a lock that the kernel frees."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import stat as st
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+
+from ..errors import Busy, LogError
+from ..host.resolve import printable, trusted
+from ..model import Json
+from .events import START, Event, canonical
+from .upcast import upcast
+
+APPLICATION = 0x52434E43
+VERSION = 1
+SCHEMA = """
+CREATE TABLE events (
+  seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, at TEXT NOT NULL, run TEXT NOT NULL, type TEXT NOT NULL,
+  deployment TEXT, address TEXT, data TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL
+) STRICT;
+CREATE INDEX events_by_address ON events(address, seq);
+CREATE INDEX events_by_run ON events(run, seq);
+CREATE TRIGGER events_no_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+CREATE TRIGGER events_no_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
+"""
+
+
+def now() -> str:
+    """The time as events carry it: UTC, RFC 3339, microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+class LogReader:
+    """The log to be read; a missing file is an empty log, and reading makes no file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = os.path.abspath(path)
+        self.directory = os.path.dirname(self.path)
+        self.stem = os.path.splitext(os.path.basename(self.path))[0]
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a log yet."""
+        return os.path.exists(self.path)
+
+    def events(self, after: int = 0) -> Iterator[Event]:
+        """Every event behind ``after``, oldest first, in today's shape."""
+        yield from (_today(event) for event in self.raw(after))
+
+    def raw(self, after: int = 0) -> Iterator[Event]:
+        """Every event as it was written."""
+        if not self.exists:
+            return
+        with closing(self._open()) as base:
+            try:
+                query = "SELECT seq, id, at, run, type, deployment, address, data, prev, hash FROM events WHERE seq > ? ORDER BY seq"
+                for row in base.execute(query, (after,)):
+                    seq, ident, at, run, type_, deployment, address, text, prev, digest = row
+                    try:
+                        data = json.loads(text)
+                    except (TypeError, ValueError):
+                        data = {"damaged": str(text)}
+                    yield Event(seq, ident, at, run, type_, deployment, address, data, prev, digest)
+            except sqlite3.Error as error:
+                raise LogError(f"{printable(self.path)}: cannot be read: {error}; restore it from a backup") from None
+
+    def _open(self) -> sqlite3.Connection:
+        checked(self.path)
+        quoted = self.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+        try:
+            base = sqlite3.connect(f"file:{quoted}?mode=ro", uri=True)
+            try:
+                base.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            except sqlite3.OperationalError:
+                # A crash left a journal behind: only a writer may finish SQLite's own recovery.
+                base.close()
+                base = sqlite3.connect(f"file:{quoted}?mode=rw", uri=True)
+                base.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            application = base.execute("PRAGMA application_id").fetchone()[0]
+            version = base.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.Error as error:
+            raise LogError(f"{printable(self.path)}: is no event log that can be read ({error})") from None
+        if application != APPLICATION:
+            base.close()
+            raise LogError(f"{printable(self.path)}: is not an event log of reconciler")
+        if version > VERSION:
+            base.close()
+            raise LogError(f"{printable(self.path)}: written by a newer reconciler (format {version}); use that one")
+        return base
+
+    def head_file(self) -> str:
+        """Where the head is kept beside the log."""
+        return os.path.join(self.directory, f"{self.stem}.head")
+
+
+def _today(event: Event) -> Event:
+    data = upcast(event.data)
+    if data is event.data:
+        return event
+    return Event(**{**event.json(), "data": data})
+
+
+def checked(path: str) -> None:
+    """Refuse a log that somebody else could write."""
+    for place in (path, os.path.dirname(path)):
+        with suppress(FileNotFoundError):
+            found = os.stat(place)
+            open_to_all = found.st_mode & 0o022 and not found.st_mode & st.S_ISVTX
+            if not trusted(found.st_uid) or open_to_all:
+                raise LogError(f"{printable(place)}: can be written by others, so what it says proves nothing; chown and chmod it")
+
+
+class LogWriter(LogReader):
+    """The log under its lock, to be appended to.  Every event is durable when `append` returns."""
+
+    def __init__(self, path: str, doing: str, patience: float = 0.0) -> None:
+        super().__init__(path)
+        make_directory(self.directory)
+        checked(self.path)
+        self._lock = self._take(doing, patience)
+        try:
+            self._base = self._create()
+            row = self._base.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+        except sqlite3.Error as error:
+            os.close(self._lock)
+            raise LogError(f"{printable(self.path)}: cannot be written: {error}") from None
+        except BaseException:
+            os.close(self._lock)
+            raise
+        self.seq: int = row[0] if row else 0
+        self.head: str = row[1] if row else START
+        if row is None:
+            # From the first moment on there is a head, so that a log without one was tampered with.
+            self.keep_head()
+
+    def _take(self, doing: str, patience: float) -> int:
+        import time  # noqa: PLC0415 - start-up counts
+
+        path = os.path.join(self.directory, f"{self.stem}.lock")
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        limit = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= limit:
+                    holder = os.pread(fd, 4096, 0)
+                    os.close(fd)
+                    raise Busy(busy(holder)) from None
+                time.sleep(0.05)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, json.dumps({"pid": os.getpid(), "since": now(), "doing": doing}).encode(), 0)
+        return fd
+
+    def _create(self) -> sqlite3.Connection:
+        from sqlite_utils import Database  # noqa: PLC0415 - start-up counts
+
+        if self.exists:
+            super()._open().close()
+        else:
+            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        base = sqlite3.connect(self.path, isolation_level=None)
+        # A rollback journal: the WAL of the SQLite that Debian 12 links can lose commits, and readers of a WAL write.
+        base.execute("PRAGMA journal_mode = DELETE")
+        base.execute("PRAGMA synchronous = EXTRA")
+        if "events" not in Database(base).table_names():
+            base.execute(f"PRAGMA application_id = {APPLICATION}")
+            base.execute(f"PRAGMA user_version = {VERSION}")
+            base.executescript("BEGIN;" + SCHEMA + "COMMIT;")
+        return base
+
+    def append(
+        self, run: str, type_: str, data: Mapping[str, Json], deployment: str | None = None, address: str | None = None
+    ) -> Event:
+        """Write one event and wait until it is on the disk."""
+        import uuid  # noqa: PLC0415 - start-up counts
+
+        seq = self.seq + 1
+        event = Event(seq, str(uuid.uuid4()), now(), run, type_, deployment, address, data, self.head)
+        digest = event.digest()
+        row = (*(getattr(event, key) for key in ("seq", "id", "at", "run", "type", "deployment", "address")), canonical(data), event.prev, digest)
+        try:
+            self._base.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?)", row)
+        except sqlite3.Error as error:
+            raise LogError(f"{printable(self.path)}: cannot be written: {error}; nothing further was done") from None
+        self.seq, self.head = seq, digest
+        return Event(**{**event.json(), "hash": digest})
+
+    def keep_head(self) -> None:
+        """Keep the head beside the log, and send it where local files do not reach."""
+        text = json.dumps({"seq": self.seq, "hash": self.head, "at": now()}) + "\n"
+        spare = self.head_file() + ".tmp"
+        fd = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.write(fd, text.encode())
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        os.rename(spare, self.head_file())
+        if os.path.exists("/dev/log"):
+            import syslog  # noqa: PLC0415 - only where something listens
+
+            syslog.openlog("reconciler", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
+            syslog.syslog(syslog.LOG_NOTICE, f"log head {self.path} seq={self.seq} hash={self.head}")
+            syslog.closelog()
+
+    def close(self) -> None:
+        """Free the lock."""
+        self._base.close()
+        os.close(self._lock)
+
+
+def busy(holder: bytes) -> str:
+    """Who holds the lock, since when, doing what."""
+    try:
+        told = json.loads(holder)
+        return (
+            f"another run holds the lock: process {int(told['pid'])} ({printable(str(told['doing']))}), since "
+            f"{printable(str(told['since']))}; wait for it, or use --lock-timeout"
+        )
+    except (ValueError, KeyError, TypeError):
+        return "another run holds the lock; wait for it, or use --lock-timeout"
+
+
+def make_directory(path: str) -> None:
+    """Make the state directory, readable by root alone."""
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path)
+    if not os.path.isdir(parent):
+        os.makedirs(parent, mode=0o755, exist_ok=True)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise LogError(f"{printable(path)}: cannot be made: {(error.strerror or '').lower()}; name another with --log") from None

@@ -1,0 +1,174 @@
+"""Before-images beside the log: compressed, named by a keyed digest, sealed with the host's key.
+
+The key never leaves the host, so that a copied event file says nothing of what a file or a password was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from ..errors import LogError
+from ..host.resolve import printable
+from ..model import Json
+from .events import canonical
+
+SEALED = b"RCS1"
+STREAM = b"RCZ1"
+CHUNK = 1 << 16
+
+
+class Vault:
+    """The blobs of one log.  Made on the first write; reading makes nothing."""
+
+    def __init__(self, directory: str) -> None:
+        self.blobs = os.path.join(directory, "blobs")
+        self._key_file = os.path.join(directory, "key")
+        self._key: bytes | None = None
+
+    def key(self, *, make: bool = False) -> bytes | None:
+        """The host's key; None where there is none yet."""
+        if self._key is None:
+            with suppress(FileNotFoundError), open(self._key_file, "rb") as file:
+                self._key = file.read()
+            if self._key is None and make:
+                os.makedirs(self.blobs, mode=0o700, exist_ok=True)
+                self._key = os.urandom(32)
+                self._write(self._key_file, [self._key])
+        return self._key
+
+    def seal(self, value: Json) -> str:
+        """Keep a value, encrypted; answers its name."""
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - start-up counts
+
+        key = self.key(make=True)
+        assert key is not None
+        plain = canonical(value).encode()
+        name = hmac.new(key, plain, hashlib.sha256).hexdigest()[:40]
+        path = os.path.join(self.blobs, name)
+        if not os.path.exists(path):
+            nonce = os.urandom(12)
+            sealing = hmac.new(key, b"sealing", hashlib.sha256).digest()
+            box = AESGCM(sealing).encrypt(nonce, zlib.compress(plain), name.encode())
+            self._write(path, [SEALED, nonce, box])
+        return name
+
+    def unseal(self, name: str) -> Json:
+        """A value that `seal` kept; a `LogError` where it is gone or was changed."""
+        from cryptography.exceptions import InvalidTag  # noqa: PLC0415
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
+
+        key = self.key()
+        path = os.path.join(self.blobs, name)
+        try:
+            with open(path, "rb") as file:
+                data = file.read()
+        except OSError:
+            raise LogError(f"{printable(path)}: the before-image is missing, so this cannot be given back") from None
+        try:
+            if key is None or not data.startswith(SEALED):
+                raise ValueError
+            sealing = hmac.new(key, b"sealing", hashlib.sha256).digest()
+            plain = zlib.decompress(AESGCM(sealing).decrypt(data[4:16], data[16:], name.encode()))
+            return json.loads(plain)
+        except (InvalidTag, ValueError, zlib.error):
+            raise LogError(f"{printable(path)}: the before-image was changed, so this cannot be given back") from None
+
+    def put_stream(self, pieces: Iterable[bytes]) -> str:
+        """Keep a stream that may be longer than memory; answers its name."""
+        key = self.key(make=True)
+        assert key is not None
+        digest = hmac.new(key, b"stream", hashlib.sha256)
+        spare = os.path.join(self.blobs, "new.tmp")
+
+        def compressed() -> Iterator[bytes]:
+            squeeze = zlib.compressobj(6)
+            yield STREAM
+            buffer: list[bytes] = []
+            size = 0
+            for piece in pieces:
+                buffer.append(piece)
+                size += len(piece)
+                if size >= CHUNK:
+                    joined = b"".join(buffer)
+                    digest.update(joined)
+                    yield squeeze.compress(joined)
+                    buffer, size = [], 0
+            joined = b"".join(buffer)
+            digest.update(joined)
+            yield squeeze.compress(joined)
+            yield squeeze.flush()
+
+        self._write(spare, compressed(), rename=False)
+        name = digest.hexdigest()[:40]
+        os.rename(spare, os.path.join(self.blobs, name))
+        self._sync(self.blobs)
+        return name
+
+    def stream(self, name: str) -> Iterator[bytes]:
+        """The lines that `put_stream` kept, without their newlines; checked against the name at the end."""
+        path = os.path.join(self.blobs, name)
+        key = self.key() or b""
+        digest = hmac.new(key, b"stream", hashlib.sha256)
+        try:
+            with open(path, "rb") as file:
+                if file.read(4) != STREAM:
+                    raise LogError(f"{printable(path)}: the before-image was changed, so this cannot be given back")
+                squeeze, rest = zlib.decompressobj(), b""
+                while piece := file.read(CHUNK):
+                    plain = squeeze.decompress(piece)
+                    digest.update(plain)
+                    lines = (rest + plain).split(b"\n")
+                    rest = lines.pop()
+                    yield from lines
+        except FileNotFoundError:
+            raise LogError(f"{printable(path)}: the before-image is missing, so this cannot be given back") from None
+        except zlib.error:
+            raise LogError(f"{printable(path)}: the before-image was changed, so this cannot be given back") from None
+        if digest.hexdigest()[:40] != name:
+            raise LogError(f"{printable(path)}: the before-image was changed, so this cannot be given back")
+
+    def check(self, name: str) -> str:
+        """What is wrong with a blob; empty where it is whole."""
+        try:
+            with open(os.path.join(self.blobs, name), "rb") as file:
+                kind = file.read(4)
+            if kind == STREAM:
+                for _ in self.stream(name):
+                    pass
+            else:
+                self.unseal(name)
+        except FileNotFoundError:
+            return f"the before-image {name} is missing"
+        except LogError as error:
+            return str(error)
+        return ""
+
+    def _write(self, path: str, pieces: Iterable[bytes], *, rename: bool = True) -> None:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        spare = path + ".tmp" if rename else path
+        try:
+            fd = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                for piece in pieces:
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            if rename:
+                os.rename(spare, path)
+                self._sync(os.path.dirname(path))
+        except OSError as error:
+            raise LogError(f"{printable(path)}: cannot be written: {(error.strerror or '').lower()}; nothing was changed") from None
+
+    @staticmethod
+    def _sync(directory: str) -> None:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

@@ -1,0 +1,230 @@
+"""The plan: prospects to ordered transitions, with an identity.  Pure.
+
+Order is two rules: what a thing will need is made before it; what a thing used to need is removed after it.
+Edges of the first rule join only what stays, edges of the second lead to what goes, so there is no cycle
+unless one is written by hand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from .errors import ReconcilerError
+from .kinds import kinds
+from .kinds.base import Conflict, Prospect, Step
+from .log.events import FORMAT, canonical
+from .model import Absent, Address, Json, Target, inside
+
+CHANGING = {"change", "own", "write", "set-mode", "enable", "disable"}
+RUNNING = {"start", "stop", "restart"}
+Node = tuple[Address, str, bool]
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One line of a plan."""
+
+    step: Step
+    prospect: Prospect
+    requires: tuple[Address, ...] = ()
+
+    @property
+    def target(self) -> Target:
+        """What the thing is to become."""
+        return self.prospect.target
+
+    @property
+    def address(self) -> Address:
+        """Which thing."""
+        return self.target.address
+
+    @property
+    def verb(self) -> str:
+        """What is done to it."""
+        return self.step.verb
+
+    @property
+    def node(self) -> Node:
+        """The identity within the plan: a daemon may have several transitions."""
+        return (self.address, self.step.verb, self.step.pause)
+
+    def json(self) -> dict[str, Json]:
+        """The form that plans carry."""
+        prospect, source = self.prospect, self.target.source
+        shape: dict[str, Json] = {
+            "address": str(self.address),
+            "verb": self.verb,
+            "deployment": self.target.deployment,
+            "changes": [
+                {"field": list(c.field), "before": c.shown[0], "after": c.shown[1]} for c in self.step.changes
+            ],
+            "source": source.json() if source else None,
+            "requires": [str(address) for address in self.requires],
+            "reversible": prospect.reversible,
+        }
+        if prospect.reason:
+            shape["reason"] = prospect.reason
+        if self.step.pause:
+            shape["pause"] = True
+        hidden = {"survey"}
+        return shape | {key: value for key, value in prospect.facts.items() if key not in hidden}
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """A wish that cannot be carried out, and why."""
+
+    address: Address
+    reason: str
+    unknown: bool
+    source: Json = None
+
+    def json(self) -> Json:
+        """The form that plans carry."""
+        return {"address": str(self.address), "reason": self.reason, "unknown": self.unknown, "source": self.source}
+
+
+@dataclass
+class Plan:
+    """Ordered transitions, and all that stands in their way."""
+
+    host: Json
+    desired: Json
+    transitions: list[Transition] = field(default_factory=list)
+    blocked: list[Blocked] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    orphaned: list[str] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    audit: list[Transition] = field(default_factory=list)
+    unchanged: int = 0
+
+    def summary(self) -> dict[str, int]:
+        """How many of each."""
+        verbs = [t.verb for t in self.transitions]
+        return {
+            "create": verbs.count("create"),
+            "change": sum(v in CHANGING for v in verbs),
+            "remove": verbs.count("remove"),
+            "restart": sum(v in RUNNING for v in verbs),
+            "unchanged": self.unchanged,
+        }
+
+    def json(self) -> dict[str, Json]:
+        """The plan as data, with its identity."""
+        body: dict[str, Json] = {
+            "format_version": FORMAT,
+            "host": self.host,
+            "desired": self.desired,
+            "summary": self.summary(),
+            "transitions": [t.json() for t in self.transitions],
+            "blocked": [b.json() for b in self.blocked],
+            "conflicts": [conflict_json(c) for c in self.conflicts],
+            "orphaned": self.orphaned,
+        }
+        if self.skipped:
+            body["skipped"] = [{"path": path, "reason": reason} for path, reason in self.skipped]
+        if self.notes:
+            body["notes"] = self.notes
+        if self.audit:
+            body["audit"] = [t.json() for t in self.audit]
+        return {"plan_id": "sha256:" + hashlib.sha256(canonical(body).encode()).hexdigest(), **body}
+
+
+def conflict_json(conflict: Conflict) -> Json:
+    """The form that plans carry."""
+    return {
+        "address": str(conflict.address),
+        "field": list(conflict.field),
+        "recorded": conflict.recorded,
+        "found": conflict.found,
+    }
+
+
+def transitions(prospects: Mapping[Address, Prospect]) -> list[Transition]:
+    """Every step of every prospect, in an order that works."""
+    nodes: list[Transition] = [Transition(step, p) for p in prospects.values() for step in p.steps]
+    edges: dict[Node, set[Node]] = {t.node: set() for t in nodes}
+    by_address: dict[Address, list[Transition]] = {}
+    for t in nodes:
+        by_address.setdefault(t.address, []).append(t)
+    for listed in by_address.values():
+        for earlier, later in zip(listed, listed[1:], strict=False):
+            edges[later.node].add(earlier.node)
+    for t in nodes:
+        for other, first in _before(t, by_address):
+            if other is not t:
+                edges[t.node if first else other.node].add(other.node if first else t.node)
+    order = _sorted(nodes, edges)
+    place = {t.node: index for index, t in enumerate(order)}
+    done = []
+    for t in order:
+        wanted = sorted({node[0] for node in edges[t.node] if node[0] != t.address}, key=lambda a: str(a))
+        done.append(Transition(t.step, t.prospect, tuple(wanted)))
+    assert all(place[a] < place[b] for b, before in edges.items() for a in before)
+    return done
+
+
+def _before(t: Transition, by_address: Mapping[Address, list[Transition]]) -> Iterable[tuple[Transition, bool]]:
+    """The transitions that must come before this one (True) or after it (False)."""
+    kind, name = kinds()[t.address.kind], t.address.name
+    will, used = kind.ties(t.prospect)
+    will = will | t.target.requires | (t.target.wish.requires() if t.target.wish else set())
+    going = isinstance(t.prospect.after, Absent)
+    halting = t.verb == "stop"
+    for address, others in by_address.items():
+        if address == t.address:
+            continue
+        removes = isinstance(others[0].prospect.after, Absent) and address.kind != "daemon"
+        same = others[0].target.deployment == t.target.deployment
+        for other in others:
+            if t.address.kind == "daemon" and address.kind in ("tree", "ini", "file") and same:
+                yield other, not halting
+            elif t.address.kind == "daemon" and address.kind in ("account", "group") and not removes and same:
+                yield other, not halting
+            elif removes and address in used:
+                yield other, False
+            elif not removes and not going and address in will and other.verb != "stop":
+                yield other, True
+            elif _below(name, address) and t.address.kind in ("file", "ini", "tree"):
+                yield other, not removes
+
+
+def _below(name: str, address: Address) -> bool:
+    """Whether a path lies in a tree of the plan."""
+    return address.kind == "tree" and name != address.name and inside(name, address.name)
+
+
+def _sorted(nodes: list[Transition], edges: Mapping[Node, set[Node]]) -> list[Transition]:
+    """A topological order; among what is free to go, makings by rank, then removals by rank backwards."""
+    index = {t.node: i for i, t in enumerate(nodes)}
+
+    def priority(t: Transition) -> tuple[int, int, int]:
+        rank = kinds()[t.address.kind].rank
+        if t.verb == "stop":
+            return (0, 0, index[t.node])
+        return (2, -rank, -index[t.node]) if t.verb == "remove" else (1, rank, index[t.node])
+
+    waiting = {t.node: set(edges[t.node]) for t in nodes}
+    after: dict[Node, list[Node]] = {}
+    for node, before in edges.items():
+        for first in before:
+            after.setdefault(first, []).append(node)
+    by_node = {t.node: t for t in nodes}
+    ready = [(priority(t), t.node) for t in nodes if not waiting[t.node]]
+    heapq.heapify(ready)
+    order: list[Transition] = []
+    while ready:
+        _, node = heapq.heappop(ready)
+        order.append(by_node[node])
+        for later in after.get(node, []):
+            waiting[later].discard(node)
+            if not waiting[later]:
+                heapq.heappush(ready, (priority(by_node[later]), later))
+    if len(order) != len(nodes):
+        left = sorted({str(node[0]) for node, before in waiting.items() if before})
+        raise ReconcilerError(f"no order works for {', '.join(left)}; look at their 'after' lines")
+    return order

@@ -1,0 +1,74 @@
+"""Agents as data: one YAML file an agent, expanded into resources by mode and parameters."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+from pydantic import Field as Described
+
+from ..errors import ReconcilerError
+from ..yamltext import read
+
+
+class Parameter(BaseModel):
+    """One value of a profile that a site may set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    type: Literal["path", "text", "flag", "list", "choice"]
+    default: Any
+    doc: str
+    choices: list[str] = []
+    confirmed: bool = True
+    source: str = ""
+
+
+class Symptom(BaseModel):
+    """What tells that a host is in a mode already: an ini key with a value."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    section: str
+    key: str
+    value: str
+
+
+class Mode(BaseModel):
+    """One way to run the agent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    doc: str
+    resources: list[Any] = []
+    refuse_where: Symptom | None = None
+    procedure: str = ""
+
+
+class Profile(BaseModel):
+    """What is known of one agent."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    profile: str
+    title: str
+    doc: str
+    parameters: Annotated[dict[str, Parameter], Described(default_factory=dict)]
+    modes: dict[str, Mode]
+
+
+@cache
+def profiles() -> dict[str, Profile]:
+    """Every profile by its name."""
+    found = {}
+    for entry in sorted(files(__name__).iterdir(), key=lambda item: item.name):
+        if entry.name.endswith(".yaml"):
+            texts, problems = read(entry.name, entry.read_bytes())
+            if problems:
+                raise ReconcilerError("\n".join(map(str, problems)))
+            profile = Profile.model_validate(texts[0].value)
+            found[profile.profile] = profile
+    return found

@@ -1,0 +1,1 @@
+"""Plans, results and history as text: pure functions of the data."""

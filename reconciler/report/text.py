@@ -1,0 +1,273 @@
+"""A plan, a result, a status and a history for a terminal of 80 columns.  Pure.
+
+Nothing that comes from a host reaches a line without having been escaped.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from os import environ
+from typing import TYPE_CHECKING
+
+from ..host.resolve import printable
+from ..kinds.base import SECRET
+from ..model import Address, Change, Json
+
+if TYPE_CHECKING:
+    from ..engine import Report
+    from ..plan import Plan, Transition
+
+WIDTH = 80
+SYMBOLS = {
+    "create": ("+", "32"), "remove": ("-", "31"), "restart": ("↻", "36"), "start": ("▸", "36"), "stop": ("■", "36"),
+}  # fmt: skip
+OUTCOMES = {
+    "succeeded": ("✓", "32"), "skipped": ("·", "2"), "failed": ("✗", "31"), "undone": ("↩", "33"), "stuck": ("!", "31;1"),
+    "stale": ("~", "33"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Paint:
+    """Colours, where they are wanted."""
+
+    on: bool
+
+    @classmethod
+    def for_stdout(cls) -> Paint:
+        """Colours on a terminal, unless NO_COLOR says otherwise."""
+        return cls(sys.stdout.isatty() and not environ.get("NO_COLOR"))
+
+    def __call__(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self.on else text
+
+
+def short(address: Address) -> str:
+    """An address as people write it: services without their suffix."""
+    name = address.name.removesuffix(".service") if address.kind == "daemon" else address.name
+    return printable(f"{address.kind}:{name}")
+
+
+def value_text(value: Json) -> str:
+    """A value on one line."""
+    if value is None:
+        return "(none)"
+    if value == SECRET:
+        return "(secret)"
+    if isinstance(value, dict) and value.get("unknown"):
+        return "(chosen at apply)"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    text = printable(", ".join(map(str, value)) if isinstance(value, list) else str(value))
+    return text if text else '""'
+
+
+def plan_lines(plan: Plan, paint: Paint) -> Iterator[str]:
+    """The whole plan, as a colleague would want to read it."""
+    last = ""
+    for transition in plan.transitions:
+        if transition.target.deployment != last:
+            last = transition.target.deployment
+            yield ""
+            yield paint("1", f"deployment {printable(last)}") + _origin(plan)
+            yield ""
+        yield from transition_lines(transition, paint)
+    for title, listed in (("Audit only, nothing is written", plan.audit),):
+        if listed:
+            yield ""
+            yield paint("1", title)
+            for transition in listed:
+                yield from transition_lines(transition, paint)
+    yield from _hindrances(plan, paint)
+    yield ""
+    yield summary_line(plan)
+
+
+def _origin(plan: Plan) -> str:
+    name = (plan.host or {}).get("name")
+    return f" on {printable(str(name))}" if name else ""
+
+
+def summary_line(plan: Plan) -> str:
+    """How much there is to do, in one line."""
+    if not plan.transitions and not plan.blocked and not plan.conflicts:
+        return f"Nothing to do: {plan.unchanged} resources are as they should be."
+    s = plan.summary()
+    return (
+        f"Plan: {s['create']} to create, {s['change']} to change, {s['remove']} to remove, "
+        f"{s['restart']} to start, stop or restart; {s['unchanged']} as they should be."
+    )
+
+
+def transition_lines(transition: Transition, paint: Paint) -> Iterator[str]:
+    """One transition with its changes below it."""
+    symbol, colour = SYMBOLS.get(transition.verb, ("~", "33"))
+    left = f"  {paint(colour, symbol)} {transition.verb:<8} {short(transition.address)}"
+    plain = len(transition.verb.ljust(8)) + len(short(transition.address)) + 5
+    source = f"{transition.target.source}" if transition.target.source else ""
+    if transition.step.pause:
+        source = "for the hand-over"
+    gap = WIDTH - plain - len(source)
+    yield left + (" " * gap + paint("2", source) if source and gap > 1 else "")
+    if source and gap <= 1:
+        yield paint("2", f"      {source}")
+    if transition.address.kind == "tree" and transition.verb == "own":
+        yield from _tree_lines(transition, paint)
+    elif transition.verb not in ("start", "stop", "restart", "remove"):
+        for change in transition.step.changes:
+            yield from change_lines(change, paint)
+    store = transition.prospect.facts.get("quarantine")
+    if store:
+        yield f"      into quarantine {printable(store)}"
+
+
+def _tree_lines(transition: Transition, paint: Paint) -> Iterator[str]:
+    facts = transition.prospect.facts
+    counts = facts["counts"]
+    born = f", {counts['newborn']} born since" if counts["newborn"] else ""
+    yield f"      {counts['differ']} of {counts['paths']} paths{born}"
+    for item in facts["classes"][:8]:
+        yield f"      {item['before']} → {item['after']}  ×{item['count']} ({item['type']})"
+        if _loses(item["before"], item["after"]):
+            yield "      " + paint("33", "loses setuid or setgid, since its owner changes")
+    if len(facts["classes"]) > 8:
+        yield f"      … and {len(facts['classes']) - 8} more classes"
+    if len(facts["sample"]) > 20:
+        for item in facts["sample"]:
+            yield f"      {item['path']}"
+
+
+def _loses(before: str, after: str) -> bool:
+    then, now = before.rpartition(":")[2], after.rpartition(":")[2]
+    return then.isdigit() and now.isdigit() and bool(int(then, 8) & ~int(now, 8) & 0o6000)
+
+
+def change_lines(change: Change, paint: Paint) -> Iterator[str]:
+    """One change: a diff for text of several lines, else before → after."""
+    name = ".".join(change.field)
+    before, after = change.shown
+    if name == "exists":
+        return
+    if len(change.field) == 2 and change.field[0] not in ("groups", "run_as"):
+        name = f"[{change.field[0]}] {change.field[1]}"
+    if change.field == ("content",) and isinstance(after, str) and (before is None or isinstance(before, str)):
+        old = (before or "").splitlines()
+        for line in list(difflib.unified_diff(old, after.splitlines(), lineterm="", n=1))[2:42]:
+            if not line.startswith("@@"):
+                yield "      " + paint({"+": "32", "-": "31"}.get(line[:1], "2"), printable(line))
+        return
+    then = "" if before is None else f"{value_text(before)} "
+    text = f"      {printable(name):<12} {then}→ {value_text(after)}"
+    if len(text) <= WIDTH:
+        yield text
+        return
+    yield f"      {printable(name)}"
+    for line in _wrapped(f"{then}→ {value_text(after)}", WIDTH - 8):
+        yield f"        {line}"
+
+
+def _wrapped(text: str, width: int) -> Iterator[str]:
+    import textwrap  # noqa: PLC0415 - only for long lines
+
+    yield from textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _hindrances(plan: Plan, paint: Paint) -> Iterator[str]:
+    for blocked in plan.blocked:
+        yield ""
+        yield paint("31;1", f"  ✗ blocked  {short(blocked.address)}")
+        source = blocked.source
+        where = f" ({source['file']}:{source['line']})" if source else ""
+        for line in _wrapped(printable(blocked.reason) + where, WIDTH - 6):
+            yield f"      {line}"
+    for conflict in plan.conflicts:
+        yield ""
+        yield paint("33;1", f"  ! conflict {short(conflict.address)}  {printable('.'.join(conflict.field))}")
+        yield f"      we left {value_text(conflict.recorded)}, and found {value_text(conflict.found)}"
+    if plan.skipped:
+        yield ""
+        for path, reason in plan.skipped[:20]:
+            yield paint("33", f"  ! skipped  {printable(path)}")
+            yield f"      {reason}"
+        if len(plan.skipped) > 20:
+            yield f"  … and {len(plan.skipped) - 20} more paths are skipped"
+    if plan.orphaned:
+        yield ""
+        names = ", ".join(map(printable, plan.orphaned))
+        yield f"  orphaned: {names} (held by the log, not in the input; never touched)"
+    for note in plan.notes:
+        yield from (f"  note: {line}" if n == 0 else f"        {line}" for n, line in enumerate(_wrapped(printable(note), WIDTH - 10)))
+
+
+def outcome_lines(report: Report, paint: Paint) -> Iterator[str]:
+    """What came of a run."""
+    for transition, outcome, error in report.transitions:
+        if outcome == "succeeded":
+            continue
+        symbol, colour = OUTCOMES[outcome]
+        yield f"  {paint(colour, symbol)} {outcome:<9} {transition.verb} {short(transition.address)}"
+        for line in _wrapped(printable(error or ""), WIDTH - 6):
+            yield f"      {line}"
+    for path, reason in report.skipped[:20]:
+        yield f"  {paint('33', '!')} left      {printable(path)}: {reason}"
+    done = sum(outcome == "succeeded" for _, outcome, _ in report.transitions)
+    run = report.run or ""
+    yield {
+        "converged": f"{run}: done, {done} transitions. Undo with: reconciler rollback",
+        "unchanged": "Nothing was changed.",
+        "failed": f"{run}: failed, and nothing of it remains.",
+        "undone": f"{run}: failed, and all of it was undone.",
+        "partial": f"{run}: {done} transitions done, some not. See: reconciler show {run}",
+    }.get(report.outcome, f"{run}: {report.outcome}")
+
+
+def status_lines(deployments: Iterable[Mapping[str, Json]], paint: Paint) -> Iterator[str]:
+    """Two columns a resource: last applied ↔ actual, actual ↔ desired."""
+    colours = {"converged": "32", "drifted": "33", "pending": "36", "blocked": "31", "orphaned": "35"}
+    for deployment in deployments:
+        mode = f" ({deployment['mode']})" if deployment["mode"] else ""
+        policy = ", audit only" if deployment["policy"] == "audit" else ""
+        yield f"{printable(deployment['name'])}{mode}: {paint(colours[deployment['state']], deployment['state'])}{policy}"
+        for item in deployment["resources"]:
+            marks = item["applied_actual"] + item["actual_desired"]
+            if marks == "  " and not item.get("reason"):
+                continue
+            yield f"  {paint('33', marks)} {short(Address.parse(item['address']))}" + (f"  ({item['cause']})" if item["cause"] else "")
+            if item.get("reason"):
+                yield from (f"       {line}" for line in _wrapped(printable(item["reason"]), WIDTH - 8))
+            for part in item["fields"][:12]:
+                applied, actual, desired = (value_text(part[key]) for key in ("applied", "actual", "desired"))
+                yield f"       {printable('.'.join(part['field']))}: applied {applied}, actual {actual}, desired {desired}"
+
+
+def run_lines(runs: Iterable[Mapping[str, Json]], paint: Paint) -> Iterator[str]:
+    """One run a line."""
+    for run in runs:
+        outcome = run["outcome"] or "cut off"
+        colour = {"converged": "32", "unchanged": "2"}.get(outcome, "31")
+        names = ", ".join(run["deployments"]) or "-"
+        who = run["actor"] or {}
+        name = who.get("sudo_user") or (f"uid {who.get('uid')}")
+        yield printable(f"{run['id']:<5} {run['at'][:19]}Z  {run['verb']:<10} ") + paint(colour, f"{outcome:<10}") + printable(
+            f" {run['transitions']:>3} transitions  {names}  by {name}"
+        )
+
+
+def event_lines(event: Mapping[str, Json]) -> Iterator[str]:
+    """One event with what matters in it."""
+    data = event["data"]
+    what = f"{data['verb']} {event['address']}" if event["address"] and "verb" in data else event["address"] or data.get("verb", "")
+    yield printable(f"{event['seq']:>6} {event['at'][:19]}Z {event['run']:<4} {event['type']:<21} {what}")
+    for change in data.get("changes", ()):
+        if change["field"] != ["exists"]:
+            before, after = (value_text(v) for v in change["shown"])
+            yield printable(f"{'':>8}{'.'.join(change['field'])}: {before[:60]} → {after[:60]}")
+    for key in ("error", "left", "outcome"):
+        if data.get(key):
+            yield printable(f"{'':>8}{key}: {data[key]}")
+    source = data.get("source")
+    if source:
+        yield printable(f"{'':>8}asked by {source['file']}:{source['line']}")

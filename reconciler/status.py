@@ -1,0 +1,83 @@
+"""What is, against what we left and against what is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from .kinds import kinds
+from .kinds.base import Context, Prospect
+from .model import EXISTS, Absent, Json, Target, Unknown
+
+if TYPE_CHECKING:
+    from .engine import Engine
+    from .plan import Plan
+    from .targets import Goals
+
+
+def status(engine: Engine, documents: Iterable[object], goals: Goals, plan: Plan, context: Context) -> list[Json]:
+    """One entry a deployment, in the order of the documents; what only the log knows comes last."""
+    by_name: dict[str, list[Json]] = {}
+    blocked = {b.address: b.reason for b in plan.blocked}
+    for address, target in (goals.targets | goals.audit).items():
+        prospect = kinds()[address.kind].prospect(engine.host, target, context)
+        context.planned[address] = prospect
+        by_name.setdefault(target.deployment, []).append(resource(engine, target, prospect, blocked.get(address)))
+    found = []
+    for document in documents:
+        name, mode, policy = (getattr(document, key) for key in ("name", "mode", "policy"))
+        listed = by_name.pop(name, [])
+        found.append({"name": name, "mode": mode, "policy": policy, "state": state(listed), "resources": listed})
+    for name in goals.orphaned:
+        listed = [
+            resource(engine, Target(address, name), None, None) for address in engine.ledger.deployments().get(name, [])
+        ]
+        found.append({"name": name, "mode": None, "policy": "enforce", "state": "orphaned", "resources": listed})
+    return found
+
+
+def state(resources: list[Json]) -> str:
+    """What the worst of the resources amounts to."""
+    if any(item.get("reason") for item in resources):
+        return "blocked"
+    if any(item["applied_actual"] != " " for item in resources):
+        return "drifted"
+    return "pending" if any(item["actual_desired"] != " " for item in resources) else "converged"
+
+
+def resource(engine: Engine, target: Target, prospect: Prospect | None, reason: str | None) -> Json:
+    """The two columns of one thing, and the fields that differ."""
+    address = target.address
+    kind = kinds().get(address.kind)
+    item: dict[str, Json] = {"address": str(address), "applied_actual": " ", "actual_desired": " ", "cause": None, "fields": []}
+    if reason:
+        item["reason"] = reason
+    if kind is None:
+        return item | {"cause": "unknown kind"}
+    held = engine.ledger.holds.get(address, {})
+    seen = prospect.before if prospect and not prospect.blocked else kind.read(engine.host, address.name)
+    wanted = {c.field: c for s in (prospect.steps if prospect else ()) for c in s.changes}
+    parts = []
+    if not isinstance(seen, Unknown):
+        for name in dict.fromkeys([*held, *wanted]):
+            hold = held.get(name)
+            actual = kind.value(seen, name)
+            drifted = False
+            if address.kind == "tree" and name != EXISTS:
+                drifted = hold is not None and bool(prospect and prospect.steps and target.wish is not None)
+            elif hold is not None:
+                drifted = not kind.same(name, actual, engine.unseal(hold.current))
+            if drifted:
+                item["applied_actual"] = "D" if isinstance(seen, Absent) else "M"
+            if drifted or name in wanted:
+                change = wanted.get(name)
+                shown = change.shown if change else (kind.display(name, actual), kind.display(name, actual))
+                applied = kind.display(name, engine.unseal(hold.current)) if hold and address.kind != "tree" else None
+                parts.append({"field": list(name), "applied": applied, "actual": shown[0], "desired": shown[1]})
+    if prospect and prospect.steps:
+        verb = prospect.steps[0].verb
+        item["actual_desired"] = {"create": "A", "remove": "D"}.get(verb, "M")
+    if item["applied_actual"] != " ":
+        item["cause"] = "our own interrupted run" if engine.ledger.open is not None else "unknown"
+    return item | {"fields": parts}
+
