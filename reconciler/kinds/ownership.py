@@ -16,7 +16,7 @@ from ..host.port import Attributes, Entry, Observer
 from ..host.resolve import printable, trusted
 from ..model import Json
 from .base import Vault
-from .modes import SPECIAL, apply_mode, names_special, pack_capability
+from .modes import SPECIAL, apply_mode, names_special, pack_capability, show_capability
 
 CAPABILITY = "security.capability"
 ACL = "system.posix_acl_access"
@@ -43,7 +43,9 @@ class Look:
         return {"owner": self.owner, "group": self.group, "mode": None if self.mode is None else f"{self.mode:04o}"}
 
     def __str__(self) -> str:
-        return f"{self.owner}:{self.group}" + ("" if self.mode is None else f":{self.mode:04o}")
+        text = f"{self.owner}:{self.group}" + ("" if self.mode is None else f":{self.mode:04o}")
+        capability = dict(self.xattrs).get(CAPABILITY)
+        return f"{text} {show_capability(capability.encode('latin-1'))}" if capability else text
 
     @classmethod
     def parse(cls, raw: Mapping[str, Json]) -> Look:
@@ -326,6 +328,10 @@ def judged(host: Observer, top: str, rule: Rule, survey: Survey) -> Iterator[tup
         said = rule.judge(entry, now)
         if said.after is not None and (differs(now, said.after) or said.after.xattrs):
             now = look(entry, True)
+            if not said.after.xattrs and now.xattrs:
+                # Capabilities outlive a change of owner here; both looks say so.
+                kept = tuple(x for x in now.xattrs if x[0] == CAPABILITY)
+                said = Said(replace(said.after, xattrs=kept), said.foreign, said.newborn, said.drifted, said.known)
         yield entry, now, said
 
 

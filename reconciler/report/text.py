@@ -141,7 +141,7 @@ def _tree_lines(transition: Transition, paint: Paint) -> Iterator[str]:
 
 
 def _loses(before: str, after: str) -> bool:
-    then, now = before.rpartition(":")[2], after.rpartition(":")[2]
+    then, now = (look.split(" ")[0].rpartition(":")[2] for look in (before, after))
     return then.isdigit() and now.isdigit() and bool(int(then, 8) & ~int(now, 8) & 0o6000)
 
 
