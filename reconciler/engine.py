@@ -21,7 +21,7 @@ from .kinds import kinds
 from .kinds.base import Context, Prospect, Step
 from .kinds.daemon import DaemonState
 from .kinds.units import load as load_unit
-from .ledger import Ledger, changes, fold, rewind, step
+from .ledger import PATHS, Ledger, changes, fold, rewind, step
 from .log.events import Event
 from .log.store import LogReader, LogWriter
 from .log.vault import Vault
@@ -134,7 +134,10 @@ class Engine:
 
     def survey(self, goals: Goals, options: Options, desired: Json = None, host: Json = None) -> Plan:
         """Look at every target and plan what it takes; nothing is written."""
-        targets = goals.targets
+        targets = dict(goals.targets)
+        for address, deployment in self.ledger.paused.items():
+            targets.setdefault(address, Target(address, deployment))
+        goals = with_(goals, targets=targets)
         if options.only:
             targets = self._closure(targets, options.only)
             goals = with_(goals, targets=targets)
@@ -156,6 +159,7 @@ class Engine:
         for address, target in goals.audit.items():
             seen = kinds()[address.kind].prospect(self.host, target, context)
             plan.audit += [Transition(each, seen) for each in seen.steps]
+        self._claims(goals, context)
         for address, other in goals.foreign.items():
             prospect = context.planned.get(address)
             if prospect and prospect.steps and prospect.target.deployment != other:
@@ -187,6 +191,29 @@ class Engine:
         plan.skipped += found.skipped
         plan.notes += [f"{target.address}: {note}" for note in found.notes]
         return found
+
+    def _claims(self, goals: Goals, context: Context) -> None:
+        """Who shares which holds: a wish that is fulfilled already counts as much as one that was not."""
+        for deployment, resource in goals.claims:
+            address = resource.address
+            prospect = context.planned.get(address)
+            if prospect is None or prospect.blocked:
+                continue
+            kind = kinds()[address.kind]
+            with suppress(HostError):
+                alone = Target(address, deployment, resource)
+                spoken = set(kind.values(self.host, alone, prospect.before, context)) | ({PATHS} if address.kind == "tree" else set())
+                changing = {c.field for s in prospect.steps for c in s.changes} if prospect.target.deployment != deployment else set()
+                held = self.ledger.holds.get(address, {})
+                taken = {f for f, hold in held.items() if deployment not in hold.holders} | (changing - set(held))
+                # What comes into being as a whole is shared as a whole.
+                shared = taken if EXISTS in taken else taken & spoken
+                goals.joins += [(deployment, address, name) for name in sorted(shared)]
+                goals.leaves += [
+                    (deployment, address, f)
+                    for f, hold in held.items()
+                    if deployment in hold.holders and len(hold.holders) > 1 and f not in spoken and EXISTS not in held
+                ]
 
     def _closure(self, targets: Mapping[Address, Target], only: Iterable[Address]) -> dict[Address, Target]:
         """The named targets, with all that they require."""
@@ -260,7 +287,8 @@ class Engine:
             return report
         run = self.next_run()
         first = log.seq
-        self.say(run, "run.started", start)
+        # Said first: whatever happens to this run, no path loses what it once was.
+        self.say(run, "run.started", {**start, "inherits": books.pop("inherits"), "terms": books.pop("terms")})
         report.run = run
         context = self.context(goals, options)
         context.fix = True
@@ -334,6 +362,7 @@ class Engine:
         return {
             "joins": [[d, str(a), list(f)] for d, a, f in goals.joins],
             "leaves": [[d, str(a), list(f)] for d, a, f in leaves],
+            "inherits": [[str(outer), str(inner)] for outer, inner in goals.inherits],
             "terms": {str(a): t for a, t in goals.terms.items()},
         }
 
@@ -384,15 +413,16 @@ class Engine:
             ],
             "sealed": sealed,
             "source": target.source.json() if target.source else None,
-            "returns": [list(f) for f in self._returned(target, doing, held)],
+            "returns": [list(f) for f in self._returned(found, doing, held)],
         }
         if doing.pause:
             data["pause"] = True
         return self.say(run, "transition.started", data, target.deployment, str(target.address))
 
-    def _returned(self, target: Target, doing: Step, held: Mapping[Field, Any]) -> list[Field]:
+    def _returned(self, found: Prospect, doing: Step, held: Mapping[Field, Any]) -> list[Field]:
         """The fields that get their origin back with this step, so that they are held no longer."""
-        kind = kinds()[target.address.kind]
+        target, kind = found.target, kinds()[found.target.address.kind]
+        left = bool(found.conflicts) and bool(target.options.get("skip_conflicts"))
         done = []
         for change in doing.changes:
             hold = held.get(change.field)
@@ -401,7 +431,8 @@ class Engine:
             origin = self.unseal(hold.origin)
             if isinstance(origin, dict) and "layers" in origin:
                 given = target.give_back.get(change.field) or {}
-                back = target.wish is None and origin["layers"][0] in given.get("layers", [])
+                known = {layer["image"] for layer in given.get("layers", [])}
+                back = not left and target.wish is None and origin["layers"][0]["image"] in known
             else:
                 back = kind.same(change.field, change.after, origin)
             if back:
@@ -451,14 +482,15 @@ class Engine:
 def looking_order(targets: Mapping[Address, Target]) -> list[Address]:
     """The order in which prospects are made: each after what it looks at.
 
-    Accounts and groups that go are looked at last, when it is known what of theirs is given back.
+    A tree looks at the files that are given back inside it.  Accounts and groups that go are looked at last, when it is known what of theirs is given back.
     """
 
     def key(address: Address) -> tuple[int, int]:
         kind = kinds().get(address.kind)
         rank = kind.rank if kind else 99
-        goes = targets[address].wish is None and address.kind in ("account", "group")
-        return (1, -rank) if goes else (0, rank)
+        if targets[address].wish is None and address.kind in ("account", "group"):
+            return (2, -rank)
+        return (0, rank) if targets[address].wish is None and address.kind in ("file", "ini") else (1, rank)
 
     return sorted(targets, key=key)
 

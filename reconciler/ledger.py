@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from .log.events import Event
-from .model import EXISTS, Address, Field, Json, Source
+from .model import EXISTS, Address, Field, Json, Source, inside
 
 RUNNING: Field = ("running",)
 FRESH: Field = ("fresh",)
+PATHS: Field = ("paths",)
 PASSIVE = {"start", "stop", "restart", "enable", "disable"}
 """Verbs that change no setting, so that nothing has to be restarted for them."""
 BACKWARD = {"rollback"}
@@ -56,6 +57,8 @@ class Ledger:
     terms: dict[Address, Json] = field(default_factory=dict)
     stored: dict[str, tuple[str, str, Address, dict[Field, Hold]]] = field(default_factory=dict)
     """Quarantines: path → run, deployment, address, and the holds that come back with it."""
+    legacy: dict[Address, Json] = field(default_factory=dict)
+    """What trees that are about to be held know of their paths from trees that held them before."""
     seq: int = 0
 
     def deployments(self) -> dict[str, list[Address]]:
@@ -119,6 +122,10 @@ def step(ledger: Ledger, event: Event) -> None:
         ledger.runs[event.run] = Run(
             event.run, data["verb"], event.seq, event.seq, event.at, data.get("actor"), None, 0, names, data.get("commit")
         )
+        for heir, former in data.get("inherits", ()):
+            _inherit(ledger, Address.parse(heir), Address.parse(former))
+        for address, terms in data.get("terms", {}).items():
+            ledger.terms[Address.parse(address)] = terms
         if "undone" in data:
             ledger.undone = frozenset(data["undone"])
     elif event.type == "run.finished":
@@ -145,17 +152,21 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
         ledger.changed[address] = (ended.seq, ended.data.get("clock"))
     if ended.data.get("process") is not None:
         ledger.processes[address] = (ended.seq, ended.data["process"])
+    if data["verb"] in ("start", "restart"):
+        # A daemon that we failed to bring up again is owed a start by whatever run comes next.
+        if ended.type == "transition.succeeded":
+            ledger.paused.pop(address, None)
+        elif data.get("pause") or data["verb"] == "restart":
+            ledger.paused[address] = str(started.deployment)
     if data.get("pause"):
         if data["verb"] == "stop":
             ledger.paused[address] = str(started.deployment)
-        elif ended.type == "transition.succeeded":
-            ledger.paused.pop(address, None)
         return
     fields = ledger.holds.setdefault(address, {})
     returns = {tuple(path) for path in data.get("returns", ())}
     deployment = str(started.deployment)
     for change in changes(started):
-        name, before, after = change.field, change.before, change.after
+        name, before, after = change.field, _placed(change.before, address, ended.seq), change.after
         if name == FRESH:
             continue
         if name == EXISTS and _gone(after):
@@ -172,6 +183,8 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
         if name in returns and ended.type == "transition.succeeded":
             fields.pop(name, None)
         elif hold is None:
+            if name == PATHS and address in ledger.legacy:
+                before = merged([ledger.legacy.pop(address), before])
             fields[name] = Hold(before, after, (deployment,), ended.seq, data.get("source"))
         else:
             fields[name] = replace(hold, origin=_layered(hold.origin, before), current=after, seq=ended.seq, source=data.get("source"))
@@ -179,10 +192,23 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
         del ledger.holds[address]
 
 
+def _placed(value: Json, address: Address, seq: int) -> Json:
+    """Images of a tree with the tree's top and their moment, since a path may pass from one tree to another."""
+    if isinstance(value, dict) and "layers" in value:
+        return {"layers": [{"seq": seq, "top": address.name, **layer} for layer in value["layers"]]}
+    return value
+
+
+def merged(values: Iterable[Json]) -> Json:
+    """The images of several trees in the order of time."""
+    layers = [layer for value in values if isinstance(value, dict) for layer in value.get("layers", ())]
+    return {"layers": sorted(layers, key=lambda layer: int(layer["seq"]))}
+
+
 def _layered(origin: Json, before: Json) -> Json:
     """The older origin counts; images of a tree pile up, the oldest on top."""
     if isinstance(origin, dict) and isinstance(before, dict) and "layers" in origin and "layers" in before:
-        return {"layers": [*origin["layers"], *before["layers"]]}
+        return merged([origin, before])
     return before if origin is None and isinstance(before, dict) and "layers" in before else origin
 
 
@@ -196,6 +222,20 @@ def _store(value: Json) -> str | None:
         store = value["absent"].get("quarantine")
         return None if store is None else str(store)
     return None
+
+
+def _inherit(ledger: Ledger, heir: Address, former: Address) -> None:
+    """A tree takes over what another one knows of paths that pass to it; an inner tree ends with that."""
+    known = ledger.holds.get(former, {}).get(PATHS)
+    if known is None:
+        return
+    hold = ledger.holds.get(heir, {}).get(PATHS)
+    if hold is not None:
+        ledger.holds[heir][PATHS] = replace(hold, origin=merged([hold.origin, known.origin]))
+    else:
+        ledger.legacy[heir] = merged([ledger.legacy.get(heir), known.origin])
+    if inside(former.name, heir.name):
+        ledger.holds.pop(former)
 
 
 def _finish(ledger: Ledger, data: Mapping[str, Json]) -> None:
@@ -217,8 +257,6 @@ def _finish(ledger: Ledger, data: Mapping[str, Json]) -> None:
             del fields[tuple(path)]
             if not fields:
                 del ledger.holds[where]
-    for address, terms in data.get("terms", {}).items():
-        ledger.terms[Address.parse(address)] = terms
     for store in data.get("purged", ()):
         ledger.stored.pop(store, None)
 
@@ -269,8 +307,9 @@ def rewind(events: Iterable[Event], to: int, deployment: str | None = None) -> d
             for change in changes(started):
                 if change.field == FRESH:
                     continue
+                before = _placed(change.before, address, event.seq)
                 known = past.values.get(change.field)
-                past.values[change.field] = _layered(known, change.before) if change.field in past.values else change.before
+                past.values[change.field] = _layered(known, before) if change.field in past.values else before
     return found
 
 

@@ -190,7 +190,8 @@ def _before(t: Transition, by_address: Mapping[Address, list[Transition]]) -> It
             elif not removes and not going and address in will and other.verb != "stop":
                 yield other, True
             elif _below(name, address) and t.address.kind in ("file", "ini", "tree"):
-                yield other, not removes
+                # What is given back inside a tree goes first, so that the tree finds it as it will be.
+                yield other, t.target.wish is not None
 
 
 def _below(name: str, address: Address) -> bool:

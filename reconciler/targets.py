@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .desired.documents import Document
 from .kinds import kinds
 from .kinds.daemon import Daemon
 from .kinds.group import Group
-from .kinds.tree import QUARANTINE, Tree
-from .ledger import Hold, Ledger, Past, source_of
-from .model import EXISTS, Address, Field, Json, Target
+from .kinds.tree import Tree
+from .ledger import PATHS, Hold, Ledger, Past, merged, source_of
+from .model import EXISTS, Address, Field, Json, Resource, Target, inside
 
 Unseal = Callable[[Json], Json]
 """Turns a reference into the vault into the value that it stands for."""
@@ -25,11 +25,29 @@ class Goals:
     targets: dict[Address, Target] = field(default_factory=dict)
     audit: dict[Address, Target] = field(default_factory=dict)
     orphaned: list[str] = field(default_factory=list)
+    claims: list[tuple[str, Resource]] = field(default_factory=list)
+    """Every wish with its deployment, to see who shares what."""
     joins: list[Leave] = field(default_factory=list)
     leaves: list[Leave] = field(default_factory=list)
     terms: dict[Address, Json] = field(default_factory=dict)
+    inherits: list[tuple[Address, Address]] = field(default_factory=list)
+    """Trees that are declared no more, inside a tree that now covers their paths: outer, inner."""
     foreign: dict[Address, str] = field(default_factory=dict)
     """Things that another deployment, which is not in the input, holds otherwise."""
+
+
+def _owned(document: Document) -> set[Address]:
+    """The files that a document gives an owner, group or mode of their own."""
+    found = set()
+    for wished in document.resources:
+        dump = wished.resource
+        if wished.resource.kind in ("file", "ini") and any(getattr(dump, k, None) is not None for k in ("owner", "group", "mode")):
+            found.add(wished.resource.address)
+    return found
+
+
+def _related(one: str, other: str) -> bool:
+    return inside(one, other) or inside(other, one)
 
 
 def _specific(addresses: Iterable[Address]) -> tuple[frozenset[str], tuple[str, ...]]:
@@ -61,7 +79,9 @@ def from_desired(documents: Iterable[Document], ledger: Ledger, unseal: Unseal) 
     names = {document.name for document in listed}
     goals.orphaned = [name for name in ledger.deployments() if name not in names]
     wanted = [w.resource.address for d in listed for w in d.resources]
-    files, trees = _specific([*wanted, *ledger.holds])
+    elsewhere = [a for a, fields in ledger.holds.items() if any(set(h.holders) - names for h in fields.values())]
+    files, trees = _specific([*wanted, *elsewhere])
+    owned, _ = _specific([*(a for d in listed for a in _owned(d)), *elsewhere])
     for document in listed:
         sink = goals.audit if document.policy == "audit" else goals.targets
         for address, terms in terms_of(document).items():
@@ -69,6 +89,8 @@ def from_desired(documents: Iterable[Document], ledger: Ledger, unseal: Unseal) 
                 goals.terms[address] = terms
         for wished in document.resources:
             resource, address = wished.resource, wished.resource.address
+            if document.policy != "audit":
+                goals.claims.append((document.name, resource))
             held = ledger.held_by(document.name, address)
             others = {h for hold in ledger.holds.get(address, {}).values() for h in hold.holders} - names
             if others:
@@ -97,10 +119,31 @@ def from_desired(documents: Iterable[Document], ledger: Ledger, unseal: Unseal) 
                 continue
             else:
                 sink[address] = _joined(first, target)
-        for address in ledger.deployments().get(document.name, []):
-            if address not in {w.resource.address for w in document.resources} and address not in sink:
-                sink[address] = _returning(ledger, document.name, address, files, trees, unseal, goals)
+        mine = {w.resource.address for w in document.resources}
+        left = [a for a in ledger.deployments().get(document.name, []) if a not in mine and a not in sink]
+        leaving = tuple(a.name for a in left if a.kind == "tree")
+        for address in left:
+            outer = [a for a in mine if a.kind == "tree" and address.kind == "tree" and inside(address.name, a.name)]
+            if outer and EXISTS not in ledger.held_by(document.name, address):
+                goals.inherits.append((max(outer, key=lambda a: len(a.name)), address))
+                continue
+            # The paths of a tree inside that stays pass to it, with what they once were.
+            goals.inherits += [(a, address) for a in mine if address.kind == a.kind == "tree" and inside(a.name, address.name)]
+            sink[address] = _returning(ledger, document.name, address, owned, (*trees, *leaving), unseal, goals)
+        for heir, former in goals.inherits:
+            if heir in mine and heir in sink:
+                known = ledger.held_by(document.name, former).get(PATHS)
+                sink[heir] = _knowing(sink[heir], [known.origin if known else None])
+        for heir, layers in ledger.legacy.items():
+            if heir in mine and heir in sink:
+                sink[heir] = _knowing(sink[heir], [layers])
     return goals
+
+
+def _knowing(target: Target, layers: list[Json]) -> Target:
+    """A tree's target with what other trees know of its paths."""
+    known = merged([target.give_back.get(PATHS), *layers])
+    return replace(target, give_back={**target.give_back, PATHS: known}) if known["layers"] else target
 
 
 def _joined(first: Target, second: Target) -> Target:
@@ -124,6 +167,19 @@ def _joined(first: Target, second: Target) -> Target:
     )  # fmt: skip
 
 
+def succeeded_by(leaving: Target, staying: Target) -> Target:
+    """A thing that one deployment leaves and another wishes for: what the other does not ask for goes back."""
+    kind = kinds()[leaving.address.kind]
+    made = EXISTS in leaving.give_back and _absent(leaving.give_back[EXISTS])
+    back: dict[Field, Json] = {}
+    for name, origin in leaving.give_back.items():
+        gives, value = kind.returns(name, origin, made=made)
+        if gives and name != EXISTS:
+            back[name] = value
+    recorded = {name: value for name, value in leaving.recorded.items() if name in back}
+    return replace(staying, give_back={**back, **staying.give_back}, recorded={**recorded, **staying.recorded})
+
+
 def _absent(value: Json) -> bool:
     return isinstance(value, dict) and "absent" in value
 
@@ -145,6 +201,14 @@ def _returning(
         gives, _ = kind.returns(name, hold.origin, made=False) if kind else (True, None)
         if len(hold.holders) == 1 and gives:
             back[name] = unseal(hold.origin)
+            if isinstance(hold.origin, dict) and "layers" in hold.origin:
+                back[name] = merged(
+                    other.origin
+                    for a, fields in ledger.holds.items()
+                    if a.kind == "tree" and _related(a.name, address.name)
+                    for f, other in fields.items()
+                    if f == name
+                )
         goals.leaves.append((deployment, address, name))
     source = next((hold.source for hold in held.values() if hold.source), None)
     return Target(
@@ -162,17 +226,18 @@ def _returning(
 def from_uninstall(ledger: Ledger, deployment: str, unseal: Unseal, *, run: str, destroy: bool) -> Goals:
     """Everything that a deployment ever took, given back."""
     goals = Goals()
-    files, trees = _specific(ledger.holds)
+    mine = ledger.deployments().get(deployment, [])
+    kept = [a for a, fields in ledger.holds.items() if any(set(h.holders) - {deployment} for h in fields.values())]
+    files, _ = _specific(kept)
+    _, trees = _specific([*kept, *mine])
     for address in ledger.deployments().get(deployment, []):
         policy = (ledger.terms.get(address) or {}).get("on_uninstall", "restore")
         target = _returning(ledger, deployment, address, files, trees, unseal, goals)
         if address.kind == "tree" and policy == "keep":
             continue
         if address.kind == "tree" and policy == "delete" and destroy:
-            parent, _, name = address.name.rpartition("/")
-            store = f"{parent}/{QUARANTINE}/{run}/{name}"
             target = Target(
-                address, deployment, None, {EXISTS: {"absent": {"quarantine": store}}}, {},
+                address, deployment, None, {EXISTS: {"absent": {"quarantine": run}}}, {},
                 source=target.source, options={**target.options, "destroy": True},
             )  # fmt: skip
         goals.targets[address] = target
@@ -195,6 +260,9 @@ def from_past(pasts: Mapping[Address, Past], ledger: Ledger, unseal: Unseal) -> 
     for address, past in pasts.items():
         held = ledger.holds.get(address, {})
         values = {name: unseal(value) for name, value in past.values.items()}
+        for name, value in values.items():
+            if isinstance(value, dict) and "layers" in value:
+                values[name] = merged(p.values.get(name) for a, p in pasts.items() if a.kind == "tree" and _related(a.name, address.name))
         goals.targets[address] = Target(
             address,
             past.deployment,

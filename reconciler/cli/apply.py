@@ -40,7 +40,7 @@ class Wanted:
         """The goals of the documents that fit this host."""
         from ..engine import facts
         from ..errors import Mistakes, Refused
-        from ..targets import from_desired, from_uninstall
+        from ..targets import from_desired, from_uninstall, succeeded_by
 
         known = facts(engine.host)
         fits = {d.name: d.fits(known) for d in self.desired.documents}
@@ -60,8 +60,11 @@ class Wanted:
                 raise Refused("--prune would leave no deployment at all; use 'reconciler uninstall NAME' for that")
             for name in goals.orphaned:
                 gone = from_uninstall(engine.ledger, name, engine.unseal, run=engine.next_run(), destroy=False)
-                goals.targets.update({a: t for a, t in gone.targets.items() if a not in goals.targets})
+                for address, target in gone.targets.items():
+                    ours = goals.targets.get(address)
+                    goals.targets[address] = target if ours is None else succeeded_by(target, ours)
                 goals.leaves += gone.leaves
+                goals.foreign = {a: other for a, other in goals.foreign.items() if other != name}
         files = [{"path": path, "sha256": digest} for path, digest in sorted(self.desired.files.items())]
         said = {"commit": None, "files": files}
         names = [d.name for d in self.documents] + (goals.orphaned if self.prune else [])

@@ -30,8 +30,9 @@ def intact(log: Any) -> None:
 
 def look(place: Place, prepare: Prepare, options: Options, extra: Callable[[Engine, Plan], None] | None = None) -> Plan:
     """Plan without writing anything."""
-    host = place.observer()
-    engine = Engine(host, place.reader())
+    host, log = place.observer(), place.reader()
+    intact(log)
+    engine = Engine(host, log)
     goals, desired, _ = prepare(engine)
     plan = engine.survey(goals, options, desired, place.identity(facts(host)))
     if extra:

@@ -22,7 +22,7 @@ class Moment:
 
     def prepare(self, engine: Engine) -> tuple[Any, Json, Mapping[str, Json]]:
         """The goals: every thing as it was then."""
-        from ..ledger import BACKWARD, rewind
+        from ..ledger import BACKWARD, fold, rewind
         from ..targets import Goals, from_past
 
         ledger = engine.ledger
@@ -35,7 +35,9 @@ class Moment:
             seq = resolve(engine, self.to)
         later = {run.id for run in ledger.runs.values() if run.verb not in BACKWARD and run.first > seq}
         if self.deployment:
-            later = {i for i in later if self.deployment in ledger.runs[i].deployments} | (set(ledger.undone))
+            later = {i for i in later if self.deployment in ledger.runs[i].deployments} | set(ledger.undone)
+        # What was undone at that moment is undone again.
+        later |= fold(engine.log.events(), seq).undone
         goals = from_past(rewind(engine.log.events(), seq, self.deployment), ledger, engine.unseal)
         names = sorted({target.deployment for target in goals.targets.values()})
         return goals, None, {"undone": sorted(later), "to": seq, "deployments": names}

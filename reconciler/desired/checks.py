@@ -122,7 +122,7 @@ def _spoken(wished: Wished) -> dict[tuple[str, ...], Any]:
         else:
             found[path] = value
 
-    flatten(wished.resource.model_dump(exclude_unset=True, exclude={"name", "after"}), ())
+    flatten(wished.resource.model_dump(exclude_unset=True, exclude={"name", "after", "implied_by"}), ())
     for path in [p for p in found if p[0] in ("groups", "restart_on", "optional")]:
         del found[path]  # lists of "at least these" add up
     return found

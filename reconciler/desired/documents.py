@@ -14,6 +14,8 @@ from pydantic import Field as Described
 from ..errors import Mistake, Mistakes, Usage
 from ..host.resolve import printable
 from ..kinds import kinds
+from ..kinds.account import Account
+from ..kinds.group import Group
 from ..model import Resource, Source, clean_path
 from ..yamltext import Path, Text, read
 from .expansion import expand
@@ -159,7 +161,20 @@ def build(text: Text, problems: list[Mistake]) -> Document | None:
             document.resources.append(wished)
     if header is not None:
         expand(document, build_resource, problems)
+    _imply_groups(document)
     return document
+
+
+def _imply_groups(document: Document) -> None:
+    """An account that names no primary group gets one of its own name, as useradd makes it."""
+    named = {w.resource.name for w in document.resources if isinstance(w.resource, Group)}
+    complete: list[Wished] = []
+    for wished in document.resources:
+        account = wished.resource
+        if isinstance(account, Account) and account.group is None and account.name not in named:
+            complete.append(Wished(Group(name=account.name, system=account.system, implied_by=account.name), wished.source))
+        complete.append(wished)
+    document.resources = complete
 
 
 def build_resource(item: Any, text: Text, path: Path, problems: list[Mistake], source: Source | None = None) -> Wished | None:

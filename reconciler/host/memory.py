@@ -195,6 +195,8 @@ class MemoryHost:
         """Remove a file or link."""
         where = self._resolve(path, follow=False)
         if where is not None and where in self.nodes:
+            if self.nodes[where].type == "directory":
+                raise HostError(f"{path}: is a directory")
             del self.nodes[where]
 
     def discard(self, path: str) -> None:
@@ -214,6 +216,8 @@ class MemoryHost:
         where = self._resolve(path, follow=False)
         if where is None or where not in self.nodes:
             return True
+        if self.nodes[where].type != "directory":
+            raise HostError(f"{path}: not a directory")
         if self._children(where):
             return False
         del self.nodes[where]

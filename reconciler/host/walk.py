@@ -97,9 +97,11 @@ class Walker:
             return
         entry, fd = top
         if entry.stat.type != "directory":
-            self._act(fd, entry, decide)
-            os.close(fd)
-            yield entry
+            try:
+                self._act(fd, entry, decide)
+                yield entry
+            finally:
+                os.close(fd)
             return
         mount = kernel().mount(fd)
         stack = [self._enter(fd, b"", entry)]
@@ -127,10 +129,12 @@ class Walker:
                         self._act(stack[-1].fd, entry, decide)
                         yield entry
                     continue
-                if not entry.mount:
-                    self._act(fd, entry, decide)
-                os.close(fd)
-                yield entry
+                try:
+                    if not entry.mount:
+                        self._act(fd, entry, decide)
+                    yield entry
+                finally:
+                    os.close(fd)
         finally:
             for level in stack:
                 os.close(level.fd)

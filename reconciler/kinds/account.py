@@ -291,7 +291,7 @@ class AccountKind(Kind[AccountState]):
         state = prospect.before
         if not isinstance(state, AccountState) or state.uid is None:
             return []
-        return left_behind(host, context, state.uid, None)
+        return left_behind(host, context, prospect.target.address.name, state.uid, None)
 
 
 def memberships(files: AccountFiles, name: str) -> dict[str, Membership]:

@@ -178,6 +178,10 @@ class Kind(ABC, Generic[S]):
         """Whether two lossless values mean the same."""
         return bool(self.show(field, a) == self.show(field, b))
 
+    def altered(self, field: Field, now: Json, recorded: Json) -> bool:
+        """Whether somebody changed a field since we left it."""
+        return not self.same(field, now, recorded)
+
     def secret(self, field: Field) -> bool:  # noqa: ARG002 - kinds with secrets say which
         """Whether a field's value must never be seen."""
         return False
@@ -294,7 +298,7 @@ class Kind(ABC, Generic[S]):
             if field in found.target.keep or field not in found.target.give_back:
                 continue
             now, then = self.value(found.before, field), self.value(found.after, field)
-            if not self.same(field, now, recorded) and not self.same(field, now, then):
+            if self.altered(field, now, recorded) and not self.same(field, now, then):
                 listed.append(
                     Conflict(found.target.address, field, self.display(field, recorded), self.display(field, now))
                 )

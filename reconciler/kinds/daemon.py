@@ -35,7 +35,7 @@ SETTINGS: dict[Field, str] = {
     ("ambient_capabilities",): "AmbientCapabilities",
 }
 HEAD = "# Written by reconciler; 'reconciler explain' says why.\n[Service]\n"
-STEADY = 3
+STEADY = 8
 PATIENCE = 100
 
 
@@ -43,6 +43,8 @@ class DaemonState(State):
     """A service as its files and its process tell it."""
 
     found: bool = True
+    masked: bool = False
+    installable: bool = True
     ours: Mapping[str, str] = {}
     """What our drop-in sets."""
     effective: Mapping[str, str] = {}
@@ -141,19 +143,25 @@ class DaemonKind(Kind[DaemonState]):
         systemd = units.has_systemd(host)
         path = drop_in(name)
         ours = {k: v for s, k, v, p in unit.settings if p == path and s == "Service"}
-        effective, below, winner = {}, {}, {}
+        effective: dict[str, str] = {}
+        below: dict[str, str] = {}
+        winner: dict[str, str] = {}
         for key in SETTINGS.values():
             if key in units.LISTS:
                 effective[key] = " ".join(unit.merged("Service", key))
                 below[key] = " ".join(unit.merged("Service", key, without=path))
+                later = [p for s, k, _, p in unit.settings if (s, k) == ("Service", key) and units.comes_later(p)]
+                winner |= {key: later[-1]} if later else {}
                 continue
             now, then = unit.last("Service", key), unit.last("Service", key, without=path)
             effective[key], below[key] = now[0] if now else "", then[0] if then else ""
-            if now and now[1] != path and now[1] in units.drop_ins(host, name) and now[1].rsplit("/", 1)[1] > units.OURS:
+            if now and units.comes_later(now[1]):
                 winner[key] = now[1]
         parents = ("/etc/systemd", units.ETC, path.rsplit("/", 1)[0])
         state = DaemonState(
             found=unit.found,
+            masked=unit.masked,
+            installable=bool(units.enabling(host, unit)),
             ours=ours,
             effective=effective,
             below=below,
@@ -240,6 +248,18 @@ class DaemonKind(Kind[DaemonState]):
         wanted |= {Address("group", group)} if group else set()
         return wanted | {Address("group", word) for word in state.effective.get("SupplementaryGroups", "").split()}
 
+    def same(self, field: Field, a: Json, b: Json) -> bool:
+        """A setting is the same where the same counts and the same stands in our drop-in."""
+        if field in SETTINGS and isinstance(a, dict) and isinstance(b, dict) and a["ours"] != b["ours"]:
+            return False
+        return super().same(field, a, b)
+
+    def altered(self, field: Field, now: Json, recorded: Json) -> bool:
+        """Only what stands in our drop-in is ours to lose."""
+        if field in SETTINGS and isinstance(now, dict) and isinstance(recorded, dict):
+            return bool(now["ours"] != recorded["ours"])
+        return super().altered(field, now, recorded)
+
     def edits(self, name: str) -> tuple[str, ...]:
         """Our drop-in."""
         return (drop_in(name),)
@@ -281,6 +301,10 @@ class DaemonKind(Kind[DaemonState]):
     def _hindrance(self, host: Observer, seen: DaemonState, wish: Daemon, address: Address, context: Context) -> str:
         if not seen.found:
             return f"this host has no service {address.name}; install the agent first, or say 'optional: true'"
+        if seen.masked:
+            return f"{address.name} is masked; 'systemctl unmask {address.name}' first, or leave it out"
+        if wish.enabled and not seen.links and not seen.installable:
+            return f"{address.name} has no [Install] section, so it cannot be enabled; leave 'enabled' out"
         wanted = wish.settings()
         if wanted and not seen.systemd:
             return (
@@ -289,7 +313,7 @@ class DaemonKind(Kind[DaemonState]):
             )
         for field, key in SETTINGS.items():
             if field in wanted and key in seen.winner and not same_setting(field, seen.effective[key], wanted[field]):
-                return f"{seen.winner[key]} sets {key}={seen.effective[key]} after our drop-in and wins; remove that line"
+                return f"{seen.winner[key]} sets {key} after our drop-in and wins; remove that line, or its file"
         if wish.run_as:
             names = Names(host)
             for kind, name in (("account", wish.run_as.user), ("group", wish.run_as.group)):
@@ -342,7 +366,9 @@ class DaemonKind(Kind[DaemonState]):
             return (Step("stop", (stop,), pause=True), *steps, Step("start", (start,), pause=True))
         due = seen.stale or bool(seen.misfit) or bool(settings) or any(context.changes(a, target) for a in depends)
         if due:
-            steps.append(Step("restart", (Change(FRESH, False, True, (False, True)),)))
+            # The old process is named, so that a crash before the restart is not taken for the restart.
+            old = {"process": dict(seen.process) if seen.process else None}
+            steps.append(Step("restart", (Change(FRESH, old, True, (False, True)),)))
         return tuple(steps)
 
     def _runs_from(self, host: Observer, name: str, top: str) -> bool:
@@ -439,7 +465,15 @@ class DaemonKind(Kind[DaemonState]):
         if problem := super().reached(host, name, files, vault) if files else "":
             return problem
         wanted = next((bool(c.after) for c in changes if c.field in (RUNNING, FRESH)), None)
+        if any(c.field == FRESH and self._same_process(host, name, c.before) for c in changes):
+            return f"{name} still has the process that it had before"
         return "" if wanted is None else self._settled(host, name, wanted)
+
+    def _same_process(self, host: Observer, name: str, before: Json) -> bool:
+        """Whether the process of before a restart is still the one that runs."""
+        old = before.get("process") if isinstance(before, dict) else None
+        seen = self.read(host, name)
+        return old is not None and isinstance(seen, DaemonState) and bool(seen.running) and dict(seen.process or {}) == old
 
     def _settled(self, host: Observer, name: str, wanted: bool) -> str:
         """Watch until the service has been as wanted three times running; ten seconds at most."""
@@ -487,8 +521,8 @@ class DaemonKind(Kind[DaemonState]):
                         sysv(host, name, "start" if was else "stop")
                 if change.field == RUNNING and (problem := self._settled(host, name, was)):
                     return problem
-                if change.field == FRESH:
-                    return "a restart cannot be undone"
+                if change.field == FRESH and not self._same_process(host, name, change.before):
+                    return self._settled(host, name, True) or "it was restarted, which cannot be undone"
         return ""
 
 

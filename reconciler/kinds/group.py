@@ -12,7 +12,7 @@ from ..host.accounts import CREATING, REMOVING, AccountFiles, free_number
 from ..host.names import Names
 from ..host.port import Entity, Host, Observer
 from ..host.userdb import members
-from ..model import EXISTS, Absent, Address, Field, Json, Number, Resource, Seen, State, Unknown
+from ..model import EXISTS, Absent, Address, Field, Json, Number, Resource, Seen, State, Target, Unknown
 from .base import Conflict, Context, Kind, Prospect
 from .leftovers import left_behind
 
@@ -150,6 +150,15 @@ class GroupKind(Kind[GroupState]):
         """Both files."""
         return ("/etc/group", "/etc/gshadow")
 
+    def prospect(self, host: Observer, target: Target, context: Context) -> Prospect:
+        """As for every kind; a group that an account implies is not made where the account is there without it."""
+        wish = target.wish
+        if isinstance(wish, Group) and wish.implied_by and Names(host).uid(wish.implied_by) is not None:
+            seen = self.read(host, target.address.name)
+            if isinstance(seen, Absent):
+                return Prospect(target, seen, seen)
+        return super().prospect(host, target, context)
+
     def complete(self, host: Observer, name: str, state: State, context: Context) -> State:
         """Choose a free number; a remembered one that is taken needs force."""
         if not isinstance(state, GroupState) or isinstance(self.read(host, name), GroupState):
@@ -184,14 +193,18 @@ class GroupKind(Kind[GroupState]):
         staying = [
             c[0]
             for c in AccountFiles(host).need("passwd").entries()
-            if len(c) > 3 and c[3] == str(state.gid) and not _leaves(context, c[0])
+            if len(c) > 3 and c[3] == str(state.gid) and not _leaves(context, c[0], prospect.target.address.name)
         ]
         reasons = [f"it is the primary group of {who}" for who in staying]
-        return reasons + left_behind(host, context, None, state.gid)
+        return reasons + left_behind(host, context, prospect.target.address.name, None, state.gid)
 
 
-def _leaves(context: Context, account: str) -> bool:
-    return context.fix or context.comes(Address("account", account)) is False
+def _leaves(context: Context, account: str, group: str) -> bool:
+    """Whether this plan takes an account out of its primary group, or away."""
+    planned = context.planned.get(Address("account", account))
+    if context.fix or planned is None or not planned.steps:
+        return context.fix
+    return isinstance(planned.after, Absent) or getattr(planned.after, "group", group) != group
 
 
 KIND = GroupKind()

@@ -12,7 +12,7 @@ from .base import Context
 SHOWN = 10
 
 
-def left_behind(host: Observer, context: Context, uid: int | None, gid: int | None) -> list[str]:
+def left_behind(host: Observer, context: Context, name: str, uid: int | None, gid: int | None) -> list[str]:
     """Files outside the deployment, and live processes, that still have this number.
 
     What this plan gives back anyway does not count: the deployment's own paths, its quarantine, its daemons with
@@ -28,6 +28,11 @@ def left_behind(host: Observer, context: Context, uid: int | None, gid: int | No
         reasons.append(f"process {process.pid} ({printable(process.name)}) runs with it")
     if context.fix:
         return reasons
+    part = 0 if uid is not None else 1
+    for prospect in context.planned.values():
+        if prospect.target.options.get("skip_conflicts") and prospect.target.address.kind == "tree":
+            kept = [c for c in prospect.conflicts if str(c.found).split(":")[part] == name]
+            reasons += [f"{c.field[0]} still belongs to it and is left alone as a conflict" for c in kept]
     own = [
         address.name
         for address in context.targets

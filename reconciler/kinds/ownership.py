@@ -93,10 +93,13 @@ class Wish:
     capabilities: Mapping[bytes, str] = field(default_factory=dict)
     around: frozenset[bytes] = frozenset()
     nested: tuple[bytes, ...] = ()
+    layers: Sequence[Layer] = ()
+    """What we changed before: parts that nobody asks for any more go back to what they were."""
 
     def judge(self, entry: Entry, look: Look) -> Said:
         """What the most specific line that covers this path asks for."""
         path, directory = entry.path, entry.stat.type == "directory"
+        records = [record for layer in self.layers if (record := layer.at(path)) is not None]
         if path in self.around or any(path == top or path.startswith(top + b"/") for top in self.nested):
             return Said(None)
         owner, group = self.owner, self.group
@@ -108,17 +111,27 @@ class Wish:
                 below = part.directory_mode if directory else part.file_mode
                 spec = (part.mode or below) if path == top else below
                 break
-        new = Look(owner if owner is not None else look.owner, group if group is not None else look.group, None)
+        former = unasked(records, look)
+        new = Look(owner if owner is not None else former.owner, group if group is not None else former.group, None)
         if entry.stat.type == "link":
             return Said(new)
         old = look.mode or 0
-        mode = old if spec is None else apply_mode(spec, old, directory=directory)
-        moves = (new.owner, new.group) != (look.owner, look.group)
+        mode = former.mode or 0 if spec is None else apply_mode(spec, old, directory=directory)
+        origin = records[0].before if records else look
+        moves = (new.owner, new.group) != (origin.owner, origin.group)
         if moves and not directory and not names_special(spec):
             mode &= ~SPECIAL
         capability = self.capabilities.get(path)
         packed = ((CAPABILITY, pack_capability(capability).decode("latin-1")),) if capability else ()
         return Said(replace(new, mode=mode, xattrs=packed))
+
+
+def unasked(records: Sequence[Record], look: Look) -> Look:
+    """The path's look with every part that we once changed as it was before we did."""
+    for part in ("owner", "group", "mode"):
+        if any(r.after is not None and getattr(r.before, part) != getattr(r.after, part) for r in records):
+            look = replace(look, **{part: getattr(records[0].before, part)})
+    return look
 
 
 @dataclass
@@ -160,8 +173,20 @@ class Layer:
         return found
 
 
-def open_layer(value: Json, vault: Vault) -> Layer:
-    """An image as `save_image` described it."""
+def _moved(path: bytes, layer_top: str, top: str) -> bytes | None:
+    """A path of an image of one tree as a path of another; None where it lies outside."""
+    if layer_top == top:
+        return path
+    here = top.encode("utf-8", "surrogateescape")
+    whole = layer_top.encode("utf-8", "surrogateescape") + (b"/" + path if path else b"")
+    if whole == here:
+        return b""
+    return whole[len(here) + 1 :] if whole.startswith(here + b"/") else None
+
+
+def open_layer(value: Json, vault: Vault, top: str) -> Layer:
+    """An image as `save_image` described it, seen from the tree ``top``."""
+    origin = value.get("top", top)
     classes = [
         (Look.parse(before), Look.parse(after) if after else None) for before, after in value["classes"]
     ]
@@ -169,8 +194,9 @@ def open_layer(value: Json, vault: Vault) -> Layer:
     def records() -> Iterator[Record]:
         for line in vault.stream(value["image"]):
             number, _, path = line.partition(b"\t")
-            before, after = classes[int(number)]
-            yield Record(unescape(path) if b"\\" in path else path, before, after)
+            place = _moved(unescape(path) if b"\\" in path else path, origin, top)
+            if place is not None:
+                yield Record(place, *classes[int(number)])
 
     return Layer(bool(value["total"]), records())
 
@@ -235,20 +261,20 @@ class Return:
         found = [record for layer in self.layers if (record := layer.at(path)) is not None]
         while self.ancestors and not (path.startswith(self.ancestors[-1][0] + b"/") or not self.ancestors[-1][0]):
             self.ancestors.pop()
+        covered = path in self.around or any(path == top or path.startswith(top + b"/") for top in self.nested)
         if found:
             before = found[0].before
             if entry.stat.type == "directory":
                 self.ancestors.append((path, before))
-            if path in self.around or all(record.after is None for record in found):
+            if covered or all(record.after is None for record in found):
                 return Said(None, known=before)
             owners = {before.owner, self.ours[0]} | {r.after.owner for r in found if r.after} | {r.before.owner for r in found}
             groups = {before.group, self.ours[1]} | {r.after.group for r in found if r.after} | {r.before.group for r in found}
             foreign = look.owner not in owners or look.group not in groups
             if foreign and self.keep_foreign:
-                return Said(None, foreign=True)
+                return Said(None, foreign=True, known=before)
             modes = {before.mode, *(r.after.mode for r in found if r.after)}
             return Said(before, foreign=foreign, drifted=look.mode not in modes, known=before)
-        covered = path in self.around or any(path == top or path.startswith(top + b"/") for top in self.nested)
         if covered or not self.ancestors or not any(layer.total for layer in self.layers):
             return Said(None)
         parent = self.ancestors[-1][1]
@@ -309,8 +335,14 @@ def looker(host: Observer) -> Callable[[Entry, bool], Look]:
     return look
 
 
-def judged(host: Observer, top: str, rule: Rule, survey: Survey) -> Iterator[tuple[Entry, Look, Said]]:
-    """Walk a tree and judge every path; links are counted first, so that a path's skipping is known."""
+def judged(
+    host: Observer, top: str, rule: Rule, survey: Survey, forecast: Mapping[bytes, Look | None] | None = None
+) -> Iterator[tuple[Entry, Look, Said]]:
+    """Walk a tree and judge every path.
+
+    ``forecast``: how paths will look when their turn comes, since another transition of the plan changes them first.
+    """
+    coming = forecast or {}
     look = looker(host)
     wanted = getattr(rule, "capabilities", {})
     for entry in host.walk(top):
@@ -325,8 +357,13 @@ def judged(host: Observer, top: str, rule: Rule, survey: Survey) -> Iterator[tup
             key = (stat.dev, stat.ino)
             survey.links[key] = survey.links.get(key, 0) + 1
         now = look(entry, entry.path in wanted)
+        if entry.path in coming:
+            told = coming[entry.path]
+            if told is None:
+                continue  # it will be gone
+            now = told
         said = rule.judge(entry, now)
-        if said.after is not None and (differs(now, said.after) or said.after.xattrs):
+        if said.after is not None and (differs(now, said.after) or said.after.xattrs) and entry.path not in coming:
             now = look(entry, True)
             if not said.after.xattrs and now.xattrs:
                 # Capabilities outlive a change of owner here; both looks say so.

@@ -92,6 +92,10 @@ class Tree(Resource):
             pack_capability(text)
         return value
 
+    def wishes(self, before: State) -> dict[Field, Json]:  # noqa: ARG002 - a tree is compared in walks, see TreeKind
+        """That it is there, and its paths as a whole."""
+        return {EXISTS: True, PATHS: None}
+
     def requires(self) -> set[Address]:
         """Every owner and group that it names."""
         owners = {self.owner, *(e.owner for e in self.except_.values())} - {None}
@@ -131,7 +135,7 @@ class TreeKind(Kind[TreeState]):
     def read(self, host: Observer, name: str) -> Seen:
         """The top alone."""
         found = host.stat(name)
-        if found is None:
+        if found is None or emptied(host, name):
             return Absent()
         if found.type != "directory":
             return Unknown(f"{printable(name)} is a {found.type}, not a directory", unknown=False)
@@ -140,7 +144,7 @@ class TreeKind(Kind[TreeState]):
     def write(self, host: Host, name: str, state: State) -> None:
         """Make an empty top, or remove an empty one."""
         there = host.stat(name) is not None
-        if isinstance(state, Absent) and there:
+        if isinstance(state, Absent) and there and not emptied(host, name):
             host.rmdir(name)
         elif not isinstance(state, Absent) and not there:
             host.mkdir(name, 0o755, *_root(host))
@@ -152,6 +156,8 @@ class TreeKind(Kind[TreeState]):
     def ties(self, found: Prospect) -> tuple[set[Address], set[Address]]:
         """The owners that its paths will have, and those that they have."""
         classes = found.facts.get("classes", [])
+        if owners := found.facts.get("owners"):
+            return set(), {Address("account", str(owners[0])), Address("group", str(owners[1]))}
         will = {address for item in classes for address in _owners(item["after"])}
         return will, {address for item in classes for address in _owners(item["before"])}
 
@@ -187,7 +193,8 @@ class TreeKind(Kind[TreeState]):
 
     def _move(self, host: Observer, target: Target, seen: State, exists: Json, context: Context) -> Prospect | None:
         """A tree that goes (into quarantine, or because we made it) or comes back from quarantine."""
-        name, facts = target.address.name, {"counts": {"paths": 0, "differ": 0, "newborn": 0}, "sample": []}
+        name = target.address.name
+        facts: dict[str, Json] = {"counts": {"paths": 0, "differ": 0, "newborn": 0}, "sample": []}
         if not gone(exists):
             if not isinstance(seen, Absent):
                 return None
@@ -197,9 +204,14 @@ class TreeKind(Kind[TreeState]):
                 return Prospect(target, seen, seen, blocked=Unknown(reason, unknown=False))
             change = Change(EXISTS, {"absent": {"quarantine": store}}, True, (None, True))
             return Prospect(target, seen, TreeState(), (Step("create", (change,)),), facts=facts)
-        store = exists["absent"].get("quarantine") if isinstance(exists, dict) else None
         if isinstance(seen, Absent):
             return Prospect(target, seen, seen)
+        store = exists["absent"].get("quarantine") if isinstance(exists, dict) else None
+        if store is not None and not store.startswith("/"):
+            # A name of a run: the place is next to the tree, or inside it where it is a mount point.
+            parent, _, last = name.rpartition("/")
+            store = f"{name if mounted(host, name) else parent}/{QUARANTINE}/{store}/{last}"
+            exists = {"absent": {"quarantine": store}}
         if store is None and len(host.names(name)) > 0:
             reason = "we made it, but it is not empty now; it stays, with its former owners"
             back = self._compare(host, target, context)
@@ -208,18 +220,26 @@ class TreeKind(Kind[TreeState]):
         change = Change(EXISTS, before, exists, (True, None))
         if store:
             facts["quarantine"] = store
+            top = host.stat(name)
+            if top is not None:
+                names = Names(host)
+                facts["owners"] = [names.user(top.uid), names.group(top.gid)]
         return Prospect(target, seen, Absent(around=exists.get("absent", {})), (Step("remove", (change,)),), facts=facts)
 
     def _rule(self, target: Target, context: Context) -> Rule | None:
         nested = [path for path in target.options.get("nested", ())]
         if isinstance(target.wish, Tree):
-            return target.wish.rule(target.peers, nested)
+            rule = target.wish.rule(target.peers, nested)
+            held = (target.give_back.get(PATHS) or {}).get("layers", ())
+            if context.vault is not None and any(_unasked(rule, layer) for layer in held):
+                rule.layers = [open_layer(layer, context.vault, target.address.name) for layer in held]
+            return rule
         back = target.give_back.get(PATHS)
         if back is None or PATHS in target.keep or context.vault is None:
             return None
         left = target.recorded.get(PATHS) or {}
         return Return(
-            [open_layer(layer, context.vault) for layer in back["layers"]],
+            [open_layer(layer, context.vault, target.address.name) for layer in back["layers"]],
             (left.get("owner"), left.get("group")),
             relative(target.address.name, target.peers),
             tuple(relative(target.address.name, nested)),
@@ -230,7 +250,7 @@ class TreeKind(Kind[TreeState]):
         """One walk: what differs, in counts and classes, with a sample (all of it with ``--all-paths``)."""
         found, name = Survey(), target.address.name
         waiting: list[tuple[Entry, Look, Said]] = []
-        for entry, look, said in judged(host, name, rule, found):
+        for entry, look, said in judged(host, name, rule, found, forecast(name, context)):
             if not entry.path:
                 found.top = (look, said.after)
             found.newborn += said.newborn
@@ -388,7 +408,7 @@ class TreeKind(Kind[TreeState]):
             return attributes(names, said.after)
 
         passes: list[tuple[Literal["pre", "post"], bool]] = [("pre", False)]
-        if handing_over:
+        if handing_over and not getattr(rule, "layers", ()):
             passes = [("post", False)]
             if isinstance(rule, Wish) and rule.exceptions:
                 passes.insert(0, ("post", True))
@@ -412,20 +432,33 @@ class TreeKind(Kind[TreeState]):
                 return [(printable(name), "not empty any more; what is in it is not ours to delete")]
             return []
         made = store.rsplit("/", 1)[0]
-        for directory in (made.rsplit("/", 1)[0], made):
-            if host.stat(directory) is None:
-                host.mkdir(directory, 0o700, *_root(host))
-            there = host.stat(directory)
-            if there is None or there.type != "directory" or there.mode & 0o077 or there.uid != _root(host)[0]:
-                raise HostError(f"{printable(directory)}: not a directory of ours with mode 0700; move it away")
-        if any(point == name for point, _ in host.mounts()):
-            host.mkdir(store, 0o700, *_root(host))
-            for child in host.names(name):
-                if child != QUARANTINE:
-                    host.rename(f"{name}/{child}", f"{store}/{child}")
-        else:
-            host.rename(name, store)
+        try:
+            for directory in (made.rsplit("/", 1)[0], made):
+                if host.stat(directory) is None:
+                    host.mkdir(directory, 0o700, *_root(host))
+                there = host.stat(directory)
+                if there is None or there.type != "directory" or there.mode & 0o077 or there.uid != _root(host)[0]:
+                    raise HostError(f"{printable(directory)}: not a directory of ours with mode 0700; move it away")
+            if mounted(host, name):
+                if host.stat(store) is None:
+                    host.mkdir(store, 0o700, *_root(host))
+                for child in host.names(name):
+                    if child != QUARANTINE:
+                        host.rename(f"{name}/{child}", f"{store}/{child}")
+            else:
+                host.rename(name, store)
+        except HostError:
+            self._sweep(host, store)
+            raise
         return []
+
+    @staticmethod
+    def _sweep(host: Host, store: str) -> None:
+        """Remove the quarantine's directories where nothing is in them."""
+        made = store.rsplit("/", 1)[0]
+        for directory in (made, made.rsplit("/", 1)[0]):
+            if host.stat(directory) is not None and not host.rmdir(directory):
+                return
 
     def _bring(self, host: Host, name: str, exists: Json) -> None:
         store = exists["absent"].get("quarantine") if isinstance(exists, dict) else None
@@ -433,27 +466,25 @@ class TreeKind(Kind[TreeState]):
             if host.stat(name) is None:
                 host.mkdir(name, 0o755, *_root(host))
             return
-        if host.stat(name) is not None:
+        if mounted(host, name):
             for child in host.names(store):
                 host.rename(f"{store}/{child}", f"{name}/{child}")
             host.rmdir(store)
-        else:
+        elif host.stat(store) is not None:
             host.rename(store, name)
-        made = store.rsplit("/", 1)[0]
-        if host.rmdir(made):
-            host.rmdir(made.rsplit("/", 1)[0])
+        self._sweep(host, store)
 
     def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
         """Empty where every recorded path has what it was to get (or is gone)."""
         for change in changes:
             if change.field == EXISTS:
-                there = host.stat(name) is not None
+                there = not isinstance(self.read(host, name), Absent)
                 if there == gone(change.after):
                     return f"{printable(name)} {'is still' if there else 'is not'} there"
         layers = next((c.before["layers"] for c in changes if c.field == PATHS and c.before), None)
         if layers is None:
             return ""
-        look, layer = looker(host), open_layer(layers[0], vault)
+        look, layer = looker(host), open_layer(layers[0], vault, name)
         survey = Survey()
         for entry in host.walk(name):
             record = layer.at(entry.path)
@@ -467,19 +498,56 @@ class TreeKind(Kind[TreeState]):
         """Give back path by path what is still as we left it; what somebody else changed meanwhile stays."""
         layers = next((c.before["layers"] for c in changes if c.field == PATHS and c.before), None)
         if layers is not None:
-            rule = Return([open_layer(layer, vault) for layer in layers], (None, None), keep_foreign=True)
+            rule = Return([open_layer(layer, vault, name) for layer in layers], (None, None), keep_foreign=True)
             survey = Survey()
             self._amend(host, name, rule, survey, handing_over=False)
         for change in changes:
             if change.field == EXISTS:
-                if gone(change.before) and host.stat(name) is not None:
+                there = not isinstance(self.read(host, name), Absent)
+                if gone(change.before) and there:
                     self._take_away(host, name, change.before)
-                elif not gone(change.before) and host.stat(name) is None:
+                elif not gone(change.before):
                     self._bring(host, name, change.after)
-                there = host.stat(name) is not None
+                there = not isinstance(self.read(host, name), Absent)
                 if there == gone(change.before):
                     return f"{printable(name)} {'is still' if there else 'is not'} there"
         return ""
+
+
+def _unasked(rule: Wish, layer: Json) -> bool:
+    """Whether an image changed an owner, group or mode that the wish leaves open now."""
+    parts = [(rule.owner, rule.group, rule.directory_mode, rule.file_mode)]
+    parts += [(e.owner, e.group, e.mode or e.directory_mode, e.mode or e.file_mode) for e in rule.exceptions.values()]
+    opened = {
+        name
+        for owner, group, *modes in parts
+        for name, asked in (("owner", owner), ("group", group), ("mode", all(modes) or None))
+        if asked is None
+    }
+    return any(after and before[name] != after[name] for before, after in layer["classes"] for name in opened)
+
+
+def forecast(top: str, context: Context) -> dict[bytes, Look | None]:
+    """How the files that this plan gives back inside a tree will look once that is done."""
+    if context.fix:
+        return {}
+    coming: dict[bytes, Look | None] = {}
+    for address, prospect in context.planned.items():
+        if address.kind in ("file", "ini") and inside(address.name, top) and prospect.target.wish is None and prospect.steps:
+            told = prospect.after.model_dump()
+            look = None if isinstance(prospect.after, Absent) else Look(told["owner"], told["group"], told["mode"])
+            coming |= {path: look for path in relative(top, [address.name])}
+    return coming
+
+
+def mounted(host: Observer, path: str) -> bool:
+    """Whether a file system is mounted at this very path."""
+    return any(point == path for point, _ in host.mounts())
+
+
+def emptied(host: Observer, path: str) -> bool:
+    """Whether a mount point holds nothing but our quarantine, which is as gone as it can be."""
+    return mounted(host, path) and host.names(path) == [QUARANTINE]
 
 
 def absolute(top: str, path: bytes) -> str:

@@ -115,6 +115,12 @@ def load(host: Observer, name: str) -> Unit:
     return unit
 
 
+def comes_later(path: str) -> bool:
+    """Whether a file is a drop-in whose name puts it after ours."""
+    directory, _, name = path.rpartition("/")
+    return directory.endswith(".d") and name > OURS
+
+
 def _is_file(host: Observer, path: str) -> bool:
     """Whether a drop-in counts: a link to /dev/null masks the files of its name."""
     there = host.stat(path)

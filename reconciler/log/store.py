@@ -64,6 +64,8 @@ class LogReader:
                     seq, ident, at, run, type_, deployment, address, text, prev, digest = row
                     try:
                         data = json.loads(text)
+                        if canonical(data) != text:
+                            data = {"damaged": text}
                     except (TypeError, ValueError):
                         data = {"damaged": str(text)}
                     yield Event(seq, ident, at, run, type_, deployment, address, data, prev, digest)
@@ -135,7 +137,7 @@ class LogWriter(LogReader):
             raise
         self.seq: int = row[0] if row else 0
         self.head: str = row[1] if row else START
-        if row is None:
+        if row is None and not os.path.exists(self.head_file()):
             # From the first moment on there is a head, so that a log without one was tampered with.
             self.keep_head()
 

@@ -235,7 +235,7 @@ def status_lines(deployments: Iterable[Mapping[str, Json]], paint: Paint) -> Ite
             marks = item["applied_actual"] + item["actual_desired"]
             if marks == "  " and not item.get("reason"):
                 continue
-            yield f"  {paint('33', marks)} {short(Address.parse(item['address']))}" + (f"  ({item['cause']})" if item["cause"] else "")
+            yield f"  {paint('33', marks)} {short(Address.parse(item['address']))}" + (f"  (cause: {item['cause']})" if item["cause"] else "")
             if item.get("reason"):
                 yield from (f"       {line}" for line in _wrapped(printable(item["reason"]), WIDTH - 8))
             for part in item["fields"][:12]:

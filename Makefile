@@ -1,0 +1,45 @@
+# 'make demo' and 'make test' do all the set-up that they need.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+BIN := .venv/bin
+WORKERS ?= 2
+
+.PHONY: demo test check lint type layers hosts bench clean
+
+demo: .venv/.ready
+	@$(BIN)/python -B contrib/demo/demo.py
+
+test: .venv/.dev hosts
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup tests
+
+check: .venv/.dev lint type layers
+
+lint:
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type:
+	$(BIN)/mypy
+
+layers:
+	$(BIN)/lint-imports
+
+bench: .venv/.ready
+	$(BIN)/python -B contrib/bench/startup.py
+
+# The programs that boot a real test host; without root those tests say that they are skipped, and why.
+hosts:
+	@sh contrib/dev/host-tools
+
+.venv/bin/python:
+	@sh contrib/dev/make-venv "$(PYTHON)"
+
+.venv/.ready: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+.venv/.dev: .venv/.ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -1,0 +1,75 @@
+"""The hosts that every law is tried on, with the same small system on each."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from reconciler.host.files import FileHost
+from reconciler.host.memory import MemoryHost, Node
+
+PASSWD = "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000:Ann:/home/ann:/bin/sh\nsvc:x:999:999::/:/bin/sh\n"
+GROUP = "root:x:0:\nann:x:1000:\ndocker:x:998:ann\nsvc:x:999:\n"
+SHADOW = "root:*:19000:0:99999:7:::\nann:$6$a$b:19000:0:99999:7:::\nsvc:!:19000::::::\n"
+GSHADOW = "root:*::\nann:!::\ndocker:!::ann\nsvc:!::\n"
+UNIT = "[Service]\nExecStart=/opt/agent/bin/run\n[Install]\nWantedBy=multi-user.target\n"
+FILES = {
+    "/etc/passwd": PASSWD,
+    "/etc/group": GROUP,
+    "/etc/shadow": SHADOW,
+    "/etc/gshadow": GSHADOW,
+    "/etc/agent.ini": "; head\n[Main]\nMode = full ; why\nPort=1\n\n[Other]\nX=1\n",
+    "/etc/agent.conf": "hello\n",
+    "/usr/lib/systemd/systemd": "",
+    "/usr/lib/systemd/system/agent.service": UNIT,
+    "/opt/agent/bin/run": "#!/bin/sh\n",
+    "/opt/agent/bin/helper": "#!/bin/sh\n",
+    "/opt/agent/data/a": "a",
+    "/opt/agent/data/b": "b",
+    "/etc/systemd/system/multi-user.target.wants/.keep": "",
+}
+
+
+def memory_host() -> MemoryHost:
+    """The system in memory."""
+    host = MemoryHost()
+    for path, text in FILES.items():
+        host.add(path, text, mode=0o755 if "/bin/" in path else 0o644)
+    host.nodes["/opt/agent/bin/run"].mode = 0o4755
+    return host
+
+
+def file_host(directory: Path) -> FileHost:
+    """The same system below a directory."""
+    for path, text in FILES.items():
+        file = directory / path[1:]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o755 if "/bin/" in path else 0o644)
+    (directory / "opt/agent/bin/run").chmod(0o4755)
+    for folder, _, _ in os.walk(directory):
+        os.chmod(folder, 0o755)
+    return FileHost(str(directory))
+
+
+def snapshot(host: Any) -> dict[str, tuple[Any, ...]]:
+    """Everything that undo has to bring back, on any host."""
+    found: dict[str, tuple[Any, ...]] = {}
+    accounts = {"etc/passwd", "etc/group", "etc/shadow", "etc/gshadow"}
+    for entry in host.walk("/"):
+        path = entry.path.decode()
+        if path.startswith("var/lib") or path.endswith(".pwd.lock"):
+            continue
+        stat = entry.stat
+        facts: tuple[Any, ...] = (stat.type, stat.mode, stat.uid, stat.gid, dict(entry.xattrs()))
+        if stat.type == "file":
+            file = host.read("/" + path)
+            facts += (file.data, None if path in accounts else file.mtime_ns)
+        elif stat.type == "link":
+            facts += (host.readlink("/" + path),)
+        found[path] = facts
+    return found
+
+
+__all__ = ["Node", "file_host", "memory_host", "snapshot"]

@@ -1,0 +1,158 @@
+"""Any story of applies, crashes, foreign edits, rollbacks and uninstalls ends with the host as it was."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from reconciler.engine import Options
+from reconciler.host.port import File
+from tests.drive import Bench, Killed, Mortal
+from tests.laws.hosts import file_host, memory_host, snapshot
+
+PARTS = {
+    "group": ["  - group: agents\n", "  - group: agents\n    gid: 777\n"],
+    "account": [
+        "  - account: runner\n    groups: [docker?, nosuch?]\n",
+        "  - account: runner\n    comment: The runner\n    home: /srv\n",
+        "  - account: runner\n    groups: [docker]\n    password: locked\n",
+    ],
+    "ann": ["  - account: ann\n    password: locked\n    groups: [docker]\n", "  - account: ann\n    shell: /bin/false\n"],
+    "tree": [
+        "  - tree: /opt/agent\n    owner: svc\n    group: svc\n    directory_mode: '0750'\n    file_mode: u=rwX,g=rX,o=\n",
+        "  - tree: /opt/agent\n    owner: ann\n    file_mode: '0640'\n    except: {bin: {owner: root, mode: '0755'}}\n",
+        "  - tree: /opt/agent/data\n    group: docker\n    directory_mode: g+s\n",
+        "  - tree: /opt/agent\n    owner: svc\n  - tree: /opt/agent/data\n    owner: ann\n",
+    ],
+    "ini": [
+        "  - ini: /etc/agent.ini\n    set: {Main: {Mode: least}}\n",
+        "  - ini: /etc/agent.ini\n    set: {Main: {Mode: full, New: a}, Fresh: {K: v}}\n",
+        "  - ini: /etc/agent.ini\n    unset: {Main: [Port]}\n    set: {'': {Top: '1'}}\n    owner: svc\n",
+        "  - ini: /etc/made/up.ini\n    set: {S: {K: v}}\n",
+    ],
+    "file": [
+        "  - file: /etc/agent.conf\n    content: bye\n    mode: '0600'\n",
+        "  - file: /etc/agent.conf\n    owner: svc\n",
+        "  - file: /etc/deep/er/x\n    content: |\n      one\n      two\n    mode: '0440'\n",
+    ],
+    "daemon": [
+        "  - daemon: agent\n    run_as: {user: svc, group: svc}\n    enabled: true\n",
+        "  - daemon: agent\n    supplementary_groups: [docker]\n",
+        "  - daemon: agent\n    enabled: false\n",
+    ],
+}
+DOCUMENTS = st.fixed_dictionaries({name: st.one_of(st.none(), st.sampled_from(texts)) for name, texts in PARTS.items()})
+
+
+def document(parts: dict[str, str | None]) -> str:
+    return "deployment: d\nresources:\n" + ("".join(text for text in parts.values() if text) or " []\n")
+
+
+class Story(RuleBasedStateMachine):
+    """One host and everything that can happen to it."""
+
+    where = "memory"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scratch = Path(tempfile.mkdtemp())
+        os.chmod(self.scratch, 0o755)
+        (self.scratch / "log").mkdir()
+
+    @initialize()
+    def begin(self) -> None:
+        self.host: Any = memory_host() if self.where == "memory" else file_host(self.scratch / "root")
+        self.bench = Bench(self.host, self.scratch / "log")
+        self.start = snapshot(self.host)
+        self.marks: list[tuple[int, dict[str, Any]]] = []
+        self.foreign = 0
+        self.clean = True
+
+    @rule(parts=DOCUMENTS)
+    def apply(self, parts: dict[str, str | None]) -> None:
+        text = document(parts)
+        report = self.bench.apply(text)
+        assert report.exit_code in (0, 5), (report.outcome, report.blocked, report.transitions)
+        assert not report.skipped
+        stamps = snapshot(self.host)
+        again = self.bench.apply(text)
+        assert again.outcome == "unchanged" and again.run is None, ("twice is once", again.transitions)
+        assert snapshot(self.host) == stamps
+        self.marks.append((self.bench.seq(), stamps))
+
+    @rule(parts=DOCUMENTS, at=st.integers(1, 12), after=st.booleans(), verb=st.sampled_from(["apply", "rollback", "uninstall"]))
+    def crash(self, parts: dict[str, str | None], at: int, after: bool, verb: str) -> None:
+        host = Mortal(self.host, at, after=after)
+        try:
+            if verb == "apply":
+                self.bench.apply(document(parts), host=host)
+            elif verb == "rollback":
+                self.bench.rollback(host=host)
+            else:
+                self.bench.uninstall("d", host=host)
+        except Killed:
+            pass
+
+    @rule()
+    def rollback(self) -> None:
+        report = self.bench.rollback()
+        assert report.exit_code == 0, report.transitions
+
+    @precondition(lambda self: self.marks)
+    @rule(data=st.data())
+    def rollback_to_mark(self, data: st.DataObject) -> None:
+        seq, expected = data.draw(st.sampled_from(self.marks))
+        report = self.bench.rollback(seq, options=Options(force=True, keep_going=True))
+        assert report.exit_code == 0, (report.transitions, report.blocked)
+        assert snapshot(self.host) == expected
+
+    @rule()
+    def uninstall(self) -> None:
+        report = self.bench.uninstall("d")
+        assert report.exit_code == 0, (report.transitions, report.blocked)
+        found = snapshot(self.host)
+        assert found == self.start, {k: (self.start.get(k), found.get(k)) for k in self.start | found if self.start.get(k) != found.get(k)}
+
+    @rule()
+    def neighbour(self) -> None:
+        """Somebody edits what nobody asked about; it stays, whatever we do and undo."""
+        for host_view in (self.start, *(state for _, state in self.marks)):
+            facts = host_view["etc/group"]
+            host_view["etc/group"] = (*facts[:5], facts[5] + b"other%d:x:%d:\n" % (self.foreign, 5000 + self.foreign), facts[6])
+        file = self.host.read("/etc/group")
+        self.host.replace("/etc/group", File(file.data + b"other%d:x:%d:\n" % (self.foreign, 5000 + self.foreign), file.mode, file.uid, file.gid))
+        self.foreign += 1
+
+    @invariant()
+    def log_is_whole(self) -> None:
+        if hasattr(self, "bench"):
+            from reconciler.log.chain import verify
+            from reconciler.log.store import LogReader
+
+            assert verify(LogReader(self.bench.log)).ok
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+class RootStory(Story):
+    """The same on a real file system."""
+
+    where = "root"
+
+
+def test_every_story_ends_well_in_memory() -> None:
+    run_state_machine_as_test(Story, settings=settings(max_examples=60, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck)))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="changing owners on a real file system needs root")
+def test_every_story_ends_well_on_a_file_system() -> None:
+    run_state_machine_as_test(RootStory, settings=settings(max_examples=25, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck)))
