@@ -135,8 +135,10 @@ class Engine:
     def survey(self, goals: Goals, options: Options, desired: Json = None, host: Json = None) -> Plan:
         """Look at every target and plan what it takes; nothing is written."""
         targets = dict(goals.targets)
-        for address, deployment in self.ledger.paused.items():
-            targets.setdefault(address, Target(address, deployment))
+        trees = {t.deployment for a, t in targets.items() if a.kind == "tree"}
+        for address, deployment in self.ledger.daemons.items():
+            if address in self.ledger.paused or deployment in trees:
+                targets.setdefault(address, Target(address, deployment))
         goals = with_(goals, targets=targets)
         if options.only:
             targets = self._closure(targets, options.only)

@@ -11,6 +11,8 @@ from .model import EXISTS, Address, Field, Json, Source, inside
 RUNNING: Field = ("running",)
 FRESH: Field = ("fresh",)
 PATHS: Field = ("paths",)
+MARK: Field = ("file",)
+"""What is known of an ini file as a whole; it lives as long as one of its keys is held."""
 PASSIVE = {"start", "stop", "restart", "enable", "disable"}
 """Verbs that change no setting, so that nothing has to be restarted for them."""
 BACKWARD = {"rollback"}
@@ -41,6 +43,8 @@ class Run:
     transitions: int = 0
     deployments: tuple[str, ...] = ()
     commit: str | None = None
+    undoes: list[str] | None = None
+    """The runs that are undone once this one has converged."""
 
 
 @dataclass
@@ -54,6 +58,8 @@ class Ledger:
     paused: dict[Address, str] = field(default_factory=dict)
     changed: dict[Address, tuple[int, Json]] = field(default_factory=dict)
     processes: dict[Address, tuple[int, Json]] = field(default_factory=dict)
+    daemons: dict[Address, str] = field(default_factory=dict)
+    """Every daemon that a deployment ever touched, if only to stop it for a hand-over."""
     terms: dict[Address, Json] = field(default_factory=dict)
     stored: dict[str, tuple[str, str, Address, dict[Field, Hold]]] = field(default_factory=dict)
     """Quarantines: path → run, deployment, address, and the holds that come back with it."""
@@ -126,11 +132,12 @@ def step(ledger: Ledger, event: Event) -> None:
             _inherit(ledger, Address.parse(heir), Address.parse(former))
         for address, terms in data.get("terms", {}).items():
             ledger.terms[Address.parse(address)] = terms
-        if "undone" in data:
-            ledger.undone = frozenset(data["undone"])
+        ledger.runs[event.run].undoes = data.get("undone")
     elif event.type == "run.finished":
         if run is not None:
             run.outcome = data.get("outcome")
+            if run.undoes is not None and run.outcome in ("converged", "unchanged"):
+                ledger.undone = frozenset(run.undoes)
         _finish(ledger, data)
     elif event.type == "transition.started":
         ledger.open = event
@@ -152,6 +159,8 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
         ledger.changed[address] = (ended.seq, ended.data.get("clock"))
     if ended.data.get("process") is not None:
         ledger.processes[address] = (ended.seq, ended.data["process"])
+    if address.kind == "daemon":
+        ledger.daemons[address] = str(started.deployment)
     if data["verb"] in ("start", "restart"):
         # A daemon that we failed to bring up again is owed a start by whatever run comes next.
         if ended.type == "transition.succeeded":
@@ -188,8 +197,8 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
             fields[name] = Hold(before, after, (deployment,), ended.seq, data.get("source"))
         else:
             fields[name] = replace(hold, origin=_layered(hold.origin, before), current=after, seq=ended.seq, source=data.get("source"))
-    if not fields:
-        del ledger.holds[address]
+    if not set(fields) - {MARK}:
+        ledger.holds.pop(address)
 
 
 def _placed(value: Json, address: Address, seq: int) -> Json:
@@ -255,8 +264,8 @@ def _finish(ledger: Ledger, data: Mapping[str, Json]) -> None:
             fields[tuple(path)] = replace(hold, holders=left)
         else:
             del fields[tuple(path)]
-            if not fields:
-                del ledger.holds[where]
+            if not set(fields) - {MARK}:
+                ledger.holds.pop(where, None)
     for store in data.get("purged", ()):
         ledger.stored.pop(store, None)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from .errors import ReconcilerError
 from .kinds import kinds
 from .kinds.base import Conflict, Prospect, Step
+from .ledger import MARK
 from .log.events import FORMAT, canonical
 from .model import Absent, Address, Json, Target, inside
 
@@ -59,7 +60,9 @@ class Transition:
             "verb": self.verb,
             "deployment": self.target.deployment,
             "changes": [
-                {"field": list(c.field), "before": c.shown[0], "after": c.shown[1]} for c in self.step.changes
+                {"field": list(c.field), "before": c.shown[0], "after": c.shown[1]}
+                for c in self.step.changes
+                if c.field != MARK
             ],
             "source": source.json() if source else None,
             "requires": [str(address) for address in self.requires],
@@ -69,7 +72,7 @@ class Transition:
             shape["reason"] = prospect.reason
         if self.step.pause:
             shape["pause"] = True
-        hidden = {"survey"}
+        hidden = {"survey", "handover", "owners"}
         return shape | {key: value for key, value in prospect.facts.items() if key not in hidden}
 
 

@@ -66,7 +66,7 @@ def resource(engine: Engine, target: Target, prospect: Prospect | None, reason: 
             if address.kind == "tree" and name != EXISTS:
                 drifted = hold is not None and bool(prospect and prospect.steps and target.wish is not None)
             elif hold is not None:
-                drifted = not kind.same(name, actual, engine.unseal(hold.current))
+                drifted = kind.altered(name, actual, engine.unseal(hold.current))
             if drifted:
                 item["applied_actual"] = "D" if isinstance(seen, Absent) else "M"
             if drifted or name in wanted:

@@ -58,8 +58,9 @@ def _specific(addresses: Iterable[Address]) -> tuple[frozenset[str], tuple[str, 
 
 def _options(ledger: Ledger, address: Address, nested: tuple[str, ...]) -> dict[str, Json]:
     terms = ledger.terms.get(address) or {}
-    held = bool(ledger.holds.get(address))
-    return {"held": held, "nested": list(nested), "restart_on": terms.get("restart_on", [])}
+    fields = ledger.holds.get(address, {})
+    held, left = bool(fields), fields[PATHS].current if PATHS in fields else None
+    return {"left_owner": (left or {}).get("owner"), "held": held, "nested": list(nested), "restart_on": terms.get("restart_on", [])}
 
 
 def terms_of(document: Document) -> dict[Address, Json]:

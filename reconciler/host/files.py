@@ -262,10 +262,11 @@ class FileHost(FileObserver):
                 found = os.fstat(fd)
                 if (found.st_uid, found.st_gid) != (file.uid, file.gid):
                     os.fchown(fd, file.uid, file.gid)
-                os.fchmod(fd, file.mode)
                 for key, value in file.xattrs.items():
                     if xattrs_of(fd).get(key) != value:
                         os.setxattr(fd, key, value)
+                # Last: with an ACL the group bits of the mode are its mask, and chmod moves it.
+                os.fchmod(fd, file.mode)
                 if file.mtime_ns is not None:
                     os.utime(fd, ns=(file.mtime_ns, file.mtime_ns))
                 os.fsync(fd)

@@ -17,8 +17,8 @@ from ..host.names import Names
 from ..host.port import Entity, Host, Observer
 from ..host.userdb import members
 from ..model import EXISTS, Absent, Address, Field, Json, Number, Resource, Seen, State, Target, Unknown
-from .base import Context, Kind, Prospect, gone
-from .group import NAME
+from .base import Conflict, Context, Kind, Prospect, gone
+from .group import NAME, taken
 from .leftovers import left_behind
 
 Position = int | None
@@ -285,6 +285,14 @@ class AccountKind(Kind[AccountState]):
         gid = names.gid(state.group)
         wanted = [gid] if gid is not None else []
         return state.model_copy(update={"uid": free_number(host, "UID", system=state.system, wanted=wanted)})
+
+    def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:  # noqa: ARG002
+        """A remembered number that is taken by now."""
+        name, after = prospect.target.address.name, prospect.after
+        if not isinstance(prospect.before, Absent) or not isinstance(after, AccountState) or after.uid is None:
+            return []
+        holder = Names(host).user(after.uid)
+        return [taken(prospect, ("uid",), after.uid, holder)] if holder not in (after.uid, name) else []
 
     def obstacles(self, host: Observer, prospect: Prospect, context: Context) -> list[str]:
         """Live processes and files outside the deployment that belong to the account."""

@@ -100,14 +100,7 @@ class Context:
     def hands_over(self, tree: Address) -> bool:
         """Whether this plan changes who owns a tree by declaration (never where it only repairs drift)."""
         prospect = self.planned.get(tree)
-        if tree.kind != "tree" or prospect is None:
-            return False
-        for step in prospect.steps:
-            for change in step.changes:
-                if change.field == ("paths",) and step.verb == "own":
-                    left = self.current.get(tree, {}).get(change.field)
-                    return left is None or left.get("owner") != change.after.get("owner")
-        return any(step.verb == "remove" for step in prospect.steps)
+        return tree.kind == "tree" and prospect is not None and bool(prospect.facts.get("handover"))
 
     def changes(self, address: Address, asking: Target) -> bool:
         """Whether this plan changes a thing that somebody depends on."""
@@ -247,9 +240,10 @@ class Kind(ABC, Generic[S]):
 
     def judged(self, host: Observer, found: Prospect, context: Context, returned: Iterable[Field]) -> Prospect:
         """The prospect with its conflicts, and blocked where a removal would harm."""
-        conflicts = self.conflicts(found, returned) if found.steps else []
-        if isinstance(found.after, Absent) and found.steps:
-            conflicts += self.foreign(host, found, context)
+        if not found.steps:
+            return found
+        conflicts = [*self.conflicts(found, returned), *self.foreign(host, found, context)]
+        if isinstance(found.after, Absent):
             if reasons := self.obstacles(host, found, context):
                 text = "; ".join(reasons)
                 return with_(found, steps=(), blocked=Unknown(text, unknown=False))

@@ -22,7 +22,7 @@ from ..host.resolve import printable
 from ..host.userdb import members
 from ..model import Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown, inside
 from . import units
-from .base import Context, Kind, Prospect, Step, Vault
+from .base import Conflict, Context, Kind, Prospect, Step, Vault
 from .modes import CAPABILITIES
 
 RUNNING: Field = ("running",)
@@ -44,6 +44,8 @@ class DaemonState(State):
 
     found: bool = True
     masked: bool = False
+    strange: bool = False
+    """Whether our drop-in holds what we did not write."""
     installable: bool = True
     ours: Mapping[str, str] = {}
     """What our drop-in sets."""
@@ -161,6 +163,7 @@ class DaemonKind(Kind[DaemonState]):
         state = DaemonState(
             found=unit.found,
             masked=unit.masked,
+            strange=strange(host, path, ours),
             installable=bool(units.enabling(host, unit)),
             ours=ours,
             effective=effective,
@@ -292,11 +295,11 @@ class DaemonKind(Kind[DaemonState]):
         steps = self._steps(host, target, seen, after, changes, depends, context)
         notes = ("pending boot: only files and enablement are set in a root directory",) if steps and not host.live else ()
         found = Prospect(target, seen, after, steps, notes=notes)
-        return with_(found, conflicts=tuple(self.conflicts(found, [f for f in target.recorded if f not in self._wished(target, seen)]) if steps else ()))
-
-    @staticmethod
-    def _wished(target: Target, seen: State) -> Mapping[Field, Json]:
-        return target.wish.wishes(seen) if target.wish else {}
+        wished = target.wish.wishes(seen) if target.wish else {}
+        conflicts = self.conflicts(found, [f for f in target.recorded if f not in wished]) if steps else []
+        if seen.strange and any(s.verb == "change" for s in steps):
+            conflicts.append(Conflict(address, ("drop_in",), None, f"lines that are not ours in {drop_in(address.name)}"))
+        return with_(found, conflicts=tuple(conflicts))
 
     def _hindrance(self, host: Observer, seen: DaemonState, wish: Daemon, address: Address, context: Context) -> str:
         if not seen.found:
@@ -305,6 +308,8 @@ class DaemonKind(Kind[DaemonState]):
             return f"{address.name} is masked; 'systemctl unmask {address.name}' first, or leave it out"
         if wish.enabled and not seen.links and not seen.installable:
             return f"{address.name} has no [Install] section, so it cannot be enabled; leave 'enabled' out"
+        if seen.strange:
+            return f"{drop_in(address.name)} holds lines that are not ours; move them to a file of another name"
         wanted = wish.settings()
         if wanted and not seen.systemd:
             return (
@@ -408,13 +413,7 @@ class DaemonKind(Kind[DaemonState]):
         uid, gid = (top.uid, top.gid) if top else (0, 0)
         for directory in now.missing:
             host.mkdir(directory, 0o755, uid, gid)
-        lines: list[str] = []
-        for key in SETTINGS.values():
-            if key in state.ours:
-                # An empty assignment first: lists add up otherwise.
-                lines += [f"{key}="] if key in units.LISTS and state.ours[key] else []
-                lines.append(f"{key}={state.ours[key]}")
-        host.replace(path, File((HEAD + "\n".join(lines) + "\n").encode(), 0o644, uid, gid))
+        host.replace(path, File(drop_in_text(state.ours), 0o644, uid, gid))
 
     def _write_links(self, host: Host, now: dict[str, str], wanted: dict[str, str], bare: Sequence[str]) -> None:
         top = host.stat("/")
@@ -535,6 +534,23 @@ def wanted_or(target: Target, default: bool) -> bool:
 def drop_in(name: str) -> str:
     """The path of our drop-in."""
     return f"{units.ETC}/{name}.d/{units.OURS}"
+
+
+def drop_in_text(ours: Mapping[str, str]) -> bytes:
+    """Our drop-in's bytes."""
+    lines: list[str] = []
+    for key in SETTINGS.values():
+        if key in ours:
+            # An empty assignment first: lists add up otherwise.
+            lines += [f"{key}="] if key in units.LISTS and ours[key] else []
+            lines.append(f"{key}={ours[key]}")
+    return (HEAD + "\n".join(lines) + "\n").encode()
+
+
+def strange(host: Observer, path: str, ours: Mapping[str, str]) -> bool:
+    """Whether our drop-in is not as we write it."""
+    file = host.read(path)
+    return file is not None and file.data != drop_in_text(ours)
 
 
 def same_setting(field: Field, now: str, wanted: str) -> bool:

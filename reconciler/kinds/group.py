@@ -174,9 +174,12 @@ class GroupKind(Kind[GroupState]):
 
     def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:
         """Members that are not ours would lose their membership with the group."""
-        if not isinstance(prospect.before, GroupState):
+        name, after = prospect.target.address.name, prospect.after
+        if isinstance(prospect.before, Absent) and isinstance(after, GroupState) and after.gid is not None:
+            holder = Names(host).group(after.gid)
+            return [taken(prospect, ("gid",), after.gid, holder)] if holder not in (after.gid, name) else []
+        if not isinstance(prospect.before, GroupState) or not isinstance(after, Absent):
             return []
-        name = prospect.target.address.name
         ours = {
             address.name
             for address, held in context.current.items()
@@ -197,6 +200,11 @@ class GroupKind(Kind[GroupState]):
         ]
         reasons = [f"it is the primary group of {who}" for who in staying]
         return reasons + left_behind(host, context, prospect.target.address.name, None, state.gid)
+
+
+def taken(prospect: Prospect, field: Field, number: int, holder: object) -> Conflict:
+    """A remembered number that somebody else has by now."""
+    return Conflict(prospect.target.address, field, number, f"taken by {holder}")
 
 
 def _leaves(context: Context, account: str, group: str) -> bool:

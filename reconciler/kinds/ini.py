@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar
@@ -20,6 +21,8 @@ from .file import MODE, FileState, drop_parents, latin, make_parents, new_mode, 
 from .modes import check_mode
 
 SECRET_KEY = re.compile(r"passw|secret|token", re.IGNORECASE)
+MARK: Field = ("file",)
+"""Which bytes the file had, and when they were written: so that their time comes back with them."""
 PLAIN = {("owner",), ("group",), MODE}
 Text = Annotated[str, Described(pattern=r"^[^\r\n\x00]*$")]
 
@@ -114,7 +117,8 @@ class IniKind(Kind[IniState]):
         """What a file has beside its keys; the keys are those that somebody asks for."""
         if not isinstance(state, IniState):
             return {}
-        return {EXISTS: True, ("owner",): state.owner, ("group",): state.group, MODE: state.mode}
+        mark = {"sha256": hashlib.sha256(state.data.encode("latin-1")).hexdigest(), "mtime": state.mtime_ns}
+        return {EXISTS: True, MARK: mark, ("owner",): state.owner, ("group",): state.group, MODE: state.mode}
 
     def value(self, state: State, field: Field) -> Json:
         """A key with its raw lines, and the whole file that it stood in."""
@@ -143,6 +147,9 @@ class IniKind(Kind[IniState]):
                 edited.set(section, key, value)
         if edited.render() != data:
             data, mtime = edited.render(), None
+        mark = values.get(MARK)
+        if mark and mark["sha256"] == hashlib.sha256(data).hexdigest():
+            mtime = mark["mtime"]
         return base.model_copy(update=update | {"data": data.decode("latin-1"), "mtime_ns": mtime, "fold": fold})
 
     def diff(self, before: State, after: State, asked: Iterable[Field] = ()) -> tuple[Change, ...]:
@@ -158,15 +165,29 @@ class IniKind(Kind[IniState]):
             return shown(value)
         if field == MODE and isinstance(value, int):
             return f"{value:04o}"
+        if field == MARK:
+            return None if value is None else value["sha256"]
         return super().show(field, value)
+
+    def display(self, field: Field, value: Json) -> Json:
+        """A digest of the whole file would tell of its secrets."""
+        return None if field == MARK else super().display(field, value)
+
+    def altered(self, field: Field, now: Json, recorded: Json) -> bool:
+        """The file as a whole is nobody's, so nobody's edit of it is a conflict."""
+        return field != MARK and super().altered(field, now, recorded)
+
+    def returns(self, field: Field, origin: Json, *, made: bool) -> tuple[bool, Json]:
+        """The mark always goes back: it only counts where the bytes are the old ones again."""
+        return (True, origin) if field == MARK else super().returns(field, origin, made=made)
 
     def secret(self, field: Field) -> bool:
         """Keys whose names say so."""
         return len(field) == 2 and bool(SECRET_KEY.search(field[1]))
 
     def bulky(self, field: Field) -> bool:
-        """A key's value holds the file it stood in."""
-        return len(field) == 2
+        """A key's value holds the file it stood in, and the mark a digest of it."""
+        return len(field) == 2 or field == MARK
 
     def needs(self, name: str, state: State) -> set[Address]:  # noqa: ARG002
         """Its owner and group."""
@@ -180,7 +201,7 @@ class IniKind(Kind[IniState]):
 
     def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:  # noqa: ARG002
         """What others put into a file that we made would go with it."""
-        if not isinstance(prospect.before, IniState):
+        if not isinstance(prospect.before, IniState) or not isinstance(prospect.after, Absent):
             return []
         rest = IniFile(prospect.before.data.encode("latin-1"))
         for field, value in prospect.target.give_back.items():

@@ -219,7 +219,7 @@ class TreeKind(Kind[TreeState]):
         before = {"quarantine": store} if store else True
         change = Change(EXISTS, before, exists, (True, None))
         if store:
-            facts["quarantine"] = store
+            facts["quarantine"], facts["handover"] = store, True
             top = host.stat(name)
             if top is not None:
                 names = Names(host)
@@ -306,6 +306,7 @@ class TreeKind(Kind[TreeState]):
                 for (kind, before, after), count in sorted(found.classes.items())
             ],
         }
+        facts["handover"] = self._hands_over(target, found)
         notes = tuple(f"{printable(absolute(name, p.encode()))} is a mount point and not part of the tree" for p in found.mounts)
         if found.drifted:
             notes += (f"{found.drifted} modes drifted and are given back too",)
@@ -318,6 +319,16 @@ class TreeKind(Kind[TreeState]):
             steps = (Step("own", (self._change(target, found),)),)
         skipped = tuple((printable(path), why) for path, why in found.skipped)
         return Prospect(target, TreeState(), TreeState(), steps, None, conflicts, facts, notes, skipped)
+
+    def _hands_over(self, target: Target, found: Survey) -> bool:
+        """Whether the owner changes by declaration, and not because drift is repaired."""
+        if not any(before.split(":")[0] != after.split(":")[0] for _, before, after in found.classes):
+            return False
+        if isinstance(target.wish, Tree):
+            left = target.options.get("left_owner")
+            return target.wish.owner is not None and left != target.wish.owner
+        layers = (target.give_back.get(PATHS) or {}).get("layers", ())
+        return any(layer["total"] for layer in layers)
 
     def _change(self, target: Target, found: Survey) -> Change:
         wish = target.wish

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..host.resolve import printable
 from ..kinds.base import SECRET
+from ..ledger import MARK
 from ..model import Address, Change, Json
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def change_lines(change: Change, paint: Paint) -> Iterator[str]:
     """One change: a diff for text of several lines, else before → after."""
     name = ".".join(change.field)
     before, after = change.shown
-    if name == "exists":
+    if name == "exists" or change.field == MARK:
         return
     if len(change.field) == 2 and change.field[0] not in ("groups", "run_as"):
         name = f"[{change.field[0]}] {change.field[1]}"
@@ -262,7 +263,7 @@ def event_lines(event: Mapping[str, Json]) -> Iterator[str]:
     what = f"{data['verb']} {event['address']}" if event["address"] and "verb" in data else event["address"] or data.get("verb", "")
     yield printable(f"{event['seq']:>6} {event['at'][:19]}Z {event['run']:<4} {event['type']:<21} {what}")
     for change in data.get("changes", ()):
-        if change["field"] != ["exists"]:
+        if change["field"] not in (["exists"], list(MARK)):
             before, after = (value_text(v) for v in change["shown"])
             yield printable(f"{'':>8}{'.'.join(change['field'])}: {before[:60]} → {after[:60]}")
     for key in ("error", "left", "outcome"):

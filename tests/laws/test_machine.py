@@ -43,6 +43,11 @@ PARTS = {
         "  - file: /etc/agent.conf\n    owner: svc\n",
         "  - file: /etc/deep/er/x\n    content: |\n      one\n      two\n    mode: '0440'\n",
     ],
+    "inside": [
+        "  - file: /opt/agent/data/a\n    content: new\n    mode: '0600'\n",
+        "  - file: /opt/agent/data/made\n    content: new\n    owner: svc\n",
+        "  - ini: /opt/agent/data/b\n    set: {S: {K: v}}\n    owner: ann\n",
+    ],
     "daemon": [
         "  - daemon: agent\n    run_as: {user: svc, group: svc}\n    enabled: true\n",
         "  - daemon: agent\n    supplementary_groups: [docker]\n",
@@ -54,6 +59,11 @@ DOCUMENTS = st.fixed_dictionaries({name: st.one_of(st.none(), st.sampled_from(te
 
 def document(parts: dict[str, str | None]) -> str:
     return "deployment: d\nresources:\n" + ("".join(text for text in parts.values() if text) or " []\n")
+
+
+def differences(expected: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """The paths that are not as they were, with both looks."""
+    return {k: (expected.get(k), found.get(k)) for k in expected | found if expected.get(k) != found.get(k)}
 
 
 class Story(RuleBasedStateMachine):
@@ -112,14 +122,13 @@ class Story(RuleBasedStateMachine):
         seq, expected = data.draw(st.sampled_from(self.marks))
         report = self.bench.rollback(seq, options=Options(force=True, keep_going=True))
         assert report.exit_code == 0, (report.transitions, report.blocked)
-        assert snapshot(self.host) == expected
+        assert not (off := differences(expected, snapshot(self.host))), off
 
     @rule()
     def uninstall(self) -> None:
         report = self.bench.uninstall("d")
         assert report.exit_code == 0, (report.transitions, report.blocked)
-        found = snapshot(self.host)
-        assert found == self.start, {k: (self.start.get(k), found.get(k)) for k in self.start | found if self.start.get(k) != found.get(k)}
+        assert not (off := differences(self.start, snapshot(self.host))), off
 
     @rule()
     def neighbour(self) -> None:
