@@ -20,14 +20,15 @@ from .inifile import IniFile, shown
 from .kinds import kinds
 from .kinds.base import Context, Prospect, Step
 from .kinds.daemon import DaemonState
+from .kinds.ownership import recorded_in
 from .kinds.units import load as load_unit
 from .ledger import PATHS, Ledger, changes, fold, rewind, step
 from .log.events import Event
 from .log.store import LogReader, LogWriter
 from .log.vault import Vault
-from .model import EXISTS, Absent, Address, Change, Field, Json, Target, Unknown
+from .model import EXISTS, Absent, Address, Change, Field, Json, Target, Unknown, inside
 from .plan import Blocked, Plan, Transition, transitions
-from .targets import Goals, Leave
+from .targets import LOOKS, Goals, Leave
 
 Progress = Callable[[Transition, str], None]
 
@@ -151,6 +152,7 @@ class Engine:
                 target = with_(target, options={**target.options, "skip_conflicts": True})
             context.planned[address] = self._prospect(target, context, options, plan)
         self._foreign_processes(context, plan)
+        self._one_path_twice(context, plan)
         blocked = {b.address for b in plan.blocked}
         workable = {a: p for a, p in context.planned.items() if a not in blocked}
         if blocked and options.skip_blocked:
@@ -250,6 +252,17 @@ class Engine:
                 reason = f"runs programs that belong to no listed daemon: process {told}; stop them, or declare their daemon"
                 plan.blocked.append(_blocked(prospect.target, reason, unknown=False))
 
+    def _one_path_twice(self, context: Context, plan: Plan) -> None:
+        """Two addresses that lead to one file through a link would undo each other for ever."""
+        seen: dict[str, Address] = {}
+        for address, prospect in context.planned.items():
+            if address.kind in ("file", "ini") and prospect.target.wish is not None:
+                with suppress(HostError):
+                    other = seen.setdefault(self.host.canonical(address.name), address)
+                    if other != address:
+                        reason = f"leads to the same file as {other}; declare it under one path"
+                        plan.blocked.append(_blocked(prospect.target, reason, unknown=False))
+
     # Acting.
 
     def writer(self) -> tuple[Host, LogWriter]:
@@ -317,8 +330,8 @@ class Engine:
             context.paused = frozenset(self.ledger.paused)
             context.current = {a: {f: h.current for f, h in fields.items()} for a, fields in self.ledger.holds.items()}
         self._conclude(report, options, goals, run, first, failed)
-        finished = {"outcome": report.outcome, "skipped": [list(s) for s in report.skipped[:100]]}
-        if report.outcome in ("converged", "unchanged"):
+        finished = {"outcome": report.outcome, "complete": not failed, "skipped": [list(s) for s in report.skipped[:100]]}
+        if not failed:
             finished |= books
         self.say(run, "run.finished", finished)
         log.keep_head()
@@ -330,7 +343,7 @@ class Engine:
         """What the outcomes of the transitions amount to."""
         done = [t for t, outcome, _ in report.transitions if outcome in ("succeeded", "stuck")]
         if not failed:
-            report.outcome = "converged"
+            report.outcome = "partial" if report.skipped or report.left else "converged"
         elif not done:
             report.outcome = "failed"
         elif options.atomic:
@@ -357,7 +370,7 @@ class Engine:
 
     def _books(self, plan: Plan, goals: Goals) -> dict[str, Json]:
         """Who holds what besides what transitions say: shared holds, and holds that end without a change."""
-        moved = {(t.address, c.field) for t in plan.transitions for c in t.step.changes}
+        moved = {(t.address, c.field) for t in plan.transitions if t.target.wish is None for c in t.step.changes}
         conflicted = {(c.address, c.field) for c in plan.conflicts} | {(b.address, None) for b in plan.blocked}
         stays = {a for a, _ in conflicted}
         leaves: list[Leave] = [x for x in goals.leaves if (x[1], x[2]) not in moved and x[1] not in stays]
@@ -417,9 +430,31 @@ class Engine:
             "source": target.source.json() if target.source else None,
             "returns": [list(f) for f in self._returned(found, doing, held)],
         }
+        if origins := self._older_origins(target.address, listed, held):
+            data["origins"] = [[list(name), value] for name, value in origins.items()]
         if doing.pause:
             data["pause"] = True
         return self.say(run, "transition.started", data, target.deployment, str(target.address))
+
+    def _older_origins(self, address: Address, listed: list[Change], held: Mapping[Field, Any]) -> dict[Field, Json]:
+        """What a file's owner, group and mode were before a tree round it took them.
+
+        A file that is declared inside a tree steps out of it, and takes what the tree knows of it along.
+        """
+        wanted = {c.field for c in listed} & LOOKS - set(held)
+        found: dict[Field, Json] = {}
+        if address.kind not in ("file", "ini") or not wanted or any(c.field == EXISTS for c in listed):
+            return found
+        for tree, fields in self.ledger.holds.items():
+            if tree.kind == "tree" and PATHS in fields and inside(address.name, tree.name):
+                record = recorded_in(fields[PATHS].origin, self.vault, address.name)
+                for name in wanted:
+                    if record is None or record.after is None:
+                        break
+                    before, after = getattr(record.before, name[0]), getattr(record.after, name[0])
+                    if before != after:
+                        found.setdefault(name, before)
+        return found
 
     def _returned(self, found: Prospect, doing: Step, held: Mapping[Field, Any]) -> list[Field]:
         """The fields that get their origin back with this step, so that they are held no longer."""

@@ -21,6 +21,8 @@ HEADER = re.compile(r"^[ \t]*\[(?P<name>[^\]\r\n]*)\]")
 COMMENT = re.compile(r"^[ \t]*[#;]")
 BLANK = re.compile(r"^\s*$")
 KEY = re.compile(r"^(?P<indent>[ \t]*)(?P<key>[^\s=:#;\[][^=:\r\n]*?)(?P<gap>[ \t]*[=:][ \t]*)")
+QUOTED = re.compile(r"""\s*("[^"\r\n]*"|'[^'\r\n]*')""")
+JOINED = re.compile(r"\s\\[\r\n]*$")
 REMARK = re.compile(r"[ \t]+[;#].*$")
 
 
@@ -96,26 +98,30 @@ class IniFile:
         gap = re.match(r"[ \t]*[=:][ \t]*", body[len(key) :])
         if gap is None:
             return None
-        indent = len(text) - len(body)
+        indent, depth = len(text) - len(body), len(text.expandtabs(8)) - len(body.expandtabs(8))
         head = text[: indent + len(key) + gap.end()]
         rest = text[len(head) :].rstrip("\r\n")
         ending = text[len(head) + len(rest) :]
         count = 1
-        while index + count < end and self._continues(self.lines[index + count], indent):
+        while index + count < end and (
+            self._continues(self.lines[index + count], depth) or JOINED.search(self.lines[index + count - 1])
+        ):
             count += 1
         raw = "".join(self.lines[index : index + count])
         more = [line.strip() for line in self.lines[index + 1 : index + count]]
         if rest[:1] in ("", ";", "#") and head[-1] in " \t":
             rest = head[len(head.rstrip(" \t")) :] + rest if rest else rest
-        remark = REMARK.search(rest)
+        quote = QUOTED.match(rest)
+        remark = REMARK.search(rest, quote.end() if quote else 0)
         tail = rest[remark.start() :] if remark else rest[len(rest.rstrip()) :]
         value = rest[: len(rest) - len(tail)] if tail else rest
         return Line(index, count, raw, head, "\n".join([value.strip(), *more]), tail + ending)
 
     @staticmethod
     def _continues(line: str, indent: int) -> bool:
-        depth = len(line) - len(line.lstrip(" \t"))
-        return depth > indent and not BLANK.match(line) and not COMMENT.match(line) and not HEADER.match(line)
+        depth = len(line.expandtabs(8)) - len(line.expandtabs(8).lstrip(" "))
+        # An indented line that is a key itself is never swallowed, though some readers would.
+        return depth > indent and not any(p.match(line) for p in (BLANK, COMMENT, HEADER, KEY))
 
     def get(self, section: str, key: str) -> Json:
         """The lossless value of a key: its raw lines, or where it is not, what is around it.
@@ -130,6 +136,7 @@ class IniFile:
                     "section": section == "" or any(self._same(name, section) for name in names),
                     "bare_end": bool(self.lines) and not self.lines[-1].endswith(("\n", "\r")),
                     "lines": len(self.lines),
+                    "blank": bool(self.lines) and not BLANK.match(self.lines[-1]),
                 }
             }
         values = list(dict.fromkeys(line.value for line in found))
@@ -165,7 +172,7 @@ class IniFile:
             if match:
                 style = match
                 index += 1
-                while index < end and self._continues(self.lines[index], len(match["indent"])):
+                while index < end and self._continues(self.lines[index], len(match["indent"].expandtabs(8))):
                     index += 1
                 spot = index
             else:
@@ -178,7 +185,7 @@ class IniFile:
         if not gap.endswith(("=", ":")) and not gap.strip():
             gap = "="
         # Put above a deeper line, the new key would swallow it as its continuation.
-        while spot < len(self.lines) and self._continues(self.lines[spot], len(indent)):
+        while spot < len(self.lines) and self._continues(self.lines[spot], len(indent.expandtabs(8))):
             spot += 1
         self._insert(spot, f"{indent}{key}{gap}{value}")
 
@@ -258,17 +265,17 @@ class IniFile:
     def _restore_absence(self, section: str, key: str, around: Json) -> None:
         self.unset(section, key)
         if not around["section"]:
-            self._drop_empty(section)
+            self._drop_empty(section, ours=bool(around.get("blank", True)))
         if around["bare_end"] and len(self.lines) == around["lines"] and self.lines:
             self.lines[-1] = self.lines[-1].rstrip("\r\n")
 
-    def _drop_empty(self, section: str) -> None:
+    def _drop_empty(self, section: str, *, ours: bool) -> None:
         """Remove a section that we made, and the blank line that we put above it, once nothing is in it."""
         for name, start, end in reversed(self.sections()):
             if not name or not self._same(name, section) or any(not BLANK.match(line) for line in self.lines[start:end]):
                 continue
             first = start - 1
-            if start == end and first and BLANK.match(self.lines[first - 1]):
+            if ours and start == end and first and BLANK.match(self.lines[first - 1]):
                 first -= 1
             del self.lines[first:start]
             return
@@ -279,18 +286,23 @@ def undone(now: bytes, then: bytes, values: Mapping[tuple[str, str], Json], *, f
 
     Proof by replay: set in the old file what the keys are now, and the file of now must come out.
     """
-    ours, theirs = IniFile(now, fold=fold), IniFile(then, fold=fold)
-    for (section, key), value in values.items():
-        if shown(theirs.get(section, key)) != shown(value):
-            return None
-        current = shown(ours.get(section, key))
-        if isinstance(current, str):
-            theirs.set(section, key, current)
-        elif current is None:
-            theirs.unset(section, key)
-        else:
-            return None
-    return then if theirs.render() == now else None
+    ours = IniFile(now, fold=fold)
+    for whole in (False, True):
+        theirs = IniFile(then, fold=fold)
+        for (section, key), value in values.items():
+            if shown(theirs.get(section, key)) != shown(value):
+                return None
+            lines = ours.find(section, key)
+            texts = {(line.value + line.tail).rstrip("\r\n") if whole else line.value for line in lines}
+            if len(texts) > 1:
+                return None
+            if texts:
+                theirs.set(section, key, texts.pop())
+            else:
+                theirs.unset(section, key)
+        if theirs.render() == now:
+            return then
+    return None
 
 
 def shown(value: Json) -> Json:

@@ -61,10 +61,12 @@ class Ledger:
     daemons: dict[Address, str] = field(default_factory=dict)
     """Every daemon that a deployment ever touched, if only to stop it for a hand-over."""
     terms: dict[Address, Json] = field(default_factory=dict)
-    stored: dict[str, tuple[str, str, Address, dict[Field, Hold]]] = field(default_factory=dict)
-    """Quarantines: path → run, deployment, address, and the holds that come back with it."""
+    stored: dict[str, tuple[str, str, dict[Address, dict[Field, Hold]]]] = field(default_factory=dict)
+    """Quarantines: path → run, deployment, and the holds of the tree and of what is in it, to come back with it."""
     legacy: dict[Address, Json] = field(default_factory=dict)
     """What trees that are about to be held know of their paths from trees that held them before."""
+    doomed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Quarantines whose purge has begun: path → run, deployment.  Nothing comes back from them."""
     seq: int = 0
 
     def deployments(self) -> dict[str, list[Address]]:
@@ -130,13 +132,16 @@ def step(ledger: Ledger, event: Event) -> None:
         )
         for heir, former in data.get("inherits", ()):
             _inherit(ledger, Address.parse(heir), Address.parse(former))
+        for store in data.get("purging", ()):
+            if store in ledger.stored:
+                ledger.doomed[store] = ledger.stored.pop(store)[:2]
         for address, terms in data.get("terms", {}).items():
             ledger.terms[Address.parse(address)] = terms
         ledger.runs[event.run].undoes = data.get("undone")
     elif event.type == "run.finished":
         if run is not None:
             run.outcome = data.get("outcome")
-            if run.undoes is not None and run.outcome in ("converged", "unchanged"):
+            if run.undoes is not None and data.get("complete"):
                 ledger.undone = frozenset(run.undoes)
         _finish(ledger, data)
     elif event.type == "transition.started":
@@ -174,19 +179,30 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
     fields = ledger.holds.setdefault(address, {})
     returns = {tuple(path) for path in data.get("returns", ())}
     deployment = str(started.deployment)
+    origins = {tuple(path): value for path, value in data.get("origins", ())}
+    made = {path for hold in fields.values() if isinstance(hold.origin, dict) for path in hold.origin.get("missing", ())}
     for change in changes(started):
         name, before, after = change.field, _placed(change.before, address, ended.seq), change.after
+        if isinstance(before, dict) and "missing" in before:
+            # Directories that we made for one setting of a drop-in are there for the others too.
+            before = {**before, "missing": sorted(made | set(before["missing"]), key=len)}
         if name == FRESH:
             continue
         if name == EXISTS and _gone(after):
             store = _store(after)
             if store:
-                ledger.stored[store] = (started.run, deployment, address, dict(fields))
+                inside_it = [a for a in ledger.holds if a.kind in ("tree", "file", "ini") and inside(a.name, address.name)]
+                ledger.stored[store] = (started.run, deployment, {a: dict(ledger.holds[a]) for a in inside_it})
+                for inner in inside_it:
+                    if inner != address:
+                        del ledger.holds[inner]
+            _hand_on_parents(ledger, address, fields.get(EXISTS))
             fields.clear()
             break
         if name == EXISTS and (store := _store(before)):
-            _, _, _, former = ledger.stored.pop(store, ("", "", address, {}))
-            fields.update(former)
+            _, _, former = ledger.stored.pop(store, ("", "", {}))
+            fields.update(former.pop(address, {}))
+            ledger.holds.update(former)
             continue
         hold = fields.get(name)
         if name in returns and ended.type == "transition.succeeded":
@@ -194,11 +210,26 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
         elif hold is None:
             if name == PATHS and address in ledger.legacy:
                 before = merged([ledger.legacy.pop(address), before])
-            fields[name] = Hold(before, after, (deployment,), ended.seq, data.get("source"))
+            fields[name] = Hold(origins.get(name, before), after, (deployment,), ended.seq, data.get("source"))
         else:
             fields[name] = replace(hold, origin=_layered(hold.origin, before), current=after, seq=ended.seq, source=data.get("source"))
     if not set(fields) - {MARK}:
         ledger.holds.pop(address)
+
+
+def _hand_on_parents(ledger: Ledger, address: Address, hold: Hold | None) -> None:
+    """Directories that were made for a file that goes now, and that other files still need, become theirs."""
+    around = hold.origin.get("absent", {}) if hold is not None and isinstance(hold.origin, dict) else {}
+    made = around.get("missing", []) if isinstance(around, dict) else []
+    for other, fields in ledger.holds.items():
+        theirs = fields.get(EXISTS)
+        if other == address or theirs is None or other.kind not in ("file", "ini") or not _gone(theirs.origin):
+            continue
+        needed = [path for path in made if inside(other.name, path)]
+        if needed:
+            known = theirs.origin["absent"].get("missing", [])
+            missing = sorted({*needed, *known}, key=len)
+            fields[EXISTS] = replace(theirs, origin={"absent": {**theirs.origin["absent"], "missing": missing}})
 
 
 def _placed(value: Json, address: Address, seq: int) -> Json:
@@ -267,7 +298,7 @@ def _finish(ledger: Ledger, data: Mapping[str, Json]) -> None:
             if not set(fields) - {MARK}:
                 ledger.holds.pop(where, None)
     for store in data.get("purged", ()):
-        ledger.stored.pop(store, None)
+        ledger.doomed.pop(store, None)
 
 
 @dataclass(frozen=True)
@@ -299,6 +330,8 @@ class Past:
     deployment: str
     values: dict[Field, Json] = field(default_factory=dict)
     source: Json = None
+    seqs: dict[Field, int] = field(default_factory=dict)
+    """Which event first changed each field since."""
 
 
 def rewind(events: Iterable[Event], to: int, deployment: str | None = None) -> dict[Address, Past]:
@@ -317,6 +350,7 @@ def rewind(events: Iterable[Event], to: int, deployment: str | None = None) -> d
                 if change.field == FRESH:
                     continue
                 before = _placed(change.before, address, event.seq)
+                past.seqs.setdefault(change.field, event.seq)
                 known = past.values.get(change.field)
                 past.values[change.field] = _layered(known, before) if change.field in past.values else before
     return found

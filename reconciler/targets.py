@@ -15,6 +15,8 @@ from .model import EXISTS, Address, Field, Json, Resource, Target, inside
 
 Unseal = Callable[[Json], Json]
 """Turns a reference into the vault into the value that it stands for."""
+LOOKS: frozenset[Field] = frozenset({("owner",), ("group",), ("mode",)})
+"""The fields by which a file and the tree round it may meet."""
 Leave = tuple[str, Address, Field]
 
 
@@ -36,14 +38,14 @@ class Goals:
     """Things that another deployment, which is not in the input, holds otherwise."""
 
 
-def _owned(document: Document) -> set[Address]:
-    """The files that a document gives an owner, group or mode of their own."""
-    found = set()
-    for wished in document.resources:
-        dump = wished.resource
-        if wished.resource.kind in ("file", "ini") and any(getattr(dump, k, None) is not None for k in ("owner", "group", "mode")):
-            found.add(wished.resource.address)
-    return found
+def _beside(target: Target, ledger: Ledger, leaving: set[Address]) -> Target:
+    """A tree's return, leaving to files that stay what they hold of their own."""
+    kept = {
+        a.name: {f[0]: -1 for f in LOOKS & set(fields)}
+        for a, fields in ledger.holds.items()
+        if a.kind in ("file", "ini") and a not in leaving and LOOKS & set(fields)
+    }
+    return replace(target, options={**target.options, "spoken": kept})
 
 
 def _related(one: str, other: str) -> bool:
@@ -60,7 +62,7 @@ def _options(ledger: Ledger, address: Address, nested: tuple[str, ...]) -> dict[
     terms = ledger.terms.get(address) or {}
     fields = ledger.holds.get(address, {})
     held, left = bool(fields), fields[PATHS].current if PATHS in fields else None
-    return {"left_owner": (left or {}).get("owner"), "held": held, "nested": list(nested), "restart_on": terms.get("restart_on", [])}
+    return {"purged": list(ledger.doomed), "left_owner": (left or {}).get("owner"), "held": held, "nested": list(nested), "restart_on": terms.get("restart_on", [])}
 
 
 def terms_of(document: Document) -> dict[Address, Json]:
@@ -82,7 +84,6 @@ def from_desired(documents: Iterable[Document], ledger: Ledger, unseal: Unseal) 
     wanted = [w.resource.address for d in listed for w in d.resources]
     elsewhere = [a for a, fields in ledger.holds.items() if any(set(h.holders) - names for h in fields.values())]
     files, trees = _specific([*wanted, *elsewhere])
-    owned, _ = _specific([*(a for d in listed for a in _owned(d)), *elsewhere])
     for document in listed:
         sink = goals.audit if document.policy == "audit" else goals.targets
         for address, terms in terms_of(document).items():
@@ -130,7 +131,8 @@ def from_desired(documents: Iterable[Document], ledger: Ledger, unseal: Unseal) 
                 continue
             # The paths of a tree inside that stays pass to it, with what they once were.
             goals.inherits += [(a, address) for a in mine if address.kind == a.kind == "tree" and inside(a.name, address.name)]
-            sink[address] = _returning(ledger, document.name, address, owned, (*trees, *leaving), unseal, goals)
+            target = _returning(ledger, document.name, address, frozenset(), (*trees, *leaving), unseal, goals)
+            sink[address] = _beside(target, ledger, set(left))
         for heir, former in goals.inherits:
             if heir in mine and heir in sink:
                 known = ledger.held_by(document.name, former).get(PATHS)
@@ -229,11 +231,14 @@ def from_uninstall(ledger: Ledger, deployment: str, unseal: Unseal, *, run: str,
     goals = Goals()
     mine = ledger.deployments().get(deployment, [])
     kept = [a for a, fields in ledger.holds.items() if any(set(h.holders) - {deployment} for h in fields.values())]
-    files, _ = _specific(kept)
     _, trees = _specific([*kept, *mine])
-    for address in ledger.deployments().get(deployment, []):
+    doomed = destroys(ledger, deployment) if destroy else []
+    for address in mine:
+        if any(address.kind in ("file", "ini", "tree") and address != tree and inside(address.name, tree.name) for tree in doomed):
+            continue  # it goes with the tree, and comes back with it
         policy = (ledger.terms.get(address) or {}).get("on_uninstall", "restore")
-        target = _returning(ledger, deployment, address, files, trees, unseal, goals)
+        target = _returning(ledger, deployment, address, frozenset(), trees, unseal, goals)
+        target = _beside(target, ledger, {a for a in mine if a not in kept})
         if address.kind == "tree" and policy == "keep":
             continue
         if address.kind == "tree" and policy == "delete" and destroy:
@@ -257,7 +262,11 @@ def destroys(ledger: Ledger, deployment: str) -> list[Address]:
 def from_past(pasts: Mapping[Address, Past], ledger: Ledger, unseal: Unseal) -> Goals:
     """Every thing as it was at a moment in the log."""
     goals = Goals()
-    files, trees = _specific([*ledger.holds, *pasts])
+    _, trees = _specific([*ledger.holds, *pasts])
+    files = frozenset(
+        a.name for a, fields in ledger.holds.items() if a.kind in ("file", "ini") and a not in pasts and LOOKS & set(fields)
+    )
+    spoken = {a.name: {f[0]: past.seqs[f] for f in LOOKS & set(past.values)} for a, past in pasts.items() if a.kind in ("file", "ini")}
     for address, past in pasts.items():
         held = ledger.holds.get(address, {})
         values = {name: unseal(value) for name, value in past.values.items()}
@@ -272,6 +281,6 @@ def from_past(pasts: Mapping[Address, Past], ledger: Ledger, unseal: Unseal) -> 
             {name: unseal(held[name].current) for name in values if name in held},
             source=source_of(past.source),
             peers=files - {address.name},
-            options=_options(ledger, address, tuple(t for t in trees if t != address.name)),
+            options={**_options(ledger, address, tuple(t for t in trees if t != address.name)), "spoken": spoken},
         )
     return goals

@@ -15,7 +15,9 @@ from .errors import Mistake
 
 LARGEST = 1 << 20
 DEEPEST = 32
-MOST = 200_000
+MOST = 60_000
+PATIENCE = 50
+"""How many mistakes of one file are listed before the rest of it is not read."""
 NULLS = {"", "~", "null", "Null", "NULL"}
 Path = tuple[str | int, ...]
 Place = tuple[int, int]
@@ -52,6 +54,8 @@ class _Reader:
     nodes: int = 0
 
     def mistake(self, mark: Any, message: str, hint: str = "") -> None:
+        if len(self.mistakes) >= PATIENCE:
+            raise _Stop
         self.mistakes.append(Mistake(self.file, mark.line + 1, mark.column + 1, message, hint))
 
     def stop(self, mark: Any, message: str, hint: str = "") -> None:
@@ -62,7 +66,7 @@ class _Reader:
         mark = event.start_mark
         self.nodes += 1
         if self.nodes > MOST:
-            self.stop(mark, f"more than {MOST} values in one document", "split it into several files")
+            self.stop(mark, f"more than {MOST} values in one file", "split it into several files")
         if len(path) > DEEPEST:
             self.stop(mark, f"nested deeper than {DEEPEST} levels", "nothing in a desired state needs that")
         self.text.marks[path] = (mark.line + 1, mark.column + 1)
@@ -139,6 +143,7 @@ def read(file: str, data: bytes) -> tuple[list[Text], list[Mistake]]:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415
 
     try:
+        nodes = 0
         events = iter(YAML(typ="safe", pure=True).parse(text))
         for event in events:
             kind = type(event).__name__
@@ -150,7 +155,9 @@ def read(file: str, data: bytes) -> tuple[list[Text], list[Mistake]]:
                     mistakes.append(Mistake(file, place.line + 1, 1, "not YAML 1.2", "remove the %YAML line"))
                 continue
             document = Text(file, None)
-            document.value = _Reader(file, events, mistakes, document).node(event, ())
+            reader = _Reader(file, events, mistakes, document, nodes=nodes)
+            document.value = reader.node(event, ())
+            nodes = reader.nodes
             if document.value is not None:
                 documents.append(document)
     except _Stop:
@@ -159,7 +166,7 @@ def read(file: str, data: bytes) -> tuple[list[Text], list[Mistake]]:
         mistakes.append(_explain(file, text, error))
     except YAMLError as error:
         mistakes.append(Mistake(file, 1, 1, f"not YAML: {str(error).splitlines()[0]}"))
-    except (RecursionError, ValueError, IndexError, KeyError, AttributeError, TypeError):
+    except (AssertionError, RecursionError, ValueError, IndexError, KeyError, AttributeError, TypeError):
         mistakes.append(Mistake(file, 1, 1, "not YAML that can be read", "look for unbalanced brackets or quotes"))
     return documents, mistakes
 
@@ -175,7 +182,7 @@ def _decode(file: str, data: bytes, mistakes: list[Mistake]) -> str | None:
         mistakes.append(Mistake(file, line, 1, "not UTF-8 text", "save the file as UTF-8"))
         return None
     for index, char in enumerate(text):
-        if (ord(char) < 32 and char not in "\t\n\r") or ord(char) == 127:
+        if (ord(char) < 32 and char not in "\t\n\r") or 127 <= ord(char) < 160:
             line = text.count("\n", 0, index) + 1
             column = index - text.rfind("\n", 0, index)
             mistakes.append(Mistake(file, line, column, f"a control character (0x{ord(char):02x})", "remove it"))

@@ -68,6 +68,8 @@ class Wanted:
         files = [{"path": path, "sha256": digest} for path, digest in sorted(self.desired.files.items())]
         said = {"commit": None, "files": files}
         names = [d.name for d in self.documents] + (goals.orphaned if self.prune else [])
+        if self.prune:
+            goals.orphaned = []
         return goals, said, {"deployments": names, "desired": said}
 
     def examine(self, engine: Engine, plan: Plan) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from .. import __version__
-from ..errors import Usage
+from ..errors import HostError, Usage
 from ..model import Json
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,8 +41,10 @@ class Place:
 
     def __init__(self, ctx: click.Context, root: str | None, log_file: str | None) -> None:
         above = ctx.find_root().obj or {}
-        self.root: str | None = root or above.get("root")
-        self.given_log: str | None = log_file or above.get("log")
+        self.root: str | None = above.get("root") if root is None else root
+        self.given_log: str | None = above.get("log") if log_file is None else log_file
+        if self.root == "" or self.given_log == "":
+            raise Usage("--root and --log need a path, and got an empty text")
         if self.root is not None and os.path.realpath(self.root) == "/":
             self.root = None
 
@@ -73,7 +75,12 @@ class Place:
         if self.root is None:
             return STATE
         inner = self.observer().canonical(os.path.dirname(STATE))
-        return os.path.join(os.path.abspath(self.root), inner.lstrip("/"), os.path.basename(STATE))
+        place = os.path.abspath(self.root)
+        for part in inner.strip("/").split("/"):
+            place = os.path.join(place, part)
+            if os.path.islink(place):
+                raise HostError(f"{place}: a link that leads nowhere inside the root; make its target, or name the log with --log")
+        return os.path.join(place, os.path.basename(STATE))
 
     def reader(self) -> Any:
         """The log, to be read."""

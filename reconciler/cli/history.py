@@ -100,10 +100,13 @@ def log_verify(ctx: click.Context, root: str | None, log_file: str | None, style
     Example: reconciler log verify
     """
     from ..ledger import fold
-    from ..log.chain import verify
+    from ..errors import Usage
+    from ..log.chain import anchor, verify
     from ..log.vault import Vault
 
     reader = Place(ctx, root, log_file).reader()
+    if against is not None and anchor(against) is None:
+        raise Usage(f"--against {against}: no head that was kept can be read there")
     verdict = verify(reader, against)
     if verdict.ok:
         vault = Vault(reader.directory)

@@ -170,7 +170,8 @@ def purge(ctx: click.Context, what: str, root: str | None, log_file: str | None,
     names = {name for run in ledger.runs.values() for name in run.deployments}
     if what not in ledger.runs and what not in names:
         raise ReconcilerError(f"the log knows no run or deployment {what!r}; see 'reconciler history'")
-    stores = [store for store, (run, deployment, _, _) in ledger.stored.items() if what in (run, deployment)]
+    stores = [store for store, (run, deployment, _) in ledger.stored.items() if what in (run, deployment)]
+    stores += [store for store, names in ledger.doomed.items() if what in names]
     for store in stores:
         talk(f"{'would empty' if dry_run else 'emptying'} {printable(store)}")
     if dry_run or not stores:
@@ -193,7 +194,7 @@ def purge(ctx: click.Context, what: str, root: str | None, log_file: str | None,
             made = store.rsplit("/", 1)[0]
             if host.rmdir(made):
                 host.rmdir(made.rsplit("/", 1)[0])
-        engine.say(run, "run.finished", {"outcome": "converged", "purged": stores, "paths": gone})
+        engine.say(run, "run.finished", {"outcome": "converged", "complete": True, "purged": stores, "paths": gone})
         log.keep_head()
     if style == "json":
         print_json({"format_version": "1.0", "run": run, "outcome": "converged", "purged": stores, "paths": gone, "transitions": [], "blocked": [], "conflicts": []})

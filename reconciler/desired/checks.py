@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import Mistake
 from ..host.accounts import PATHS
 from ..kinds.daemon import Daemon
+from ..kinds.ini import SECRET_KEY
+from ..kinds.modes import octal
 from ..kinds.tree import PROTECTED, Tree
 from ..model import Address
 from .words import nearest
@@ -24,7 +26,7 @@ def check(documents: list[Document], problems: list[Mistake]) -> None:
     """Find every contradiction inside and between documents."""
     names: dict[str, Document] = {}
     for document in documents:
-        first = names.setdefault(document.name, document)
+        first = names.setdefault(document.name, document) if document.name else document
         if first is not document:
             where = f"{first.source.file}:{first.source.line}"
             _add(problems, document.source, f"the deployment {document.name!r} is there already", f"the first is at {where}")
@@ -97,8 +99,15 @@ def _cycles(known: Mapping[Address, Wished], problems: list[Mistake]) -> None:
 def between(documents: list[Document], problems: list[Mistake], *, same_host: bool = False) -> None:
     """Different wishes for one field, in documents that may be for one host."""
     seen: dict[Address, list[tuple[Document, Wished]]] = {}
+    paths: dict[str, tuple[Document, Wished]] = {}
     for document in documents:
         for wished in document.resources:
+            if wished.resource.kind in ("file", "ini"):
+                owner, rival = paths.setdefault(wished.resource.name, (document, wished))
+                both = same_host or document.match == owner.match
+                if owner is not document and rival.resource.kind != wished.resource.kind and both:
+                    what = f"{wished.resource.name} is a {rival.resource.kind} already"
+                    _add(problems, wished.source, what, f"the first is at {rival.source}")
             for other, first in seen.get(wished.resource.address, []):
                 apart = not same_host and document.match != other.match
                 if apart or other is document:
@@ -106,8 +115,10 @@ def between(documents: list[Document], problems: list[Mistake], *, same_host: bo
                 mine, theirs = _spoken(wished), _spoken(first)
                 for key in sorted(mine.keys() & theirs.keys()):
                     if mine[key] != theirs[key]:
-                        what = f"{wished.resource.address}: {'.'.join(key)} is {mine[key]!r} here"
-                        _add(problems, wished.source, what, f"{theirs[key]!r} at {first.source}; one host cannot have both")
+                        hidden = any(SECRET_KEY.search(part) for part in key)
+                        here, there = ("(secret)", "another") if hidden else (repr(mine[key]), repr(theirs[key]))
+                        what = f"{wished.resource.address}: {'.'.join(key)} is {here} here"
+                        _add(problems, wished.source, what, f"{there} at {first.source}; one host cannot have both")
             seen.setdefault(wished.resource.address, []).append((document, wished))
 
 
@@ -123,6 +134,10 @@ def _spoken(wished: Wished) -> dict[tuple[str, ...], Any]:
             found[path] = value
 
     flatten(wished.resource.model_dump(exclude_unset=True, exclude={"name", "after", "implied_by"}), ())
-    for path in [p for p in found if p[0] in ("groups", "restart_on", "optional")]:
+    for section, keys in getattr(wished.resource, "unset", {}).items():
+        found |= {("set", section, key): None for key in keys}
+    for path in [p for p in found if p[-1].endswith("mode") and isinstance(found[p], str)]:
+        found[path] = octal(found[path]) if octal(found[path]) is not None else found[path]
+    for path in [p for p in found if p[0] in ("groups", "restart_on", "optional", "unset")]:
         del found[path]  # lists of "at least these" add up
     return found

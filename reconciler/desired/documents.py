@@ -16,6 +16,7 @@ from ..host.resolve import printable
 from ..kinds import kinds
 from ..kinds.account import Account
 from ..kinds.group import Group
+from ..kinds.ini import SECRET_KEY
 from ..model import Resource, Source, clean_path
 from ..yamltext import Path, Text, read
 from .expansion import expand
@@ -82,17 +83,23 @@ class Desired:
     files: Mapping[str, str]
 
 
-def find_files(paths: Iterable[str]) -> list[str]:
+def find_files(paths: Iterable[str], problems: list[Mistake]) -> list[str]:
     """The YAML files that the paths stand for; a path that does not exist is wrong usage."""
     found: list[str] = []
+
+    def unreadable(error: OSError) -> None:
+        # What cannot be read must not look like what is not there.
+        where = printable(str(error.filename))
+        problems.append(Mistake(where, 1, 1, f"cannot be read: {(error.strerror or '').lower()}"))
+
     for path in paths:
         if os.path.isfile(path):
             found.append(path)
         elif os.path.isdir(path):
-            for directory, subdirectories, names in os.walk(path):
+            for directory, subdirectories, names in os.walk(path, onerror=unreadable):
                 subdirectories[:] = sorted(d for d in subdirectories if not d.startswith("."))
                 wanted = sorted(n for n in names if n.endswith((".yaml", ".yml")) and not n.startswith("."))
-                found += [os.path.join(directory, name) for name in wanted]
+                found += [full for name in wanted if os.path.isfile(full := os.path.join(directory, name))]
         else:
             raise Usage(f"{printable(path)}: no such file or directory")
     return list(dict.fromkeys(found))
@@ -103,7 +110,7 @@ def load(paths: Iterable[str]) -> Desired:
     names = list(paths)
     contents: dict[str, bytes] = {}
     mistakes: list[Mistake] = []
-    for path in find_files(names):
+    for path in find_files(names, mistakes):
         try:
             with open(path, "rb") as file:
                 contents[path] = file.read((1 << 20) + 1)
@@ -150,7 +157,7 @@ def build(text: Text, problems: list[Mistake]) -> Document | None:
     if header is None and len(problems) == before:
         return None
     value = text.value
-    document = Document(str(value.get("deployment")), text, source=Source(text.file, *text.at(("deployment",), key=True)))
+    document = Document(str(value.get("deployment") or ""), text, source=Source(text.file, *text.at(("deployment",), key=True)))
     if header is not None:
         document.policy, document.profile, document.mode = header.policy, header.profile, header.mode
         document.match, document.parameters, document.access = header.match, header.with_, header.access
@@ -193,6 +200,9 @@ def build_resource(item: Any, text: Text, path: Path, problems: list[Mistake], s
         problems.append(Mistake(text.file, *text.at((*path, kind_name), key=True), f"unknown kind {kind_name!r}", hint))
         return None
     data = {"name": item[kind_name], **{key: value for key, value in item.items() if key != kind_name}}
+    for hidden in {"implied_by", "validate_with", "except_"} & item.keys():
+        problems.append(Mistake(text.file, *text.at((*path, hidden), key=True), f"unknown key {hidden!r}"))
+        return None
     if "name" in item:
         problems.append(Mistake(text.file, *text.at((*path, "name"), key=True), "unknown key 'name'", f"the name is the value of '{kind_name}:'"))
         return None
@@ -247,7 +257,8 @@ def explain(item: Any, model: type[BaseModel], name_key: str) -> tuple[str, str,
         return f"{what!r} is missing", f"add '{what}: …'", False
     if given is None:
         return f"{what!r} has no value", "give it one, or remove the line", False
-    shown = f"{given!r}" if isinstance(given, str) else "a mapping" if isinstance(given, dict) else "a list"
+    hidden = any(SECRET_KEY.search(str(part)) for part in loc)
+    shown = "(secret)" if hidden else f"{given[:60]!r}" if isinstance(given, str) else "a mapping" if isinstance(given, dict) else "a list"
     if kind == "literal_error":
         expected = str(more.get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
         return f"{what!r} is {shown}", nearest(str(given), expected), False
@@ -263,7 +274,8 @@ def explain(item: Any, model: type[BaseModel], name_key: str) -> tuple[str, str,
         return f"{what!r} is {shown}, not a mapping", "write 'key: value' lines below it", False
     if kind == "string_pattern_mismatch":
         pattern = str(more.get("pattern", ""))
-        hint = "write an absolute path" if pattern.startswith("^/") else "letters, digits, '_', '-' and '.', starting with a letter"
+        names = "letters, digits, '_', '-' and '.', starting with a letter"
+        hint = "write an absolute path" if pattern.startswith("^/") else names if "A-Z" in pattern else "one line of text"
         return f"{what!r} is {shown}, which cannot be", hint, False
     text = str(more.get("error", item["msg"]))
     return f"{what!r}: {text}" if what else text, "", False

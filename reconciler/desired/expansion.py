@@ -75,7 +75,8 @@ def _default(parameter: Parameter) -> Any:
 def _typed(parameter: Parameter, given: Any) -> tuple[Any, str]:
     """The value in its type, or what would be right."""
     if parameter.type == "list":
-        return (given, "") if isinstance(given, list) else ([], "write a list")
+        plain = isinstance(given, list) and all(isinstance(item, str) for item in given)
+        return (given, "") if plain else ([], "write a list of texts")
     if not isinstance(given, str):
         return parameter.default, "write one value"
     if parameter.type == "flag":

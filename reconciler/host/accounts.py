@@ -69,7 +69,7 @@ def number_range(host: Observer, what: str, *, system: bool) -> tuple[int, int]:
     file: File | None = host.read("/etc/login.defs")
     for line in (file.data if file else b"").decode("utf-8", "replace").splitlines():
         words = line.split()
-        if len(words) == 2 and words[1].isdigit():
+        if len(words) == 2 and words[1].isdecimal():
             settings[words[0]] = int(words[1])
     low = settings.get(f"{what}_MIN", 1000)
     if not system:
@@ -81,8 +81,8 @@ def free_number(host: Observer, what: str, *, system: bool, wanted: Iterable[int
     """A number that no user and no group has: a wanted one where possible, else as useradd chooses."""
     low, high = number_range(host, what, system=system)
     names = Names(host)
-    used = {int(c[2]) for t in ("passwd", "group") for c in _entries(host, t) if len(c) > 2 and c[2].isdigit()}
-    own = {int(c[2]) for c in _entries(host, "passwd" if what == "UID" else "group") if len(c) > 2 and c[2].isdigit()}
+    used = {int(c[2]) for t in ("passwd", "group") for c in _entries(host, t) if len(c) > 2 and c[2].isdecimal()}
+    own = {int(c[2]) for c in _entries(host, "passwd" if what == "UID" else "group") if len(c) > 2 and c[2].isdecimal()}
     tell = names.user if what == "UID" else names.group
     for number in wanted:
         if low <= number <= high and number not in own and tell(number) == number:

@@ -61,12 +61,20 @@ class Names:
         if isinstance(owner, int):
             return owner
         columns = table.get(owner)
-        if columns and len(columns) > 2 and columns[2].isdigit():
+        if columns and len(columns) > 2 and columns[2].isdecimal():
             return int(columns[2])
         found = self.host.remote(database, owner)
         if isinstance(found, Entity):
             return found.number
-        return int(owner) if owner.isdigit() else None
+        return int(owner) if owner.isdecimal() else None
+
+    def known_user(self, owner: Owner | None) -> Owner | None:
+        """An owner as states hold it: a number only where the host has no name for it."""
+        return self.user(int(owner)) if isinstance(owner, str) and owner.isdecimal() else owner
+
+    def known_group(self, owner: Owner | None) -> Owner | None:
+        """A group as states hold it."""
+        return self.group(int(owner)) if isinstance(owner, str) and owner.isdecimal() else owner
 
     def need_uid(self, owner: Owner) -> int:
         """The uid of a name, or an error that says what is missing."""
@@ -92,6 +100,6 @@ def _table(host: Observer, path: str) -> Table:
 def _by_number(table: Table) -> dict[int, str]:
     found: dict[int, str] = {}
     for columns in table.entries():
-        if len(columns) > 2 and columns[2].isdigit():
+        if len(columns) > 2 and columns[2].isdecimal():
             found.setdefault(int(columns[2]), columns[0])
     return found

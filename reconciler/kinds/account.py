@@ -61,7 +61,7 @@ class Account(Resource):
     comment: Annotated[str | None, Described(pattern=r"^[^:\n]*$", description="The comment (GECOS) field.")] = None
     group: Annotated[str | None, Described(pattern=NAME, description="The primary group; by default one of the same name.")] = None
     groups: Annotated[
-        tuple[str, ...],
+        tuple[Annotated[str, Described(pattern=NAME.removesuffix("$") + r"\??$")], ...],
         Described(description="Supplementary groups to be in, at least; 'name?' only where that group exists."),
     ] = ()
     password: Annotated[
@@ -129,7 +129,7 @@ class AccountKind(Kind[AccountState]):
                 return Unknown(f"/etc/shadow has a line for {name} but /etc/passwd has none; run pwck")
             around = {"groups": {g: m.model_dump() for g, m in stale.items()}} if stale else {}
             return Absent(around=around)
-        if len(columns) != 7 or not columns[2].isdigit() or not columns[3].isdigit():
+        if len(columns) != 7 or not columns[2].isdecimal() or not columns[3].isdecimal():
             return Unknown(f"/etc/passwd: the line of {name} is damaged; run pwck", unknown=False)
         return AccountState(
             uid=int(columns[2]),
@@ -229,7 +229,10 @@ class AccountKind(Kind[AccountState]):
         return super().show(field, value)
 
     def same(self, field: Field, a: Json, b: Json) -> bool:
-        """Two passwords are the same only byte by byte."""
+        """Two passwords are the same only byte by byte; gone is gone only with the same memberships left."""
+        if field == EXISTS and gone(a) and gone(b):
+            left = [value["absent"].get("groups", {}) if isinstance(value, dict) else {} for value in (a, b)]
+            return bool(left[0].keys() == left[1].keys())
         return bool(a == b) if field == ("password",) else super().same(field, a, b)
 
     def secret(self, field: Field) -> bool:

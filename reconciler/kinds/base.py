@@ -16,7 +16,9 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 from pydantic import TypeAdapter
 
 from ..errors import HostError
+from ..host.names import Names
 from ..host.port import Host, Observer
+from ..host.resolve import printable
 from ..model import EXISTS, Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown
 
 S = TypeVar("S", bound=State)
@@ -175,6 +177,10 @@ class Kind(ABC, Generic[S]):
         """Whether somebody changed a field since we left it."""
         return not self.same(field, now, recorded)
 
+    def aligned(self, state: State, values: Iterable[Json]) -> State:  # noqa: ARG002
+        """The state, looked at in the way in which these values were told."""
+        return state
+
     def secret(self, field: Field) -> bool:  # noqa: ARG002 - kinds with secrets say which
         """Whether a field's value must never be seen."""
         return False
@@ -280,13 +286,14 @@ class Kind(ABC, Generic[S]):
         """The verbs that the changes amount to."""
         if not changes:
             return ()
-        if isinstance(before, Absent):
+        if isinstance(before, Absent) and not isinstance(after, Absent):
             return (Step("create", changes),)
         return (Step("remove" if isinstance(after, Absent) else self.verb, changes),)
 
     def conflicts(self, found: Prospect, returned: Iterable[Field]) -> list[Conflict]:
         """The fields to give back that are neither as we left them nor as they are to be."""
         listed = []
+        found = with_(found, before=self.aligned(found.before, found.target.recorded.values()))
         for field in returned:
             recorded = found.target.recorded[field]
             if field in found.target.keep or field not in found.target.give_back:
@@ -327,6 +334,7 @@ class Kind(ABC, Generic[S]):
         seen = self.read(host, name)
         if isinstance(seen, Unknown):
             return seen.reason
+        seen = self.aligned(seen, [v for c in changes for v in (c.before, c.after)])
         for change in changes:
             now = self.value(seen, change.field)
             if not self.same(change.field, now, change.after):
@@ -346,6 +354,28 @@ class Kind(ABC, Generic[S]):
         for path in self.edits(name):
             host.discard(path)
         return self.reached(host, name, [change.inverse for change in changes], vault)
+
+
+def nobody(host: Observer, owners: Iterable[Address], context: Context) -> str:
+    """Which of the accounts and groups is neither on the host nor made by this plan; empty where none is."""
+    names = Names(host)
+    for address in sorted(owners):
+        comes = context.comes(address)
+        number = names.uid(address.name) if address.kind == "account" else names.gid(address.name)
+        if address.kind in ("account", "group") and not (number is not None if comes is None else comes):
+            return f"{address} does not exist on this host; declare it with '- {address.kind}: {address.name}'"
+    return ""
+
+
+def empty_left(host: Observer, values: Iterable[Json]) -> str:
+    """A directory that was to go with what made it and stands there empty; empty text where there is none."""
+    for value in values:
+        told = value.get("absent", value) if isinstance(value, dict) else {}
+        for directory in reversed(told.get("missing", ()) if isinstance(told, dict) else ()):
+            there = host.stat(directory)
+            if there is not None and there.type == "directory" and not host.names(directory):
+                return f"{printable(directory)} is left, and empty"
+    return ""
 
 
 def gone(value: Json) -> bool:

@@ -22,7 +22,7 @@ from ..host.resolve import printable
 from ..host.userdb import members
 from ..model import Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown, inside
 from . import units
-from .base import Conflict, Context, Kind, Prospect, Step, Vault
+from .base import Conflict, Context, Kind, Prospect, Step, Vault, empty_left
 from .modes import CAPABILITIES
 
 RUNNING: Field = ("running",)
@@ -45,6 +45,8 @@ class DaemonState(State):
     found: bool = True
     masked: bool = False
     strange: bool = False
+    mtime: int | None = None
+    """When our drop-in was written; None: now, whenever that is."""
     """Whether our drop-in holds what we did not write."""
     installable: bool = True
     ours: Mapping[str, str] = {}
@@ -62,6 +64,8 @@ class DaemonState(State):
     """Directories that enabling would need and that are not there."""
     running: bool | None = None
     """None in a root directory, where nothing runs."""
+    up: bool = True
+    """False while it is still starting."""
     process: Mapping[str, Json] | None = None
     misfit: str = ""
     """How the live process differs from what its unit says; empty where it does not."""
@@ -164,6 +168,7 @@ class DaemonKind(Kind[DaemonState]):
             found=unit.found,
             masked=unit.masked,
             strange=strange(host, path, ours),
+            mtime=there.mtime_ns if (there := host.stat(path)) else None,
             installable=bool(units.enabling(host, unit)),
             ours=ours,
             effective=effective,
@@ -183,20 +188,22 @@ class DaemonKind(Kind[DaemonState]):
             running = host.query([unit.script or "", "status"]).code == 0
             return {"running": running}
         told = units.show(host, unit.name)
-        running = told.get("ActiveState") in ("active", "activating", "reloading")
+        waits = told.get("SubState") == "auto-restart"
+        running = told.get("ActiveState") in ("active", "activating", "reloading") and not waits
         pid = int(told.get("MainPID") or 0)
         process = next((p for p in host.processes() if p.pid == pid), None) if pid else None
         if process is None:
-            return {"running": running}
+            return {"running": running, "up": told.get("ActiveState") == "active"}
         ident = {"boot": host.boot(), "pid": process.pid, "start": process.start}
-        return {"running": running, "process": ident, "misfit": misfit(host, process, state.effective)}
+        up = told.get("ActiveState") in ("active", "reloading")
+        return {"running": running, "up": up, "process": ident, "misfit": misfit(host, process, state.effective)}
 
     def fields(self, state: State) -> dict[Field, Json]:
         """Settings, enablement, running, freshness."""
         if not isinstance(state, DaemonState) or not state.found and not state.ours:
             return {}
         found: dict[Field, Json] = {
-            field: {"ours": state.ours.get(key), "is": state.effective.get(key, ""), "missing": list(state.missing)}
+            field: {"ours": state.ours.get(key), "is": state.effective.get(key, ""), "missing": list(state.missing), "mtime": state.mtime}
             for field, key in SETTINGS.items()
         }
         found[ENABLED] = {"links": dict(state.links), "is": bool(state.links), "bare": list(state.bare)}
@@ -209,7 +216,7 @@ class DaemonKind(Kind[DaemonState]):
         if not isinstance(state, DaemonState):
             return state
         ours, effective = dict(state.ours), dict(state.effective)
-        missing = state.missing
+        missing, mtime = state.missing, state.mtime
         for field, key in SETTINGS.items():
             if field not in values:
                 continue
@@ -218,11 +225,11 @@ class DaemonKind(Kind[DaemonState]):
                 ours.pop(key, None)
                 if value["ours"] is not None:
                     ours[key] = value["ours"]
-                missing = tuple(value.get("missing", ()))
+                missing, mtime = max(missing, tuple(value.get("missing", ())), key=len), value.get("mtime")
             elif not same_setting(field, effective.get(key, ""), value):
-                ours[key] = value
+                ours[key], mtime = value, None
             effective[key] = ours.get(key, state.below.get(key, ""))
-        update: dict[str, Json] = {"ours": ours, "effective": effective, "missing": missing}
+        update: dict[str, Json] = {"ours": ours, "effective": effective, "missing": missing, "mtime": mtime}
         if ENABLED in values:
             asked = values[ENABLED]
             links = asked["links"] if isinstance(asked, dict) else None
@@ -391,6 +398,10 @@ class DaemonKind(Kind[DaemonState]):
         if isinstance(now, DaemonState) and dict(now.ours) != dict(state.ours):
             self._write_drop_in(host, path, now, state)
             changed = True
+        if not state.ours:
+            for directory in reversed(state.missing):
+                if not host.rmdir(directory):
+                    break
         links = dict(state.links)
         if isinstance(now, DaemonState) and "" in links:
             links = units.enabling(host, units.load(host, name))
@@ -405,15 +416,12 @@ class DaemonKind(Kind[DaemonState]):
     def _write_drop_in(self, host: Host, path: str, now: DaemonState, state: DaemonState) -> None:
         if not state.ours:
             host.remove(path)
-            for directory in reversed(state.missing):
-                if not host.rmdir(directory):
-                    break
             return
         top = host.stat("/")
         uid, gid = (top.uid, top.gid) if top else (0, 0)
         for directory in now.missing:
             host.mkdir(directory, 0o755, uid, gid)
-        host.replace(path, File(drop_in_text(state.ours), 0o644, uid, gid))
+        host.replace(path, File(drop_in_text(state.ours), 0o644, uid, gid, {}, state.mtime))
 
     def _write_links(self, host: Host, now: dict[str, str], wanted: dict[str, str], bare: Sequence[str]) -> None:
         top = host.stat("/")
@@ -463,6 +471,8 @@ class DaemonKind(Kind[DaemonState]):
         files = [c for c in changes if c.field not in (RUNNING, FRESH)]
         if problem := super().reached(host, name, files, vault) if files else "":
             return problem
+        if host.stat(drop_in(name)) is None and (problem := empty_left(host, [c.after for c in files])):
+            return problem
         wanted = next((bool(c.after) for c in changes if c.field in (RUNNING, FRESH)), None)
         if any(c.field == FRESH and self._same_process(host, name, c.before) for c in changes):
             return f"{name} still has the process that it had before"
@@ -481,7 +491,7 @@ class DaemonKind(Kind[DaemonState]):
             seen = self.read(host, name)
             if not isinstance(seen, DaemonState):
                 return "its state cannot be seen"
-            if bool(seen.running) != wanted:
+            if bool(seen.running and seen.up) != wanted:
                 problem = self._why_down(host, name, seen) if wanted else f"{name} still runs"
             else:
                 problem = seen.misfit if wanted else ""
@@ -572,6 +582,8 @@ def misfit(host: Observer, process: Process, effective: Mapping[str, str]) -> st
     told = f"process {process.pid} ({printable(process.name)})"
     if uid is None:
         return f"user {user} does not exist"
+    if uid == 0:
+        return ""  # what may run as root may give that up by itself
     if process.uids != {uid}:
         return f"{told} runs as {', '.join(str(names.user(u)) for u in sorted(process.uids))}, not as {user}"
     files = AccountFiles(host)

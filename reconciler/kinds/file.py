@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace as with_
 from typing import Annotated, Any, ClassVar
 
@@ -16,7 +16,7 @@ from ..host.port import File as Bytes
 from ..host.port import Host, Observer
 from ..host.resolve import printable
 from ..model import EXISTS, Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown
-from .base import SECRET, Context, Kind, Prospect, gone
+from .base import SECRET, Context, Kind, Prospect, Vault, empty_left, gone, nobody
 from .modes import SPECIAL, apply_mode, check_mode, names_special
 
 CONTENT: Field = ("content",)
@@ -40,7 +40,10 @@ def command(value: Any) -> Any:
     """A command as an argument list; a line is split without a shell."""
     if isinstance(value, str):
         try:
-            return tuple(shlex.split(value))
+            words = tuple(shlex.split(value))
+            if not words:
+                raise ValueError("it is empty")
+            return words
         except ValueError as error:
             raise ValueError(f"cannot be split into words: {error}") from None
     return value
@@ -87,6 +90,28 @@ def new_mode(spec: str | None, wanted: Mapping[Field, Json], before: State) -> d
     if moves and not names_special(spec):
         mode &= ~SPECIAL
     return {MODE: mode} if spec is not None or mode != old else {}
+
+
+def owned_values(
+    host: Observer, target: Target, seen: State, context: Context, values: dict[Field, Json]
+) -> dict[Field, Json]:
+    """Values whose owners exist, by their names; a new file belongs to whom the root directory belongs."""
+    names, wish = Names(host), target.wish
+    if wish is not None:
+        if reason := nobody(host, wish.requires(), context):
+            raise HostError(reason)
+        top = host.stat("/")
+        if isinstance(seen, Absent) and top is not None:
+            values.setdefault(("owner",), names.user(top.uid))
+            values.setdefault(("group",), names.group(top.gid))
+        asked = wish.wishes(seen)
+        if MODE in values and MODE not in asked and any((part,) in asked for part in ("owner", "group")):
+            # The mode goes back, but not its setuid: the file still has another owner than it had.
+            values[MODE] = int(values[MODE]) & ~SPECIAL
+    for field, known in ((("owner",), names.known_user), (("group",), names.known_group)):
+        if field in values:
+            values[field] = known(values[field])
+    return values
 
 
 def missing_parents(host: Observer, path: str) -> list[str]:
@@ -246,6 +271,15 @@ class FileKind(Kind[FileState]):
     def edits(self, name: str) -> tuple[str, ...]:
         """The file itself."""
         return (name,)
+
+    def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:
+        """As for every kind, with owners as the host names them."""
+        return owned_values(host, target, seen, context, super().values(host, target, seen, context))
+
+    def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
+        """As for every kind; with a file that goes, so do the directories that were made for it."""
+        problem = super().reached(host, name, changes, vault)
+        return problem or empty_left(host, [c.after for c in changes if c.field == EXISTS and gone(c.after)])
 
     def prospect(self, host: Observer, target: Target, context: Context) -> Prospect:
         """As for every kind, and the checker is asked before anything is planned."""

@@ -79,7 +79,7 @@ class GroupKind(Kind[GroupState]):
             if hidden is not None:
                 return Unknown(f"/etc/gshadow has a line for {name} but /etc/group has none; run grpck")
             return Absent()
-        if len(columns) != 4 or not columns[2].isdigit():
+        if len(columns) != 4 or not columns[2].isdecimal():
             return Unknown(f"/etc/group: the line of {name} is damaged; run grpck", unknown=False)
         return GroupState(
             gid=int(columns[2]),

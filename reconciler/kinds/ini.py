@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, field_validator, model_validator
 from pydantic import Field as Described
 
 from ..errors import HostError
@@ -15,9 +15,9 @@ from ..host.names import Names, Owner
 from ..host.port import File as Bytes
 from ..host.port import Host, Observer
 from ..inifile import IniFile, shown, undone
-from ..model import EXISTS, Absent, Address, Change, Field, Json, Resource, Seen, State
-from .base import Conflict, Context, Kind, Prospect, gone
-from .file import MODE, FileState, drop_parents, latin, make_parents, new_mode, see
+from ..model import EXISTS, Absent, Address, Change, Field, Json, Resource, Seen, State, Target
+from .base import Conflict, Context, Kind, Prospect, Vault, empty_left, gone
+from .file import MODE, FileState, drop_parents, latin, make_parents, new_mode, owned_values, see
 from .modes import check_mode
 
 SECRET_KEY = re.compile(r"passw|secret|token", re.IGNORECASE)
@@ -64,6 +64,28 @@ class Ini(Resource):
     def requires(self) -> set[Address]:  # type: ignore[valid-type] # the field named set hides the type here only
         """Its owner and group."""
         return {Address(k, n) for k, n in (("account", self.owner), ("group", self.group)) if n}
+
+
+    @field_validator("set", "unset")
+    @classmethod
+    def _writable(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for section, keys in value.items():
+            if "]" in section or section != section.strip():
+                raise ValueError(f"{section!r} cannot be the name of a section")
+            for key in keys:
+                if not key or key != key.strip() or key[0] in "#;[" or "=" in key or ":" in key:
+                    raise ValueError(f"{key!r} cannot be the name of a key")
+        return value
+
+    @model_validator(mode="after")
+    def _one_wish(self) -> Ini:
+        fold = str.casefold if self.ignore_case else str
+        asked = [(fold(s), fold(k)) for s, keys in self.set.items() for k in keys]
+        asked += [(fold(s), fold(k)) for s, keys in self.unset.items() for k in keys]
+        doubled = next((pair for pair in asked if asked.count(pair) > 1), None)
+        if doubled:
+            raise ValueError(f"[{doubled[0]}] {doubled[1]} is asked for twice; one file cannot have both")
+        return self
 
 
 class IniKind(Kind[IniState]):
@@ -128,6 +150,11 @@ class IniKind(Kind[IniState]):
         found = IniFile(data.encode("latin-1"), fold=fold).get(*field)
         return found | {"whole": data, "mtime": mtime, "fold": fold}
 
+    def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:
+        """As for every kind, with owners as the host names them."""
+        found = super().values(host, target, seen, context)
+        return owned_values(host, target, seen, context, found) if EXISTS in found or not isinstance(seen, Absent) else found
+
     def patch(self, state: State, values: Mapping[Field, Json]) -> State:
         """Keys to give back come first, then keys to set."""
         exists = values.get(EXISTS, not isinstance(state, Absent))
@@ -151,6 +178,12 @@ class IniKind(Kind[IniState]):
         if mark and mark["sha256"] == hashlib.sha256(data).hexdigest():
             mtime = mark["mtime"]
         return base.model_copy(update=update | {"data": data.decode("latin-1"), "mtime_ns": mtime, "fold": fold})
+
+    def aligned(self, state: State, values: Iterable[Json]) -> State:
+        """Keys that were told without regard to case are looked up so."""
+        if isinstance(state, IniState) and any(isinstance(v, dict) and v.get("fold") for v in values):
+            return state.model_copy(update={"fold": True})
+        return state
 
     def diff(self, before: State, after: State, asked: Iterable[Field] = ()) -> tuple[Change, ...]:
         """Differences in the keys that are asked for, and in owner, group and mode."""
@@ -198,6 +231,11 @@ class IniKind(Kind[IniState]):
     def edits(self, name: str) -> tuple[str, ...]:
         """The file itself."""
         return (name,)
+
+    def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
+        """As for every kind; with a file that goes, so do the directories that were made for it."""
+        problem = super().reached(host, name, changes, vault)
+        return problem or empty_left(host, [c.after for c in changes if c.field == EXISTS and gone(c.after)])
 
     def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:  # noqa: ARG002
         """What others put into a file that we made would go with it."""

@@ -74,6 +74,7 @@ def _clause(mode: int, who: str, sign: str, letters: str, *, directory: bool) ->
         return mode & ~(bits | special)
     for target in who:
         mode &= ~(7 << SHIFT[target])
+        mode &= ~0o1000 if target == "o" else ~0
         if not directory:
             mode &= ~{"u": 0o4000, "g": 0o2000, "o": 0}[target]
     return mode | bits | special
@@ -96,10 +97,12 @@ def pack_capability(text: str) -> bytes:
 
     Shape: revision 2 of ``struct vfs_cap_data``, little endian.  Raises ValueError for an unknown name.
     """
+    if not text.split():
+        raise ValueError("names no capability; write for example 'cap_net_raw+ep'")
     permitted = inheritable = 0
     effective = False
     for clause in text.split():
-        match = re.fullmatch(r"([a-z_,]+)([=+])([eip]+)", clause.lower())
+        match = re.fullmatch(r"([a-z][a-z_,]*)([=+])([eip]+)", clause.lower())
         if match is None:
             raise ValueError(f"{clause!r} is no capability; write for example 'cap_net_raw+ep'")
         for name in match[1].split(","):

@@ -74,8 +74,8 @@ class Rule(Protocol):
 class Exemption:
     """A part of a tree that the tree's own rule does not cover."""
 
-    owner: str | None = None
-    group: str | None = None
+    owner: Owner | None = None
+    group: Owner | None = None
     mode: str | None = None
     directory_mode: str | None = None
     file_mode: str | None = None
@@ -85,8 +85,8 @@ class Exemption:
 class Wish:
     """The rule of a tree in the desired state."""
 
-    owner: str | None
-    group: str | None
+    owner: Owner | None
+    group: Owner | None
     directory_mode: str | None
     file_mode: str | None
     exceptions: Mapping[bytes, Exemption] = field(default_factory=dict)
@@ -141,6 +141,7 @@ class Record:
     path: bytes
     before: Look
     after: Look | None
+    seq: int = 0
 
 
 def order_of(path: bytes) -> tuple[bytes, ...]:
@@ -154,8 +155,14 @@ class Layer:
 
     total: bool
     records: Iterator[Record]
+    part: bytes = b""
+    """The part of the walked tree that the image is of; empty for all of it."""
     head: Record | None = None
     missed: int = 0
+
+    def knows_all_of(self, path: bytes) -> bool:
+        """Whether a path that this image does not name was not there when it was made."""
+        return self.total and (not self.part or path == self.part or path.startswith(self.part + b"/"))
 
     def at(self, path: bytes) -> Record | None:
         """This path's record; walks must ask in walking order."""
@@ -196,9 +203,20 @@ def open_layer(value: Json, vault: Vault, top: str) -> Layer:
             number, _, path = line.partition(b"\t")
             place = _moved(unescape(path) if b"\\" in path else path, origin, top)
             if place is not None:
-                yield Record(place, *classes[int(number)])
+                yield Record(place, *classes[int(number)], int(value.get("seq", 0)))
 
-    return Layer(bool(value["total"]), records())
+    here, there = (text.encode("utf-8", "surrogateescape") for text in (top, origin))
+    return Layer(bool(value["total"]), records(), there[len(here) + 1 :] if there.startswith(here + b"/") else b"")
+
+
+def recorded_in(origin: Json, vault: Vault, path: str) -> Record | None:
+    """What the oldest image that knows an absolute path says of it."""
+    for value in origin["layers"] if isinstance(origin, dict) else ():
+        # Seen from the path itself, the path is the top.
+        for record in open_layer(value, vault, path).records:
+            if not record.path:
+                return record
+    return None
 
 
 def _escaped(path: bytes) -> bytes:
@@ -253,6 +271,11 @@ class Return:
     around: frozenset[bytes] = frozenset()
     nested: tuple[bytes, ...] = ()
     keep_foreign: bool = False
+    spoken: Mapping[bytes, Mapping[str, int]] = field(default_factory=dict)
+    """Files whose owner, group or mode is held by themselves: path → part → the event that first changed it.
+
+    The earlier event counts; -1 stands for a part that stays with the file.
+    """
     ancestors: list[tuple[bytes, Look]] = field(default_factory=list)
 
     def judge(self, entry: Entry, look: Look) -> Said:
@@ -270,15 +293,18 @@ class Return:
                 return Said(None, known=before)
             owners = {before.owner, self.ours[0]} | {r.after.owner for r in found if r.after} | {r.before.owner for r in found}
             groups = {before.group, self.ours[1]} | {r.after.group for r in found if r.after} | {r.before.group for r in found}
-            foreign = look.owner not in owners or look.group not in groups
+            own = {part: getattr(look, part) for part, seq in self.spoken.get(path, {}).items() if seq < found[0].seq}
+            foreign = ("owner" not in own and look.owner not in owners) or ("group" not in own and look.group not in groups)
             if foreign and self.keep_foreign:
                 return Said(None, foreign=True, known=before)
+            if own:
+                return Said(replace(before, **own), foreign=foreign, known=before)
             modes = {before.mode, *(r.after.mode for r in found if r.after)}
             return Said(before, foreign=foreign, drifted=look.mode not in modes, known=before)
-        if covered or not self.ancestors or not any(layer.total for layer in self.layers):
+        if covered or not self.ancestors or not any(layer.knows_all_of(path) for layer in self.layers):
             return Said(None)
         parent = self.ancestors[-1][1]
-        mode = None if look.mode is None else look.mode if entry.stat.type == "directory" else look.mode & ~SPECIAL
+        mode = None if look.mode is None else look.mode & ~SPECIAL
         return Said(Look(parent.owner, parent.group, mode, ((CAPABILITY, ""),)), newborn=True)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace as with_
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, field_validator
 from pydantic import Field as Described
 
 from ..errors import HostError
@@ -19,7 +19,7 @@ from ..host.names import Names
 from ..host.port import Attributes, Entry, Host, Observer
 from ..host.resolve import printable
 from ..model import EXISTS, Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown, inside
-from .base import Conflict, Context, Kind, Prospect, Step, Vault, gone
+from .base import Conflict, Context, Kind, Prospect, Step, Vault, gone, nobody
 from .modes import check_mode, pack_capability
 from .ownership import (
     SAMPLE,
@@ -47,7 +47,17 @@ PROTECTED = frozenset(
 )
 QUARANTINE = ".reconciler-quarantine"
 Mode = Annotated[str, BeforeValidator(lambda v: check_mode(v) if isinstance(v, str) else v)]
-Relative = Annotated[str, Described(pattern=r"^[^/\x00][^\x00]*$")]
+
+
+def inner_path(value: str) -> str:
+    """A path below the top, written plainly."""
+    parts = value.rstrip("/").split("/")
+    if not value or any(part in ("", ".", "..") for part in parts):
+        raise ValueError(f"{value!r} is no path below the tree; write it like 'bin/tool'")
+    return "/".join(parts)
+
+
+Relative = Annotated[str, AfterValidator(inner_path)]
 
 
 class TreeState(State):
@@ -174,15 +184,20 @@ class TreeKind(Kind[TreeState]):
                 if moved is not None:
                     return moved
             if isinstance(seen, Absent):
-                return self._missing(target, context)
+                return self._missing(host, target, context)
             return self._compare(host, target, context)
         except HostError as error:
             return Prospect(target, Absent(), Absent(), blocked=Unknown(str(error), unknown=False))
 
-    def _missing(self, target: Target, context: Context) -> Prospect:
+    def _missing(self, host: Observer, target: Target, context: Context) -> Prospect:
         wish = target.wish
         if not isinstance(wish, Tree):
             return Prospect(target, Absent(), Absent(), notes=("the tree is gone; nothing to give back",))
+        parent = wish.name.rpartition("/")[0] or "/"
+        if wish.create and host.stat(parent) is None:
+            reason = f"{printable(parent)} does not exist; make it first, or declare it as a tree with 'create: true'"
+            if context.comes(Address("tree", parent)) is not True:
+                return Prospect(target, Absent(), Absent(), blocked=Unknown(reason, unknown=False))
         if not wish.create:
             reason = f"{printable(wish.name)} does not exist; install the agent first, or say 'create: true'"
             return Prospect(target, Absent(), Absent(), blocked=Unknown(reason, unknown=False))
@@ -199,7 +214,7 @@ class TreeKind(Kind[TreeState]):
             if not isinstance(seen, Absent):
                 return None
             store = exists.get("quarantine") if isinstance(exists, dict) else None
-            if store is None or host.stat(store) is None:
+            if store is None or store in target.options.get("purged", ()) or host.stat(store) is None:
                 reason = "its content was purged, or was never kept"
                 return Prospect(target, seen, seen, blocked=Unknown(reason, unknown=False))
             change = Change(EXISTS, {"absent": {"quarantine": store}}, True, (None, True))
@@ -226,10 +241,10 @@ class TreeKind(Kind[TreeState]):
                 facts["owners"] = [names.user(top.uid), names.group(top.gid)]
         return Prospect(target, seen, Absent(around=exists.get("absent", {})), (Step("remove", (change,)),), facts=facts)
 
-    def _rule(self, target: Target, context: Context) -> Rule | None:
+    def _rule(self, host: Observer, target: Target, context: Context) -> Rule | None:
         nested = [path for path in target.options.get("nested", ())]
         if isinstance(target.wish, Tree):
-            rule = target.wish.rule(target.peers, nested)
+            rule = known_owners(host, target.wish.rule(target.peers, nested))
             held = (target.give_back.get(PATHS) or {}).get("layers", ())
             if context.vault is not None and any(_unasked(rule, layer) for layer in held):
                 rule.layers = [open_layer(layer, context.vault, target.address.name) for layer in held]
@@ -244,6 +259,11 @@ class TreeKind(Kind[TreeState]):
             relative(target.address.name, target.peers),
             tuple(relative(target.address.name, nested)),
             keep_foreign=bool(target.options.get("skip_conflicts")),
+            spoken={
+                inner: seqs
+                for path, seqs in target.options.get("spoken", {}).items()
+                for inner in relative(target.address.name, [path])
+            },
         )
 
     def survey(self, host: Observer, target: Target, context: Context, rule: Rule) -> Survey:
@@ -293,14 +313,17 @@ class TreeKind(Kind[TreeState]):
             found.sample.append(item)
 
     def _compare(self, host: Observer, target: Target, context: Context) -> Prospect:
-        rule = self._rule(target, context)
+        if target.wish is not None and (reason := nobody(host, target.wish.requires(), context)):
+            return Prospect(target, TreeState(), TreeState(), blocked=Unknown(reason, unknown=False))
+        rule = self._rule(host, target, context)
         if rule is None:
             return Prospect(target, TreeState(), TreeState())
         found = self.survey(host, target, context, rule)
         name = target.address.name
         facts: dict[str, Any] = {
             "counts": {"paths": found.paths, "differ": found.differ, "newborn": found.newborn},
-            "sample": found.sample,
+            "sample": found.sample[:SAMPLE],
+            **({"paths": found.sample} if context.all_paths else {}),
             "classes": [
                 {"type": kind, "before": before, "after": after, "count": count}
                 for (kind, before, after), count in sorted(found.classes.items())
@@ -358,7 +381,7 @@ class TreeKind(Kind[TreeState]):
         if step.verb != "own":
             return step.changes, {"absent": isinstance(found.before, Absent), "state": {}}
         target = found.target
-        rule = self._rule(target, Context(vault=vault))
+        rule = self._rule(host, target, Context(vault=vault))
         survey = Survey()
         total = not target.options.get("held")
         assert rule is not None
@@ -377,7 +400,7 @@ class TreeKind(Kind[TreeState]):
             self._bring(host, name, step.changes[0].before)
             if len(step.changes) == 1:
                 return []
-        rule = self._rule(target, Context(vault=vault))
+        rule = self._rule(host, target, Context(vault=vault))
         assert rule is not None
         survey = found.facts.get("survey") or Survey()
         if isinstance(rule, Wish):
@@ -386,12 +409,12 @@ class TreeKind(Kind[TreeState]):
         left: list[tuple[str, str]] = []
         if survey.links:
             left += self._amend(host, name, rule, survey, handing_over=False, directories=True)
-            again = self._rule(target, Context(vault=vault))
+            again = self._rule(host, target, Context(vault=vault))
             assert again is not None
             survey = Survey()
             for _ in judged(host, name, again, survey):
                 pass
-            rule = self._rule(target, Context(vault=vault))
+            rule = self._rule(host, target, Context(vault=vault))
             assert rule is not None
         return left + self._amend(host, name, rule, survey, handing_over=False)
 
@@ -512,6 +535,10 @@ class TreeKind(Kind[TreeState]):
             rule = Return([open_layer(layer, vault, name) for layer in layers], (None, None), keep_foreign=True)
             survey = Survey()
             self._amend(host, name, rule, survey, handing_over=False)
+            again = Return([open_layer(layer, vault, name) for layer in layers], (None, None), keep_foreign=True)
+            for entry, look, said in judged(host, name, again, Survey()):
+                if said.after is not None and differs(look, said.after) and not obstacle(survey, entry, counted=False):
+                    return f"{printable(absolute(name, entry.path))} is {look} and was {said.after}"
         for change in changes:
             if change.field == EXISTS:
                 there = not isinstance(self.read(host, name), Absent)
@@ -559,6 +586,17 @@ def mounted(host: Observer, path: str) -> bool:
 def emptied(host: Observer, path: str) -> bool:
     """Whether a mount point holds nothing but our quarantine, which is as gone as it can be."""
     return mounted(host, path) and host.names(path) == [QUARANTINE]
+
+
+def known_owners(host: Observer, rule: Wish) -> Wish:
+    """The rule with numbers as the names that the host has for them, as states hold them."""
+    names = Names(host)
+    rule.owner, rule.group = names.known_user(rule.owner), names.known_group(rule.group)
+    rule.exceptions = {
+        path: with_(part, owner=names.known_user(part.owner), group=names.known_group(part.group))
+        for path, part in rule.exceptions.items()
+    }
+    return rule
 
 
 def absolute(top: str, path: bytes) -> str:

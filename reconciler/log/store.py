@@ -110,9 +110,15 @@ def _today(event: Event) -> Event:
 
 def checked(path: str) -> None:
     """Refuse a log that somebody else could write."""
-    for place in (path, os.path.dirname(path)):
+    directory = os.path.dirname(path)
+    for place in (path, os.path.join(directory, "blobs"), os.path.join(directory, "key")):
+        if os.path.islink(place):
+            raise LogError(f"{printable(place)}: a symbolic link; the log and what lies beside it are followed through none")
+    for place in (path, directory):
         with suppress(FileNotFoundError):
             found = os.stat(place)
+            if place == path and not st.S_ISREG(found.st_mode):
+                raise LogError(f"{printable(place)}: not a regular file; name another log")
             open_to_all = found.st_mode & 0o022 and not found.st_mode & st.S_ISVTX
             if not trusted(found.st_uid) or open_to_all:
                 raise LogError(f"{printable(place)}: can be written by others, so what it says proves nothing; chown and chmod it")
@@ -145,7 +151,10 @@ class LogWriter(LogReader):
         import time  # noqa: PLC0415 - start-up counts
 
         path = os.path.join(self.directory, f"{self.stem}.lock")
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        except OSError as error:
+            raise LogError(f"{printable(path)}: cannot be opened: {(error.strerror or '').lower()}") from None
         limit = time.monotonic() + patience
         while True:
             try:

@@ -136,8 +136,8 @@ def _tree_lines(transition: Transition, paint: Paint) -> Iterator[str]:
             yield "      " + paint("33", "loses setuid or setgid, since its owner changes")
     if len(facts["classes"]) > 8:
         yield f"      … and {len(facts['classes']) - 8} more classes"
-    if len(facts["sample"]) > 20:
-        for item in facts["sample"]:
+    if "paths" in facts:
+        for item in facts["paths"]:
             yield f"      {item['path']}"
 
 
