@@ -120,8 +120,12 @@ class Engine:
             spared=self._spared(goals),
             all_paths=options.all_paths,
             vault=self.vault,
-            outdated=lambda daemon, depends, process: self.ledger.outdated(daemon, depends, process),
+            outdated=self._outdated,
         )
+
+    def _outdated(self, daemon: Address, depends: frozenset[Address], process: Json) -> bool:
+        """By the log as it is at the moment of asking."""
+        return self.ledger.outdated(daemon, depends, process)
 
     def _spared(self, goals: Goals) -> tuple[str, ...]:
         """Paths that never count as left behind by an account: quarantine, and daemons' runtime directories."""
@@ -167,7 +171,9 @@ class Engine:
         for address, other in goals.foreign.items():
             prospect = context.planned.get(address)
             if prospect and prospect.steps and prospect.target.deployment != other:
-                reason = f"deployment {other!r}, which is not in the input, holds it otherwise; uninstall that, or add its file"
+                reason = (
+                    f"deployment {other!r} is not in the input and holds it otherwise; uninstall it, or add its file"
+                )
                 plan.blocked.append(_blocked(prospect.target, reason, unknown=False))
         if self.ledger.open is not None:
             what = f"{self.ledger.open.data['verb']} {self.ledger.open.address}"
@@ -177,7 +183,9 @@ class Engine:
     def _prospect(self, target: Target, context: Context, options: Options, plan: Plan) -> Prospect:
         kind = kinds().get(target.address.kind)
         if kind is None:
-            plan.blocked.append(_blocked(target, f"kind {target.address.kind!r} is not known to this version", unknown=True))
+            plan.blocked.append(
+                _blocked(target, f"kind {target.address.kind!r} is not known to this version", unknown=True)
+            )
             return Prospect(target, _NOTHING, _NOTHING)
         try:
             found = kind.prospect(self.host, target, context)
@@ -206,8 +214,14 @@ class Engine:
             kind = kinds()[address.kind]
             with suppress(HostError):
                 alone = Target(address, deployment, resource)
-                spoken = set(kind.values(self.host, alone, prospect.before, context)) | ({PATHS} if address.kind == "tree" else set())
-                changing = {c.field for s in prospect.steps for c in s.changes} if prospect.target.deployment != deployment else set()
+                spoken = set(kind.values(self.host, alone, prospect.before, context)) | (
+                    {PATHS} if address.kind == "tree" else set()
+                )
+                changing = (
+                    {c.field for s in prospect.steps for c in s.changes}
+                    if prospect.target.deployment != deployment
+                    else set()
+                )
                 held = self.ledger.holds.get(address, {})
                 taken = {f for f, hold in held.items() if deployment not in hold.holders} | (changing - set(held))
                 # What comes into being as a whole is shared as a whole.
@@ -249,7 +263,9 @@ class Engine:
             strangers = [p for p in running_from(self.host, address.name) if p.cgroup.rsplit("/", 1)[-1] not in units]
             if strangers:
                 told = ", ".join(f"{p.pid} ({p.name})" for p in strangers[:5])
-                reason = f"runs programs that belong to no listed daemon: process {told}; stop them, or declare their daemon"
+                reason = (
+                    f"runs programs that belong to no listed daemon: process {told}; stop them, or declare their daemon"
+                )
                 plan.blocked.append(_blocked(prospect.target, reason, unknown=False))
 
     def _one_path_twice(self, context: Context, plan: Plan) -> None:
@@ -275,7 +291,12 @@ class Engine:
         return f"r{len(self.ledger.runs) + 1}"
 
     def say(
-        self, run: str, type_: str, data: Mapping[str, Json], deployment: str | None = None, address: str | None = None
+        self,
+        run: str,
+        type_: str,
+        data: Mapping[str, Json],
+        deployment: str | None = None,
+        address: str | None = None,
     ) -> Event:
         """Write one event and take it into account."""
         _, log = self.writer()
@@ -289,14 +310,25 @@ class Engine:
         if started is None:
             return None
         problem, outcome = self._settle(started, started.run, "the run was cut off")
-        return f"{started.data['verb']} {started.address} of run {started.run}: {outcome}" + (f" ({problem})" if outcome == "stuck" else "")
+        return f"{started.data['verb']} {started.address} of run {started.run}: {outcome}" + (
+            f" ({problem})" if outcome == "stuck" else ""
+        )
 
     def execute(
-        self, plan: Plan, goals: Goals, options: Options, start: Mapping[str, Json], tell: Progress = lambda t, o: None
+        self,
+        plan: Plan,
+        goals: Goals,
+        options: Options,
+        start: Mapping[str, Json],
+        tell: Progress = lambda t, o: None,
     ) -> Report:
         """Carry the plan out, one logged transition at a time."""
         _, log = self.writer()
-        report = Report(blocked=plan.blocked, skipped=list(plan.skipped), left=bool(plan.blocked or plan.conflicts and options.skip_conflicts))
+        report = Report(
+            blocked=plan.blocked,
+            skipped=list(plan.skipped),
+            left=bool(plan.blocked or (plan.conflicts and options.skip_conflicts)),
+        )
         books = self._books(plan, goals)
         if not plan.transitions and not any(books.values()):
             return report
@@ -329,17 +361,19 @@ class Engine:
                 stop = stop or not options.keep_going
             context.paused = frozenset(self.ledger.paused)
             context.current = {a: {f: h.current for f, h in fields.items()} for a, fields in self.ledger.holds.items()}
-        self._conclude(report, options, goals, run, first, failed)
-        finished = {"outcome": report.outcome, "complete": not failed, "skipped": [list(s) for s in report.skipped[:100]]}
+        self._conclude(report, options, run, first, failed)
+        finished = {
+            "outcome": report.outcome,
+            "complete": not failed,
+            "skipped": [list(s) for s in report.skipped[:100]],
+        }
         if not failed:
             finished |= books
         self.say(run, "run.finished", finished)
         log.keep_head()
         return report
 
-    def _conclude(
-        self, report: Report, options: Options, goals: Goals, run: str, first: int, failed: set[Address]
-    ) -> None:
+    def _conclude(self, report: Report, options: Options, run: str, first: int, failed: set[Address]) -> None:
         """What the outcomes of the transitions amount to."""
         done = [t for t, outcome, _ in report.transitions if outcome in ("succeeded", "stuck")]
         if not failed:
@@ -347,11 +381,11 @@ class Engine:
         elif not done:
             report.outcome = "failed"
         elif options.atomic:
-            report.outcome = "undone" if self._unwind(run, first, goals) else "partial"
+            report.outcome = "undone" if self._unwind(run, first) else "partial"
         else:
             report.outcome = "partial"
 
-    def _unwind(self, run: str, first: int, goals: Goals) -> bool:
+    def _unwind(self, run: str, first: int) -> bool:
         """Undo what this run did, in the same run; True where nothing of it remains."""
         from .targets import from_past  # noqa: PLC0415
 
@@ -411,13 +445,13 @@ class Engine:
         why, outcome = self._settle(started, run, trouble)
         return outcome, why
 
-    def _log_intent(
-        self, run: str, found: Prospect, doing: Step, recorded: Iterable[Change], image: Json
-    ) -> Event:
+    def _log_intent(self, run: str, found: Prospect, doing: Step, recorded: Iterable[Change], image: Json) -> Event:
         target = found.target
         held = self.ledger.holds.get(target.address, {})
         listed = list(recorded)
-        sealed = self.vault.seal({"values": [[c.before, c.after] if c.sealed else None for c in listed], "image": image})
+        sealed = self.vault.seal(
+            {"values": [[c.before, c.after] if c.sealed else None for c in listed], "image": image}
+        )
         data: dict[str, Json] = {
             "v": 1,
             "verb": doing.verb,
@@ -500,7 +534,13 @@ class Engine:
             told = {"v": 1, "started": started.seq, "error": why, "left": still, "clock": self._clock()}
             self.say(run, "transition.stuck", told, started.deployment, started.address)
             return f"{why}; and it could not be put back: {still}", "stuck"
-        self.say(run, "transition.undone", {"v": 1, "started": started.seq, "error": why}, started.deployment, started.address)
+        self.say(
+            run,
+            "transition.undone",
+            {"v": 1, "started": started.seq, "error": why},
+            started.deployment,
+            started.address,
+        )
         return why, "undone"
 
     @staticmethod
@@ -519,7 +559,8 @@ class Engine:
 def looking_order(targets: Mapping[Address, Target]) -> list[Address]:
     """The order in which prospects are made: each after what it looks at.
 
-    A tree looks at the files that are given back inside it.  Accounts and groups that go are looked at last, when it is known what of theirs is given back.
+    A tree looks at the files that are given back inside it.  Accounts and groups that go are looked at last,
+    when it is known what of theirs is given back.
     """
 
     def key(address: Address) -> tuple[int, int]:

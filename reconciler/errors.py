@@ -1,15 +1,15 @@
 """Every error that is raised on purpose, each with its exit code.
 
-    ReconcilerError            1   something could not be done; nothing remains changed
-    ├─ Mistakes                1   the desired state is wrong; lists every mistake with file:line:column
-    ├─ HostError               1   the host said no: which path or program, and why
-    │  └─ Unsafe               1   a path that another account could redirect
-    ├─ LogError                1   the event log cannot be read or written
-    ├─ Refused                 3   the host is untouched, on purpose
-    │  └─ Tampered             3   the event log is not the one that was written
-    ├─ Busy                    4   another run holds the lock
-    ├─ Partial                 5   something was done and something was not
-    └─ Usage                  64   the command line is wrong
+ReconcilerError            1   something could not be done; nothing remains changed
+├─ Mistakes                1   the desired state is wrong; lists every mistake with file:line:column
+├─ HostError               1   the host said no: which path or program, and why
+│  └─ Unsafe               1   a path that another account could redirect
+├─ LogError                1   the event log cannot be read or written
+├─ Refused                 3   the host is untouched, on purpose
+│  └─ Tampered             3   the event log is not the one that was written
+├─ Busy                    4   another run holds the lock
+├─ Partial                 5   something was done and something was not
+└─ Usage                  64   the command line is wrong
 """
 
 from __future__ import annotations

@@ -143,7 +143,11 @@ class IniFile:
         return {
             "value": values[0] if len(values) == 1 else values,
             "places": [
-                {"raw": line.raw, "index": line.start, "above": self.lines[line.start - 1] if line.start else None}
+                {
+                    "raw": line.raw,
+                    "index": line.start,
+                    "above": self.lines[line.start - 1] if line.start else None,
+                }
                 for line in found
             ],
         }
@@ -160,7 +164,11 @@ class IniFile:
             self._add(section, key, value)
 
     def _add(self, section: str, key: str, value: str) -> None:
-        spans = [(start, end) for name, start, end in self.sections() if self._same(name, section) and bool(name) == bool(section)]
+        spans = [
+            (start, end)
+            for name, start, end in self.sections()
+            if self._same(name, section) and bool(name) == bool(section)
+        ]
         if not spans:
             self._append_section(section)
             spans = [(len(self.lines), len(self.lines))]
@@ -272,7 +280,11 @@ class IniFile:
     def _drop_empty(self, section: str, *, ours: bool) -> None:
         """Remove a section that we made, and the blank line that we put above it, once nothing is in it."""
         for name, start, end in reversed(self.sections()):
-            if not name or not self._same(name, section) or any(not BLANK.match(line) for line in self.lines[start:end]):
+            if (
+                not name
+                or not self._same(name, section)
+                or any(not BLANK.match(line) for line in self.lines[start:end])
+            ):
                 continue
             first = start - 1
             if ours and start == end and first and BLANK.match(self.lines[first - 1]):

@@ -63,8 +63,6 @@ class Ledger:
     terms: dict[Address, Json] = field(default_factory=dict)
     stored: dict[str, tuple[str, str, dict[Address, dict[Field, Hold]]]] = field(default_factory=dict)
     """Quarantines: path → run, deployment, and the holds of the tree and of what is in it, to come back with it."""
-    legacy: dict[Address, Json] = field(default_factory=dict)
-    """What trees that are about to be held know of their paths from trees that held them before."""
     doomed: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Quarantines whose purge has begun: path → run, deployment.  Nothing comes back from them."""
     seq: int = 0
@@ -104,7 +102,8 @@ class Ledger:
         if mine is not None and mine[1] == process:
             return any(seq > mine[0] for seq, _ in told)
         return any(
-            clock is not None and clock["boot"] == process["boot"] and clock["ticks"] > process["start"] for _, clock in told
+            clock is not None and clock["boot"] == process["boot"] and clock["ticks"] > process["start"]
+            for _, clock in told
         )
 
 
@@ -128,7 +127,16 @@ def step(ledger: Ledger, event: Event) -> None:
     if event.type == "run.started":
         names = tuple(data.get("deployments", ()))
         ledger.runs[event.run] = Run(
-            event.run, data["verb"], event.seq, event.seq, event.at, data.get("actor"), None, 0, names, data.get("commit")
+            event.run,
+            data["verb"],
+            event.seq,
+            event.seq,
+            event.at,
+            data.get("actor"),
+            None,
+            0,
+            names,
+            data.get("commit"),
         )
         for heir, former in data.get("inherits", ()):
             _inherit(ledger, Address.parse(heir), Address.parse(former))
@@ -180,7 +188,9 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
     returns = {tuple(path) for path in data.get("returns", ())}
     deployment = str(started.deployment)
     origins = {tuple(path): value for path, value in data.get("origins", ())}
-    made = {path for hold in fields.values() if isinstance(hold.origin, dict) for path in hold.origin.get("missing", ())}
+    made = {
+        path for hold in fields.values() if isinstance(hold.origin, dict) for path in hold.origin.get("missing", ())
+    }
     for change in changes(started):
         name, before, after = change.field, _placed(change.before, address, ended.seq), change.after
         if isinstance(before, dict) and "missing" in before:
@@ -191,8 +201,14 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
         if name == EXISTS and _gone(after):
             store = _store(after)
             if store:
-                inside_it = [a for a in ledger.holds if a.kind in ("tree", "file", "ini") and inside(a.name, address.name)]
-                ledger.stored[store] = (started.run, deployment, {a: dict(ledger.holds[a]) for a in inside_it})
+                inside_it = [
+                    a for a in ledger.holds if a.kind in ("tree", "file", "ini") and inside(a.name, address.name)
+                ]
+                ledger.stored[store] = (
+                    started.run,
+                    deployment,
+                    {a: dict(ledger.holds[a]) for a in inside_it},
+                )
                 for inner in inside_it:
                     if inner != address:
                         del ledger.holds[inner]
@@ -208,11 +224,15 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
         if name in returns and ended.type == "transition.succeeded":
             fields.pop(name, None)
         elif hold is None:
-            if name == PATHS and address in ledger.legacy:
-                before = merged([ledger.legacy.pop(address), before])
             fields[name] = Hold(origins.get(name, before), after, (deployment,), ended.seq, data.get("source"))
         else:
-            fields[name] = replace(hold, origin=_layered(hold.origin, before), current=after, seq=ended.seq, source=data.get("source"))
+            fields[name] = replace(
+                hold,
+                origin=_layered(hold.origin, before),
+                current=after,
+                seq=ended.seq,
+                source=data.get("source"),
+            )
     if not set(fields) - {MARK}:
         ledger.holds.pop(address)
 
@@ -270,10 +290,8 @@ def _inherit(ledger: Ledger, heir: Address, former: Address) -> None:
     if known is None:
         return
     hold = ledger.holds.get(heir, {}).get(PATHS)
-    if hold is not None:
-        ledger.holds[heir][PATHS] = replace(hold, origin=merged([hold.origin, known.origin]))
-    else:
-        ledger.legacy[heir] = merged([ledger.legacy.get(heir), known.origin])
+    origin = merged([hold.origin if hold else None, known.origin])
+    ledger.holds.setdefault(heir, {})[PATHS] = replace(hold or known, origin=origin)
     if inside(former.name, heir.name):
         ledger.holds.pop(former)
 

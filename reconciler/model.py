@@ -11,7 +11,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 Json = Any
 """A value that JSON can carry."""
 
-Number = Annotated[int, BeforeValidator(lambda value: plain_number(value))]
+
+def _plain(value: Any) -> Any:
+    """Refuse what YAML readers disagree about, such as 0750 or 1_000."""
+    if isinstance(value, str) and not (value.isdigit() and value.isascii() and (value == "0" or value[0] != "0")):
+        raise ValueError(f"{value!r} is no plain decimal number")
+    return value
+
+
+Number = Annotated[int, BeforeValidator(_plain)]
 """A number written plainly: no leading zero, no sign, no underscore."""
 
 Field = tuple[str, ...]
@@ -43,13 +51,6 @@ class Address(NamedTuple):
         if name.startswith("/"):
             name = clean_path(name)
         return cls(kind, name)
-
-
-def plain_number(value: Any) -> Any:
-    """Refuse what YAML readers disagree about, such as 0750 or 1_000."""
-    if isinstance(value, str) and not (value.isdigit() and value.isascii() and (value == "0" or value[0] != "0")):
-        raise ValueError(f"{value!r} is no plain decimal number")
-    return value
 
 
 def clean_path(path: str) -> str:

@@ -11,6 +11,7 @@ import hashlib
 import heapq
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from .errors import ReconcilerError
 from .kinds import kinds
@@ -87,7 +88,12 @@ class Blocked:
 
     def json(self) -> Json:
         """The form that plans carry."""
-        return {"address": str(self.address), "reason": self.reason, "unknown": self.unknown, "source": self.source}
+        return {
+            "address": str(self.address),
+            "reason": self.reason,
+            "unknown": self.unknown,
+            "source": self.source,
+        }
 
 
 @dataclass
@@ -155,7 +161,7 @@ def transitions(prospects: Mapping[Address, Prospect]) -> list[Transition]:
     for t in nodes:
         by_address.setdefault(t.address, []).append(t)
     for listed in by_address.values():
-        for earlier, later in zip(listed, listed[1:], strict=False):
+        for earlier, later in pairwise(listed):
             edges[later.node].add(earlier.node)
     for t in nodes:
         for other, first in _before(t, by_address):
@@ -165,7 +171,7 @@ def transitions(prospects: Mapping[Address, Prospect]) -> list[Transition]:
     place = {t.node: index for index, t in enumerate(order)}
     done = []
     for t in order:
-        wanted = sorted({node[0] for node in edges[t.node] if node[0] != t.address}, key=lambda a: str(a))
+        wanted = sorted({node[0] for node in edges[t.node] if node[0] != t.address}, key=str)
         done.append(Transition(t.step, t.prospect, tuple(wanted)))
     assert all(place[a] < place[b] for b, before in edges.items() for a in before)
     return done
@@ -184,9 +190,9 @@ def _before(t: Transition, by_address: Mapping[Address, list[Transition]]) -> It
         removes = isinstance(others[0].prospect.after, Absent) and address.kind != "daemon"
         same = others[0].target.deployment == t.target.deployment
         for other in others:
-            if t.address.kind == "daemon" and address.kind in ("tree", "ini", "file") and same:
-                yield other, not halting
-            elif t.address.kind == "daemon" and address.kind in ("account", "group") and not removes and same:
+            if (t.address.kind == "daemon" and address.kind in ("tree", "ini", "file") and same) or (
+                t.address.kind == "daemon" and address.kind in ("account", "group") and not removes and same
+            ):
                 yield other, not halting
             elif removes and address in used:
                 yield other, False

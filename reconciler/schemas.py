@@ -12,7 +12,12 @@ TEXT = {"type": "string"}
 NULLABLE = {"type": ["string", "null"]}
 SOURCE = {
     "type": ["object", "null"],
-    "properties": {"file": TEXT, "line": {"type": "integer"}, "column": {"type": "integer"}, "commit": NULLABLE},
+    "properties": {
+        "file": TEXT,
+        "line": {"type": "integer"},
+        "column": {"type": "integer"},
+        "commit": NULLABLE,
+    },
 }
 
 
@@ -36,7 +41,12 @@ def _desired() -> Json:
         definitions[kind.name] = shape
         choices.append({"$ref": f"#/$defs/{kind.name}"})
     document["properties"]["resources"] = {"type": "array", "items": {"oneOf": choices}}
-    return {"$schema": DRAFT, "title": "reconciler desired state: one document", **document, "$defs": definitions}
+    return {
+        "$schema": DRAFT,
+        "title": "reconciler desired state: one document",
+        **document,
+        "$defs": definitions,
+    }
 
 
 def _plan() -> Json:
@@ -50,7 +60,21 @@ def _plan() -> Json:
         "required": ["address", "verb", "deployment", "changes", "source", "requires", "reversible"],
         "properties": {
             "address": TEXT,
-            "verb": {"enum": ["create", "remove", "change", "own", "write", "restart", "start", "stop", "enable", "disable", "set-mode"]},
+            "verb": {
+                "enum": [
+                    "create",
+                    "remove",
+                    "change",
+                    "own",
+                    "write",
+                    "restart",
+                    "start",
+                    "stop",
+                    "enable",
+                    "disable",
+                    "set-mode",
+                ]
+            },
             "deployment": TEXT,
             "changes": {"type": "array", "items": change},
             "source": SOURCE,
@@ -61,14 +85,35 @@ def _plan() -> Json:
             "sample": {"type": "array"},
         },
     }
-    blocked = {"type": "object", "properties": {"address": TEXT, "reason": TEXT, "unknown": {"type": "boolean"}, "source": SOURCE}}
-    conflict = {"type": "object", "properties": {"address": TEXT, "field": {"type": "array", "items": TEXT}, "recorded": {}, "found": {}}}
+    blocked = {
+        "type": "object",
+        "properties": {"address": TEXT, "reason": TEXT, "unknown": {"type": "boolean"}, "source": SOURCE},
+    }
+    conflict = {
+        "type": "object",
+        "properties": {
+            "address": TEXT,
+            "field": {"type": "array", "items": TEXT},
+            "recorded": {},
+            "found": {},
+        },
+    }
     counts = {key: {"type": "integer"} for key in ("create", "change", "remove", "restart", "unchanged")}
     return {
         "$schema": DRAFT,
         "title": "reconciler plan",
         "type": "object",
-        "required": ["format_version", "plan_id", "host", "desired", "summary", "transitions", "blocked", "conflicts", "orphaned"],
+        "required": [
+            "format_version",
+            "plan_id",
+            "host",
+            "desired",
+            "summary",
+            "transitions",
+            "blocked",
+            "conflicts",
+            "orphaned",
+        ],
         "properties": {
             "format_version": {"const": "1.0"},
             "plan_id": {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"},
@@ -96,4 +141,10 @@ def _event() -> Json:
         "prev": TEXT,
         "hash": TEXT,
     }
-    return {"$schema": DRAFT, "title": "reconciler event", "type": "object", "required": list(properties), "properties": properties}
+    return {
+        "$schema": DRAFT,
+        "title": "reconciler event",
+        "type": "object",
+        "required": list(properties),
+        "properties": properties,
+    }

@@ -49,7 +49,13 @@ def resource(engine: Engine, target: Target, prospect: Prospect | None, reason: 
     """The two columns of one thing, and the fields that differ."""
     address = target.address
     kind = kinds().get(address.kind)
-    item: dict[str, Json] = {"address": str(address), "applied_actual": " ", "actual_desired": " ", "cause": None, "fields": []}
+    item: dict[str, Json] = {
+        "address": str(address),
+        "applied_actual": " ",
+        "actual_desired": " ",
+        "cause": None,
+        "fields": [],
+    }
     if reason:
         item["reason"] = reason
     if kind is None:
@@ -80,4 +86,3 @@ def resource(engine: Engine, target: Target, prospect: Prospect | None, reason: 
     if item["applied_actual"] != " ":
         item["cause"] = "our own interrupted run" if engine.ledger.open is not None else "unknown"
     return item | {"fields": parts}
-

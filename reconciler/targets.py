@@ -62,7 +62,13 @@ def _options(ledger: Ledger, address: Address, nested: tuple[str, ...]) -> dict[
     terms = ledger.terms.get(address) or {}
     fields = ledger.holds.get(address, {})
     held, left = bool(fields), fields[PATHS].current if PATHS in fields else None
-    return {"purged": list(ledger.doomed), "left_owner": (left or {}).get("owner"), "held": held, "nested": list(nested), "restart_on": terms.get("restart_on", [])}
+    return {
+        "purged": list(ledger.doomed),
+        "left_owner": (left or {}).get("owner"),
+        "held": held,
+        "nested": list(nested),
+        "restart_on": terms.get("restart_on", []),
+    }
 
 
 def terms_of(document: Document) -> dict[Address, Json]:
@@ -130,16 +136,15 @@ def from_desired(documents: Iterable[Document], ledger: Ledger, unseal: Unseal) 
                 goals.inherits.append((max(outer, key=lambda a: len(a.name)), address))
                 continue
             # The paths of a tree inside that stays pass to it, with what they once were.
-            goals.inherits += [(a, address) for a in mine if address.kind == a.kind == "tree" and inside(a.name, address.name)]
+            goals.inherits += [
+                (a, address) for a in mine if address.kind == a.kind == "tree" and inside(a.name, address.name)
+            ]
             target = _returning(ledger, document.name, address, frozenset(), (*trees, *leaving), unseal, goals)
             sink[address] = _beside(target, ledger, set(left))
         for heir, former in goals.inherits:
             if heir in mine and heir in sink:
                 known = ledger.held_by(document.name, former).get(PATHS)
                 sink[heir] = _knowing(sink[heir], [known.origin if known else None])
-        for heir, layers in ledger.legacy.items():
-            if heir in mine and heir in sink:
-                sink[heir] = _knowing(sink[heir], [layers])
     return goals
 
 
@@ -160,7 +165,10 @@ def _joined(first: Target, second: Target) -> Target:
         if isinstance(a, tuple) and isinstance(b, tuple):
             merged[name] = tuple(dict.fromkeys([*a, *b]))
         elif isinstance(a, dict) and isinstance(b, dict):
-            merged[name] = {k: {**b.get(k, {}), **a.get(k, {})} if isinstance(a.get(k, b.get(k)), dict) else a.get(k, b.get(k)) for k in (*a, *b)}
+            merged[name] = {
+                k: {**b.get(k, {}), **a.get(k, {})} if isinstance(a.get(k, b.get(k)), dict) else a.get(k, b.get(k))
+                for k in (*a, *b)
+            }
     aliases = {f: info.alias for f, info in type(one).model_fields.items() if info.alias}
     wish = type(one).model_validate({aliases.get(k, k): v for k, v in merged.items()})
     return Target(
@@ -234,7 +242,10 @@ def from_uninstall(ledger: Ledger, deployment: str, unseal: Unseal, *, run: str,
     _, trees = _specific([*kept, *mine])
     doomed = destroys(ledger, deployment) if destroy else []
     for address in mine:
-        if any(address.kind in ("file", "ini", "tree") and address != tree and inside(address.name, tree.name) for tree in doomed):
+        if any(
+            address.kind in ("file", "ini", "tree") and address != tree and inside(address.name, tree.name)
+            for tree in doomed
+        ):
             continue  # it goes with the tree, and comes back with it
         policy = (ledger.terms.get(address) or {}).get("on_uninstall", "restore")
         target = _returning(ledger, deployment, address, frozenset(), trees, unseal, goals)
@@ -264,15 +275,23 @@ def from_past(pasts: Mapping[Address, Past], ledger: Ledger, unseal: Unseal) -> 
     goals = Goals()
     _, trees = _specific([*ledger.holds, *pasts])
     files = frozenset(
-        a.name for a, fields in ledger.holds.items() if a.kind in ("file", "ini") and a not in pasts and LOOKS & set(fields)
+        a.name
+        for a, fields in ledger.holds.items()
+        if a.kind in ("file", "ini") and a not in pasts and LOOKS & set(fields)
     )
-    spoken = {a.name: {f[0]: past.seqs[f] for f in LOOKS & set(past.values)} for a, past in pasts.items() if a.kind in ("file", "ini")}
+    spoken = {
+        a.name: {f[0]: past.seqs[f] for f in LOOKS & set(past.values)}
+        for a, past in pasts.items()
+        if a.kind in ("file", "ini")
+    }
     for address, past in pasts.items():
         held = ledger.holds.get(address, {})
         values = {name: unseal(value) for name, value in past.values.items()}
         for name, value in values.items():
             if isinstance(value, dict) and "layers" in value:
-                values[name] = merged(p.values.get(name) for a, p in pasts.items() if a.kind == "tree" and _related(a.name, address.name))
+                values[name] = merged(
+                    p.values.get(name) for a, p in pasts.items() if a.kind == "tree" and _related(a.name, address.name)
+                )
         goals.targets[address] = Target(
             address,
             past.deployment,
@@ -281,6 +300,9 @@ def from_past(pasts: Mapping[Address, Past], ledger: Ledger, unseal: Unseal) -> 
             {name: unseal(held[name].current) for name in values if name in held},
             source=source_of(past.source),
             peers=files - {address.name},
-            options={**_options(ledger, address, tuple(t for t in trees if t != address.name)), "spoken": spoken},
+            options={
+                **_options(ledger, address, tuple(t for t in trees if t != address.name)),
+                "spoken": spoken,
+            },
         )
     return goals

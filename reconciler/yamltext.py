@@ -206,7 +206,15 @@ def _explain(file: str, text: str, error: Any) -> Mistake:
     if "\t" in here[: len(here) - len(here.lstrip())] or "'\\t'" in problem:
         return Mistake(file, line, column, "a tab where YAML wants spaces", "indent with spaces")
     if "mapping values are not allowed" in problem:
-        return Mistake(file, line, column, "a second ':' in one line", "quote the value, or put the key on a line of its own")
+        return Mistake(
+            file,
+            line,
+            column,
+            "a second ':' in one line",
+            "quote the value, or put the key on a line of its own",
+        )
     if "%" in here[:1]:
         return Mistake(file, line, column, f"not YAML: {problem}", "a line may not start with %")
-    return Mistake(file, line, column, f"not YAML: {problem}", "check indentation, quotes and brackets above this place")
+    return Mistake(
+        file, line, column, f"not YAML: {problem}", "check indentation, quotes and brackets above this place"
+    )

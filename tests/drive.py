@@ -69,7 +69,9 @@ class Bench:
     def __init__(self, host: Any, directory: Path) -> None:
         self.host, self.log = host, str(directory / "events.db")
 
-    def _run(self, verb: str, goals: Callable[[Engine], tuple[Goals, dict[str, Any]]], options: Options, host: Any) -> Report:
+    def _run(
+        self, verb: str, goals: Callable[[Engine], tuple[Goals, dict[str, Any]]], options: Options, host: Any
+    ) -> Report:
         log = LogWriter(self.log, verb)
         try:
             intact(log)
@@ -90,7 +92,12 @@ class Bench:
         """Apply documents."""
         documents = parse({f"{n}.yaml": text.encode() for n, text in enumerate(texts)}).documents
         names = [d.name for d in documents]
-        return self._run("apply", lambda e: (from_desired(documents, e.ledger, e.unseal), {"deployments": names}), options or Options(), host)
+        return self._run(
+            "apply",
+            lambda e: (from_desired(documents, e.ledger, e.unseal), {"deployments": names}),
+            options or Options(),
+            host,
+        )
 
     def plan(self, *texts: str) -> Any:
         """Plan documents, with nothing that could write."""
@@ -98,8 +105,11 @@ class Bench:
         engine = Engine(self.host, LogReader(self.log))
         return engine.survey(from_desired(documents, engine.ledger, engine.unseal), Options())
 
-    def uninstall(self, name: str, *, options: Options | None = None, host: Any = None, destroy: bool = False) -> Report:
+    def uninstall(
+        self, name: str, *, options: Options | None = None, host: Any = None, destroy: bool = False
+    ) -> Report:
         """Uninstall a deployment."""
+
         def goals(engine: Engine) -> tuple[Goals, dict[str, Any]]:
             found = from_uninstall(engine.ledger, name, engine.unseal, run=engine.next_run(), destroy=destroy)
             return found, {"deployments": [name]}
@@ -108,6 +118,7 @@ class Bench:
 
     def rollback(self, to: int | None = None, *, options: Options | None = None, host: Any = None) -> Report:
         """Roll back to right after an event; by default to before the last forward run."""
+
         def goals(engine: Engine) -> tuple[Goals, dict[str, Any]]:
             found, _, more = Moment(None if to is None else str(to), None).prepare(engine)
             return found, dict(more)

@@ -16,7 +16,9 @@ __all__ = ["INI", "REPO", "digest", "managesoft", "put", "reconciler", "stamps",
 REPO = Path(__file__).resolve().parent.parent
 
 
-def digest(root: Path, skip: tuple[str, ...] = ("var/lib/reconciler", "etc/.pwd.lock")) -> dict[str, tuple[object, ...]]:
+def digest(
+    root: Path, skip: tuple[str, ...] = ("var/lib/reconciler", "etc/.pwd.lock")
+) -> dict[str, tuple[object, ...]]:
     """Everything that has to come back: type, owner, mode, xattrs, content, and the mtime of files.
 
     Left out, as the documentation says: a directory's mtime, ctime, atime, inode; mtime of the account files.
@@ -30,7 +32,10 @@ def digest(root: Path, skip: tuple[str, ...] = ("var/lib/reconciler", "etc/.pwd.
         if name in skip:
             continue
         info = path.lstat()
-        xattrs = tuple((key, os.getxattr(path, key, follow_symlinks=False)) for key in sorted(os.listxattr(path, follow_symlinks=False)))
+        xattrs = tuple(
+            (key, os.getxattr(path, key, follow_symlinks=False))
+            for key in sorted(os.listxattr(path, follow_symlinks=False))
+        )
         facts: tuple[object, ...] = (stat.filemode(info.st_mode), info.st_uid, info.st_gid, xattrs)
         if path.is_symlink():
             facts += (os.readlink(path),)
@@ -49,17 +54,39 @@ def stamps(root: Path) -> dict[str, tuple[int, ...]]:
     for directory, directories, files in os.walk(root):
         for name in [*directories, *files, "."]:
             info = os.lstat(os.path.join(directory, name))
-            found[os.path.join(directory, name)] = (info.st_ino, info.st_ctime_ns, info.st_mtime_ns, info.st_size, info.st_uid, info.st_gid, info.st_mode)
+            found[os.path.join(directory, name)] = (
+                info.st_ino,
+                info.st_ctime_ns,
+                info.st_mtime_ns,
+                info.st_size,
+                info.st_uid,
+                info.st_gid,
+                info.st_mode,
+            )
     return found
 
 
-def reconciler(*arguments: str | Path, root: Path | None = None, check: int | None = None, env: dict[str, str] | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def reconciler(
+    *arguments: str | Path,
+    root: Path | None = None,
+    check: int | None = None,
+    env: dict[str, str] | None = None,
+    cwd: Path | None = None,
+) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would."""
     command = [sys.executable, "-m", "reconciler", *map(str, arguments)]
     if root is not None:
         command += ["--root", str(root)]
     environment = {**os.environ, "PYTHONPATH": str(REPO), "PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, stdin=subprocess.DEVNULL, timeout=300, cwd=cwd)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        timeout=300,
+        cwd=cwd,
+    )
     assert "Traceback" not in done.stderr, done.stderr
     if check is not None:
         assert done.returncode == check, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -24,7 +24,9 @@ WantedBy=multi-user.target
 """
 
 
-def put(root: Path, path: str, data: bytes | str = b"", mode: int = 0o644, owner: tuple[int, int] | None = None) -> Path:
+def put(
+    root: Path, path: str, data: bytes | str = b"", mode: int = 0o644, owner: tuple[int, int] | None = None
+) -> Path:
     """Put a file below a root, with the directories above it."""
     file = root / path.lstrip("/")
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -37,16 +39,37 @@ def put(root: Path, path: str, data: bytes | str = b"", mode: int = 0o644, owner
 
 def system(root: Path) -> Path:
     """A small Debian-like system below ``root``, with a systemd that is not running."""
-    put(root, "/etc/passwd", "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1::/usr/sbin:/usr/sbin/nologin\nnobody:x:65534:65534::/:/usr/sbin/nologin\n")
+    put(
+        root,
+        "/etc/passwd",
+        "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1::/usr/sbin:/usr/sbin/nologin\nnobody:x:65534:65534::/:/usr/sbin/nologin\n",
+    )
     put(root, "/etc/group", "root:x:0:\ndaemon:x:1:\nadm:x:4:daemon\ndocker:x:998:\nnogroup:x:65534:\n")
-    put(root, "/etc/shadow", "root:$6$salt$hash:19000:0:99999:7:::\ndaemon:*:19000:0:99999:7:::\nnobody:*:19000:0:99999:7:::\n", 0o640, (0, 42))
+    put(
+        root,
+        "/etc/shadow",
+        "root:$6$salt$hash:19000:0:99999:7:::\ndaemon:*:19000:0:99999:7:::\nnobody:*:19000:0:99999:7:::\n",
+        0o640,
+        (0, 42),
+    )
     put(root, "/etc/gshadow", "root:*::\ndaemon:*::\nadm:*::daemon\ndocker:!::\nnogroup:*::\n", 0o640, (0, 42))
-    put(root, "/etc/login.defs", "UID_MIN 1000\nUID_MAX 60000\nGID_MIN 1000\nGID_MAX 60000\n#SYS_UID_MIN 101\n")
+    put(
+        root,
+        "/etc/login.defs",
+        "UID_MIN 1000\nUID_MAX 60000\nGID_MIN 1000\nGID_MAX 60000\n#SYS_UID_MIN 101\n",
+    )
     put(root, "/etc/hostname", "web-1\n")
     put(root, "/etc/machine-id", "0123456789abcdef0123456789abcdef\n", 0o444)
     put(root, "/etc/os-release", 'ID=debian\nVERSION_ID="12"\n')
     put(root, "/usr/lib/systemd/systemd", "", 0o755)
-    for directory in ("/var/lib", "/var/tmp", "/tmp", "/etc/sudoers.d", "/etc/systemd/system/multi-user.target.wants", "/run"):
+    for directory in (
+        "/var/lib",
+        "/var/tmp",
+        "/tmp",
+        "/etc/sudoers.d",
+        "/etc/systemd/system/multi-user.target.wants",
+        "/run",
+    ):
         (root / directory.lstrip("/")).mkdir(parents=True, exist_ok=True)
     return root
 

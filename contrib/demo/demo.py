@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from agentroot import managesoft, system  # noqa: E402
+from agentroot import managesoft, system
 
 ROOT_YAML = """\
 deployment: managesoft
@@ -101,7 +101,10 @@ class Tour:
         """Print owner, mode and size of some of the agent's files."""
         for path in ("opt/managesoft/bin/ndtrack", "var/opt/managesoft/etc/config.ini", "etc/managesoft.ini"):
             info = (self.root / path).stat()
-            print(f"/{path}  uid {info.st_uid}  mode {info.st_mode & 0o7777:04o}  {info.st_size} bytes", flush=True)
+            print(
+                f"/{path}  uid {info.st_uid}  mode {info.st_mode & 0o7777:04o}  {info.st_size} bytes",
+                flush=True,
+            )
 
     def take(self) -> None:
         """The whole tour."""
@@ -123,7 +126,11 @@ class Tour:
         self.say("4. Somebody opens a binary to everybody and edits the agent's settings.")
         (self.root / "opt/managesoft/bin/ndtrack").chmod(0o777)
         ini = self.root / "etc/managesoft.ini"
-        ini.write_bytes(ini.read_bytes().replace(b"LeastPrivilege=True", b"LeastPrivilege=False").replace(b"LeastPrivilege = True", b"LeastPrivilege = False"))
+        ini.write_bytes(
+            ini.read_bytes()
+            .replace(b"LeastPrivilege=True", b"LeastPrivilege=False")
+            .replace(b"LeastPrivilege = True", b"LeastPrivilege = False")
+        )
         self.run("status", "desired/")
         self.say("5. apply repairs exactly that.")
         self.run("apply", "desired/", "--yes")

@@ -79,7 +79,7 @@ class Wanted:
         from ..plan import Blocked
 
         for document in self.unknown:
-            reason = f"whether deployment {document.name!r} is for this host cannot be told: a fact of its match cannot be read"
+            reason = f"is deployment {document.name!r} for this host? A fact of its match cannot be read"
             plan.blocked.append(Blocked(Address("deployment", document.name), reason, True, document.source.json()))
         for document in self.documents:
             found = refusal(engine.host, document, engine.ledger)
@@ -95,8 +95,17 @@ class Wanted:
 @click.option("--only", multiple=True, callback=addresses, metavar="ADDRESS", help="This thing and what it requires.")
 @click.option("--skip-blocked", is_flag=True, help="Leave out what is blocked, and what depends on it.")
 @click.pass_context
-def plan(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_file: str | None, style: str,
-         detailed_exitcode: bool, all_paths: bool, only: tuple[Any, ...], skip_blocked: bool) -> int:  # fmt: skip
+def plan(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    root: str | None,
+    log_file: str | None,
+    style: str,
+    detailed_exitcode: bool,
+    all_paths: bool,
+    only: tuple[Any, ...],
+    skip_blocked: bool,
+) -> int:
     """Show what apply would do, in order. Nothing is written anywhere.
 
     Example: reconciler plan desired/
@@ -106,7 +115,14 @@ def plan(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_file:
 
     wanted = Wanted(paths)
     options = Options(all_paths=all_paths, only=only, skip_blocked=skip_blocked)
-    return preview(Place(ctx, root, log_file), wanted.prepare, options, style, detailed=detailed_exitcode, extra=wanted.examine)
+    return preview(
+        Place(ctx, root, log_file),
+        wanted.prepare,
+        options,
+        style,
+        detailed=detailed_exitcode,
+        extra=wanted.examine,
+    )
 
 
 @click.command()
@@ -120,9 +136,25 @@ def plan(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_file:
 @click.option("--prune", is_flag=True, help="Give back deployments that are not in the input any more.")
 @click.option("--skip-blocked", is_flag=True, help="Leave out what is blocked, and what depends on it.")
 @click.pass_context
-def apply(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_file: str | None, style: str, dry_run: bool,
-          yes: bool, force: bool, skip_conflicts: bool, all_paths: bool, lock_timeout: float, atomic: bool,
-          max_changes: int | None, max_paths: int | None, only: tuple[Any, ...], prune: bool, skip_blocked: bool) -> int:  # fmt: skip
+def apply(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    root: str | None,
+    log_file: str | None,
+    style: str,
+    dry_run: bool,
+    yes: bool,
+    force: bool,
+    skip_conflicts: bool,
+    all_paths: bool,
+    lock_timeout: float,
+    atomic: bool,
+    max_changes: int | None,
+    max_paths: int | None,
+    only: tuple[Any, ...],
+    prune: bool,
+    skip_blocked: bool,
+) -> int:
     """Bring the host to the desired state, one logged transition at a time.
 
     Example: reconciler apply desired/ --yes
@@ -132,10 +164,18 @@ def apply(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_file
 
     wanted = Wanted(paths, prune=prune)
     options: Options = Options(
-        force=force, skip_conflicts=skip_conflicts, skip_blocked=skip_blocked, only=only, all_paths=all_paths,
-        atomic=atomic, max_changes=max_changes, max_paths=max_paths,
-    )  # fmt: skip
+        force=force,
+        skip_conflicts=skip_conflicts,
+        skip_blocked=skip_blocked,
+        only=only,
+        all_paths=all_paths,
+        atomic=atomic,
+        max_changes=max_changes,
+        max_paths=max_paths,
+    )
     place = Place(ctx, root, log_file)
     if dry_run:
         return preview(place, wanted.prepare, options, style, extra=wanted.examine)
-    return carry_out(place, "apply", wanted.prepare, options, style, yes=yes, patience=lock_timeout, extra=wanted.examine)
+    return carry_out(
+        place, "apply", wanted.prepare, options, style, yes=yes, patience=lock_timeout, extra=wanted.examine
+    )

@@ -23,17 +23,31 @@ def shared(command: F) -> F:
     """--root, --log and --format: accepted before and after the command."""
     command = click.option("--root", metavar="DIR", help="Work on a file system below DIR.")(command)
     command = click.option("--log", "log_file", metavar="FILE", help="The event log.")(command)
-    return click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", help="How to print data.")(command)
+    return click.option(
+        "--format", "style", type=click.Choice(["text", "json"]), default="text", help="How to print data."
+    )(command)
 
 
 def writing(command: F) -> F:
     """The options of every command that changes a host."""
-    command = click.option("--dry-run", "--check", "--noop", "--what-if", "dry_run", is_flag=True, help="Only show what would be done.")(command)
+    command = click.option(
+        "--dry-run",
+        "--check",
+        "--noop",
+        "--what-if",
+        "dry_run",
+        is_flag=True,
+        help="Only show what would be done.",
+    )(command)
     command = click.option("--yes", "-y", is_flag=True, help="Do not ask.")(command)
-    command = click.option("--force", is_flag=True, help="Take conflicts: what others changed is recorded and replaced.")(command)
+    command = click.option(
+        "--force", is_flag=True, help="Take conflicts: what others changed is recorded and replaced."
+    )(command)
     command = click.option("--skip-conflicts", is_flag=True, help="Leave what others changed; exit 5.")(command)
     command = click.option("--all-paths", is_flag=True, help="List every path of a tree that differs.")(command)
-    return click.option("--lock-timeout", type=float, default=0.0, metavar="SECONDS", help="Wait for another run.")(command)
+    return click.option("--lock-timeout", type=float, default=0.0, metavar="SECONDS", help="Wait for another run.")(
+        command
+    )
 
 
 class Place:
@@ -79,7 +93,9 @@ class Place:
         for part in inner.strip("/").split("/"):
             place = os.path.join(place, part)
             if os.path.islink(place):
-                raise HostError(f"{place}: a link that leads nowhere inside the root; make its target, or name the log with --log")
+                raise HostError(
+                    f"{place}: a link that leads nowhere inside the root; make its target, or name the log with --log"
+                )
         return os.path.join(place, os.path.basename(STATE))
 
     def reader(self) -> Any:
@@ -104,6 +120,13 @@ class Place:
         return {"name": facts.get("hostname") or "unknown", "id": facts.get("machine_id") or "unknown"}
 
 
+def paint() -> Any:
+    """Colours on a terminal, unless NO_COLOR says otherwise."""
+    from ..report.text import Paint
+
+    return Paint(sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+
+
 def actor() -> Json:
     """Who runs this: user, login user, the user behind sudo, terminal."""
     login = None
@@ -113,7 +136,12 @@ def actor() -> Json:
     terminal = None
     with suppress(OSError):
         terminal = os.ttyname(0)
-    return {"uid": os.getuid(), "login_uid": login, "sudo_user": os.environ.get("SUDO_USER"), "terminal": terminal}
+    return {
+        "uid": os.getuid(),
+        "login_uid": login,
+        "sudo_user": os.environ.get("SUDO_USER"),
+        "terminal": terminal,
+    }
 
 
 def started(verb: str, place: Place, facts: dict[str, str | None], **more: Json) -> dict[str, Json]:

@@ -50,7 +50,11 @@ def examine(place: Place) -> list[dict[str, Any]]:
         add("host", False, str(error))
         return checks
     add("host", True, "this running host" if host.live else f"the file system below {host.where}")
-    add("user", os.geteuid() == 0 or not host.live, "root" if os.geteuid() == 0 else "not root: owners cannot be changed")
+    add(
+        "user",
+        os.geteuid() == 0 or not host.live,
+        "root" if os.geteuid() == 0 else "not root: owners cannot be changed",
+    )
     for name in ("passwd", "group"):
         add(name, host.stat(PATHS[name]) is not None, PATHS[name])
     add("init", True, "systemd" if has_systemd(host) else "no systemd: daemons by their init scripts")

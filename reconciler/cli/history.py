@@ -6,7 +6,7 @@ import json
 
 import click
 
-from .common import Place, print_json, shared
+from .common import Place, paint, print_json, shared
 
 
 @click.command()
@@ -16,15 +16,23 @@ from .common import Place, print_json, shared
 @click.option("--all", "everything", is_flag=True, help="Every run.")
 @click.option("--deployment", metavar="NAME", help="Only this deployment.")
 @click.pass_context
-def history(ctx: click.Context, address: str | None, root: str | None, log_file: str | None, style: str, limit: int,
-            everything: bool, deployment: str | None) -> int:  # fmt: skip
+def history(
+    ctx: click.Context,
+    address: str | None,
+    root: str | None,
+    log_file: str | None,
+    style: str,
+    limit: int,
+    everything: bool,
+    deployment: str | None,
+) -> int:
     """Show the runs, or every event of one thing.
 
     Example: reconciler history account:flxrasvc
     """
     from ..ledger import fold
     from ..model import Address
-    from ..report.text import Paint, event_lines, run_lines
+    from ..report.text import event_lines, run_lines
 
     log = Place(ctx, root, log_file).reader()
     wanted = str(Address.parse(address)) if address else None
@@ -51,7 +59,7 @@ def history(ctx: click.Context, address: str | None, root: str | None, log_file:
         return 0
     runs = [run for run in fold(log.events()).runs.values() if deployment is None or deployment in run.deployments]
     shown = runs if everything else runs[-limit:]
-    for line in run_lines([vars(run) for run in shown], Paint.for_stdout()):
+    for line in run_lines([vars(run) for run in shown], paint()):
         click.echo(line)
     if not runs:
         click.echo("no run yet")
@@ -99,8 +107,8 @@ def log_verify(ctx: click.Context, root: str | None, log_file: str | None, style
 
     Example: reconciler log verify
     """
-    from ..ledger import fold
     from ..errors import Usage
+    from ..ledger import fold
     from ..log.chain import anchor, verify
     from ..log.vault import Vault
 

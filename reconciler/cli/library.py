@@ -22,7 +22,12 @@ def profiles(name: str | None, style: str) -> int:
     known = library()
     if name is None:
         if style == "json":
-            print_json({"format_version": "1.0", "profiles": [{"name": n, "title": p.title, "modes": list(p.modes)} for n, p in known.items()]})
+            print_json(
+                {
+                    "format_version": "1.0",
+                    "profiles": [{"name": n, "title": p.title, "modes": list(p.modes)} for n, p in known.items()],
+                }
+            )
         else:
             for key, profile in known.items():
                 click.echo(f"{key:<14} {profile.title} ({', '.join(profile.modes)})")

@@ -33,11 +33,11 @@ COMMANDS = {
 class Lazy(click.Group):
     """A group that imports a command's file when the command is asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:
         """Every command, in the order of a first day's work."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name."""
         if cmd_name not in COMMANDS:
             return None
@@ -99,6 +99,9 @@ def run(arguments: Sequence[str]) -> int:
         if debug:
             raise
         text = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-        click.echo(f"reconciler: unexpected: {text.encode('unicode_escape').decode()}; run again with --debug and report it", err=True)
+        click.echo(
+            f"reconciler: unexpected: {text.encode('unicode_escape').decode()}; run again with --debug and report it",
+            err=True,
+        )
         return 1
     return code if isinstance(code, int) else 0

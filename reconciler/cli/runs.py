@@ -12,9 +12,9 @@ from ..errors import Refused, Tampered
 from ..log.chain import verify
 from ..model import Json
 from ..plan import Plan, conflict_json
-from ..report.text import Paint, outcome_lines, plan_lines
+from ..report.text import outcome_lines, plan_lines
 from ..targets import Goals
-from .common import Place, confirm, print_json, started, talk
+from .common import Place, confirm, paint, print_json, started, talk
 
 Prepare = Callable[[Engine], tuple[Goals, Json, Mapping[str, Json]]]
 """Gives the goals, what the plan says of its input, and what the run's first event says besides."""
@@ -60,14 +60,21 @@ def show_plan(plan: Plan, style: str, reason: str | None = None) -> None:
     if style == "json":
         print_json(plan.json())
     else:
-        for line in plan_lines(plan, Paint.for_stdout()):
+        for line in plan_lines(plan, paint()):
             click.echo(line)
     if reason:
         talk(f"refused: {reason}")
 
 
-def preview(place: Place, prepare: Prepare, options: Options, style: str, *, detailed: bool = False,
-            extra: Callable[[Engine, Plan], None] | None = None) -> int:  # fmt: skip
+def preview(
+    place: Place,
+    prepare: Prepare,
+    options: Options,
+    style: str,
+    *,
+    detailed: bool = False,
+    extra: Callable[[Engine, Plan], None] | None = None,
+) -> int:
     """A dry run, and the exit code that the real one would be refused with."""
     plan = look(place, prepare, options, extra)
     reason = refused(plan, options)
@@ -117,7 +124,7 @@ def carry_out(
     if style == "json":
         print_json(result_json(report, plan))
     else:
-        for line in outcome_lines(report, Paint.for_stdout()):
+        for line in outcome_lines(report, paint()):
             click.echo(line)
     return report.exit_code
 
@@ -136,7 +143,11 @@ def progress(plan: Plan, style: str) -> Any:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn
 
-        columns = (BarColumn(24), TextColumn("{task.completed}/{task.total}"), TextColumn("{task.description}"))
+        columns = (
+            BarColumn(24),
+            TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.description}"),
+        )
         with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
             task = shown.add_task("", total=len(plan.transitions))
 

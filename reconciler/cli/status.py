@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .common import Place, print_json, shared
+from .common import Place, paint, print_json, shared
 
 
 @click.command()
@@ -12,7 +12,14 @@ from .common import Place, print_json, shared
 @shared
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 where there are differences.")
 @click.pass_context
-def status(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_file: str | None, style: str, detailed_exitcode: bool) -> int:
+def status(
+    ctx: click.Context,
+    paths: tuple[str, ...],
+    root: str | None,
+    log_file: str | None,
+    style: str,
+    detailed_exitcode: bool,
+) -> int:
     """Show drift: last applied against actual, and actual against desired.
 
     The two columns: ' ' the same, M changed, A to be added, D gone or to go.
@@ -20,7 +27,7 @@ def status(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_fil
     Example: reconciler status desired/
     """
     from ..engine import Engine, Options
-    from ..report.text import Paint, status_lines
+    from ..report.text import status_lines
     from ..status import status as survey
     from .apply import Wanted
 
@@ -35,7 +42,7 @@ def status(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_fil
     if style == "json":
         print_json({"format_version": "1.0", "deployments": found})
     else:
-        for line in status_lines(found, Paint.for_stdout()):
+        for line in status_lines(found, paint()):
             click.echo(line)
     differs = any(item["state"] in ("drifted", "pending", "blocked") for item in found)
     return 2 if detailed_exitcode and differs else 0

@@ -78,11 +78,27 @@ def resolve(engine: Engine, text: str) -> int:
 @click.command()
 @shared
 @writing
-@click.option("--to", metavar="RUN|SEQ|TIME|COMMIT", help="To the state right after this; by default to before the last run.")
+@click.option(
+    "--to",
+    metavar="RUN|SEQ|TIME|COMMIT",
+    help="To the state right after this; by default to before the last run.",
+)
 @click.option("--deployment", metavar="NAME", help="Only what this deployment changed.")
 @click.pass_context
-def rollback(ctx: click.Context, root: str | None, log_file: str | None, style: str, dry_run: bool, yes: bool, force: bool,
-             skip_conflicts: bool, all_paths: bool, lock_timeout: float, to: str | None, deployment: str | None) -> int:  # fmt: skip
+def rollback(
+    ctx: click.Context,
+    root: str | None,
+    log_file: str | None,
+    style: str,
+    dry_run: bool,
+    yes: bool,
+    force: bool,
+    skip_conflicts: bool,
+    all_paths: bool,
+    lock_timeout: float,
+    to: str | None,
+    deployment: str | None,
+) -> int:
     """Undo the last run, or go to any moment in the log.
 
     Example: reconciler rollback --dry-run
@@ -117,7 +133,9 @@ class Leaving:
         doomed = destroys(engine.ledger, self.deployment)
         if doomed and not self.destroy:
             listed = ", ".join(map(str, doomed))
-            raise Refused(f"{listed}: declared 'on_uninstall: delete', so its data would go; say --destroy-data, or change the declaration")
+            raise Refused(
+                f"{listed}: 'on_uninstall: delete' would take its data; say --destroy-data, or change the declaration"
+            )
         goals = from_uninstall(
             engine.ledger, self.deployment, engine.unseal, run=engine.next_run(), destroy=self.destroy
         )
@@ -128,10 +146,24 @@ class Leaving:
 @click.argument("deployment")
 @shared
 @writing
-@click.option("--destroy-data", is_flag=True, help="Allow trees declared 'on_uninstall: delete' to go, into quarantine.")
+@click.option(
+    "--destroy-data", is_flag=True, help="Allow trees declared 'on_uninstall: delete' to go, into quarantine."
+)
 @click.pass_context
-def uninstall(ctx: click.Context, deployment: str, root: str | None, log_file: str | None, style: str, dry_run: bool, yes: bool,
-              force: bool, skip_conflicts: bool, all_paths: bool, lock_timeout: float, destroy_data: bool) -> int:  # fmt: skip
+def uninstall(
+    ctx: click.Context,
+    deployment: str,
+    root: str | None,
+    log_file: str | None,
+    style: str,
+    dry_run: bool,
+    yes: bool,
+    force: bool,
+    skip_conflicts: bool,
+    all_paths: bool,
+    lock_timeout: float,
+    destroy_data: bool,
+) -> int:
     """Give back everything that a deployment ever took.
 
     Example: reconciler uninstall managesoft --dry-run
@@ -153,7 +185,16 @@ def uninstall(ctx: click.Context, deployment: str, root: str | None, log_file: s
 @click.option("--dry-run", is_flag=True, help="Only show what would be emptied.")
 @click.option("--lock-timeout", type=float, default=0.0, metavar="SECONDS", help="Wait for another run.")
 @click.pass_context
-def purge(ctx: click.Context, what: str, root: str | None, log_file: str | None, style: str, yes: bool, dry_run: bool, lock_timeout: float) -> int:
+def purge(
+    ctx: click.Context,
+    what: str,
+    root: str | None,
+    log_file: str | None,
+    style: str,
+    yes: bool,
+    dry_run: bool,
+    lock_timeout: float,
+) -> int:
     """Empty the quarantine of a run or a deployment, for good.
 
     Example: reconciler purge r7
@@ -176,7 +217,17 @@ def purge(ctx: click.Context, what: str, root: str | None, log_file: str | None,
         talk(f"{'would empty' if dry_run else 'emptying'} {printable(store)}")
     if dry_run or not stores:
         if style == "json":
-            print_json({"format_version": "1.0", "run": None, "outcome": "unchanged", "purged": stores, "transitions": [], "blocked": [], "conflicts": []})
+            print_json(
+                {
+                    "format_version": "1.0",
+                    "run": None,
+                    "outcome": "unchanged",
+                    "purged": stores,
+                    "transitions": [],
+                    "blocked": [],
+                    "conflicts": [],
+                }
+            )
         elif not stores:
             click.echo("nothing in quarantine")
         return 0
@@ -197,7 +248,18 @@ def purge(ctx: click.Context, what: str, root: str | None, log_file: str | None,
         engine.say(run, "run.finished", {"outcome": "converged", "complete": True, "purged": stores, "paths": gone})
         log.keep_head()
     if style == "json":
-        print_json({"format_version": "1.0", "run": run, "outcome": "converged", "purged": stores, "paths": gone, "transitions": [], "blocked": [], "conflicts": []})
+        print_json(
+            {
+                "format_version": "1.0",
+                "run": run,
+                "outcome": "converged",
+                "purged": stores,
+                "paths": gone,
+                "transitions": [],
+                "blocked": [],
+                "conflicts": [],
+            }
+        )
     else:
         click.echo(f"{run}: {gone} paths are gone for good")
     return 0

@@ -23,7 +23,8 @@ def validate(paths: tuple[str, ...], style: str) -> int:
     except Mistakes as error:
         if style == "json":
             problems = [
-                {"file": m.file, "line": m.line, "column": m.column, "message": m.message, "hint": m.hint} for m in error.mistakes
+                {"file": m.file, "line": m.line, "column": m.column, "message": m.message, "hint": m.hint}
+                for m in error.mistakes
             ]
             print_json({"format_version": "1.0", "ok": False, "problems": problems})
         else:

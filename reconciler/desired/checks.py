@@ -29,7 +29,12 @@ def check(documents: list[Document], problems: list[Mistake]) -> None:
         first = names.setdefault(document.name, document) if document.name else document
         if first is not document:
             where = f"{first.source.file}:{first.source.line}"
-            _add(problems, document.source, f"the deployment {document.name!r} is there already", f"the first is at {where}")
+            _add(
+                problems,
+                document.source,
+                f"the deployment {document.name!r} is there already",
+                f"the first is at {where}",
+            )
         _inside(document, problems)
     between(documents, problems)
 
@@ -49,15 +54,35 @@ def _inside(document: Document, problems: list[Mistake]) -> None:
         resource, source = wished.resource, wished.source
         first = known.setdefault(resource.address, wished)
         if first is not wished:
-            _add(problems, source, f"{resource.address} is there already", f"the first is at {first.source}; write one resource with all keys")
+            _add(
+                problems,
+                source,
+                f"{resource.address} is there already",
+                f"the first is at {first.source}; write one resource with all keys",
+            )
         if resource.kind in ("file", "ini", "tree"):
             other = paths.setdefault(resource.name, wished)
             if other is not wished and other.resource.kind != resource.kind:
-                _add(problems, source, f"{resource.name} is a {other.resource.kind} already", f"the first is at {other.source}")
+                _add(
+                    problems,
+                    source,
+                    f"{resource.name} is a {other.resource.kind} already",
+                    f"the first is at {other.source}",
+                )
         if resource.kind in ("file", "ini") and resource.name in PATHS.values():
-            _add(problems, source, f"{resource.name} is edited through 'account:' and 'group:' alone", "declare the account")
+            _add(
+                problems,
+                source,
+                f"{resource.name} is edited through 'account:' and 'group:' alone",
+                "declare the account",
+            )
         if isinstance(resource, Tree) and resource.name in PROTECTED and not resource.allow_protected:
-            _add(problems, source, f"{resource.name} belongs to the system", "name a directory below it, or say 'allow_protected: true'")
+            _add(
+                problems,
+                source,
+                f"{resource.name} belongs to the system",
+                "name a directory below it, or say 'allow_protected: true'",
+            )
     for wished in document.resources:
         listed = [("after", wished.resource.after)]
         if isinstance(wished.resource, Daemon):
@@ -66,13 +91,22 @@ def _inside(document: Document, problems: list[Mistake]) -> None:
             for word in words:
                 if Address.parse(word) not in known:
                     hint = nearest(word, map(str, known))
-                    _add(problems, wished.source, f"{key!r} names {word!r}, which this deployment does not have", hint)
+                    _add(
+                        problems,
+                        wished.source,
+                        f"{key!r} names {word!r}, which this deployment does not have",
+                        hint,
+                    )
     _cycles(known, problems)
 
 
 def _cycles(known: Mapping[Address, Wished], problems: list[Mistake]) -> None:
     edges = {
-        address: [a for a in (*map(Address.parse, w.resource.after), *sorted(w.resource.requires())) if a in known and a != address]
+        address: [
+            a
+            for a in (*map(Address.parse, w.resource.after), *sorted(w.resource.requires()))
+            if a in known and a != address
+        ]
         for address, w in known.items()
     }
     done: set[Address] = set()
@@ -86,7 +120,12 @@ def _cycles(known: Mapping[Address, Wished], problems: list[Mistake]) -> None:
                     continue
                 if address in trail:
                     loop = [*trail[trail.index(address) :], address]
-                    _add(problems, known[start].source, f"a cycle: {' → '.join(map(str, loop))}", "take one 'after' out")
+                    _add(
+                        problems,
+                        known[start].source,
+                        f"a cycle: {' → '.join(map(str, loop))}",
+                        "take one 'after' out",
+                    )
                     return
                 trail.append(address)
             if index < len(edges[address]):
@@ -118,7 +157,12 @@ def between(documents: list[Document], problems: list[Mistake], *, same_host: bo
                         hidden = any(SECRET_KEY.search(part) for part in key)
                         here, there = ("(secret)", "another") if hidden else (repr(mine[key]), repr(theirs[key]))
                         what = f"{wished.resource.address}: {'.'.join(key)} is {here} here"
-                        _add(problems, wished.source, what, f"{there} at {first.source}; one host cannot have both")
+                        _add(
+                            problems,
+                            wished.source,
+                            what,
+                            f"{there} at {first.source}; one host cannot have both",
+                        )
             seen.setdefault(wished.resource.address, []).append((document, wished))
 
 

@@ -22,19 +22,31 @@ from ..yamltext import Path, Text, read
 from .expansion import expand
 from .words import nearest
 
+
 class Header(BaseModel):
     """A document beside its resources."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    deployment: Annotated[str, Described(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", description="The name of the unit that is applied, rolled back and uninstalled together.")]
+    deployment: Annotated[
+        str,
+        Described(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
+            description="The name of the unit that is applied, rolled back and uninstalled together.",
+        ),
+    ]
     profile: Annotated[str | None, Described(description="A library of resources for a known agent.")] = None
     mode: Annotated[str | None, Described(description="One of the profile's modes.")] = None
     with_: Annotated[dict[str, Any], Described(alias="with", description="The profile's parameters.")] = {}
     match: Annotated[dict[str, str], Described(description="Hosts that this document is for: fact: pattern.")] = {}
-    policy: Annotated[Literal["enforce", "audit"], Described(description="audit: report drift, never write.")] = "enforce"
+    policy: Annotated[Literal["enforce", "audit"], Described(description="audit: report drift, never write.")] = (
+        "enforce"
+    )
     resources: Annotated[list[Any], Described(description="Resources; the first key of each names its kind.")] = []
-    access: Annotated[dict[str, dict[Literal["read", "write", "execute"], list[str]]], Described(description="Who may do what, as a policy.")] = {}
+    access: Annotated[
+        dict[str, dict[Literal["read", "write", "execute"], list[str]]],
+        Described(description="Who may do what, as a policy."),
+    ] = {}
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ class Document:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     access: Mapping[str, Any] = field(default_factory=dict)
     resources: list[Wished] = field(default_factory=list)
-    source: Source = Source("", 1, 1)
+    source: Source = field(default_factory=lambda: Source("", 1, 1))
     refuse_where: Mapping[str, str] | None = None
     """Where the host shows this, and the log holds nothing, the mode cannot be reached in place."""
     procedure: str = ""
@@ -133,7 +145,15 @@ def parse(contents: Mapping[str, bytes], mistakes: list[Mistake] | None = None) 
         texts, wrong = read(name, data)
         problems += wrong
         if not texts and not wrong:
-            problems.append(Mistake(name, 1, 1, "holds no deployment", "an emptied file never means 'remove all'; delete the file, or write 'deployment: NAME'"))
+            problems.append(
+                Mistake(
+                    name,
+                    1,
+                    1,
+                    "holds no deployment",
+                    "an emptied file never means 'remove all'; delete the file, or write 'deployment: NAME'",
+                )
+            )
         for text in texts:
             document = build(text, problems)
             if document is not None:
@@ -157,7 +177,11 @@ def build(text: Text, problems: list[Mistake]) -> Document | None:
     if header is None and len(problems) == before:
         return None
     value = text.value
-    document = Document(str(value.get("deployment") or ""), text, source=Source(text.file, *text.at(("deployment",), key=True)))
+    document = Document(
+        str(value.get("deployment") or ""),
+        text,
+        source=Source(text.file, *text.at(("deployment",), key=True)),
+    )
     if header is not None:
         document.policy, document.profile, document.mode = header.policy, header.profile, header.mode
         document.match, document.parameters, document.access = header.match, header.with_, header.access
@@ -179,16 +203,27 @@ def _imply_groups(document: Document) -> None:
     for wished in document.resources:
         account = wished.resource
         if isinstance(account, Account) and account.group is None and account.name not in named:
-            complete.append(Wished(Group(name=account.name, system=account.system, implied_by=account.name), wished.source))
+            complete.append(
+                Wished(Group(name=account.name, system=account.system, implied_by=account.name), wished.source)
+            )
         complete.append(wished)
     document.resources = complete
 
 
-def build_resource(item: Any, text: Text, path: Path, problems: list[Mistake], source: Source | None = None) -> Wished | None:
+def build_resource(
+    item: Any, text: Text, path: Path, problems: list[Mistake], source: Source | None = None
+) -> Wished | None:
     """One resource; its first key names the kind."""
     place = text.at(path)
     if not isinstance(item, dict) or not item:
-        problems.append(Mistake(text.file, *place, "not a resource", "a resource starts with its kind, as in '- group: flxrasvc'"))
+        problems.append(
+            Mistake(
+                text.file,
+                *place,
+                "not a resource",
+                "a resource starts with its kind, as in '- group: flxrasvc'",
+            )
+        )
         return None
     kind_name = next(iter(item))
     kind = kinds().get(kind_name)
@@ -204,11 +239,20 @@ def build_resource(item: Any, text: Text, path: Path, problems: list[Mistake], s
         problems.append(Mistake(text.file, *text.at((*path, hidden), key=True), f"unknown key {hidden!r}"))
         return None
     if "name" in item:
-        problems.append(Mistake(text.file, *text.at((*path, "name"), key=True), "unknown key 'name'", f"the name is the value of '{kind_name}:'"))
+        problems.append(
+            Mistake(
+                text.file,
+                *text.at((*path, "name"), key=True),
+                "unknown key 'name'",
+                f"the name is the value of '{kind_name}:'",
+            )
+        )
         return None
     if isinstance(data["name"], str) and data["name"].startswith("/"):
         if ".." in data["name"].split("/"):
-            problems.append(Mistake(text.file, *text.at((*path, kind_name)), "a path with '..'", "write the path without it"))
+            problems.append(
+                Mistake(text.file, *text.at((*path, kind_name)), "a path with '..'", "write the path without it")
+            )
             return None
         data["name"] = clean_path(data["name"])
     resource = validated(kind.resource, data, text, path, problems, name_key=kind_name)
@@ -227,12 +271,12 @@ def validated(
         seen = set()
         for item in error.errors(include_url=False):
             loc: list[str | int] = []
-            value = data
+            value: Any = data
             for part in item["loc"]:
                 # Pydantic puts names of union members and "[key]" into the path; keep what the data has.
                 if isinstance(value, dict) and part in value:
                     value = value[part]
-                elif isinstance(value, list | tuple) and isinstance(part, int) and part < len(value):
+                elif isinstance(value, list) and isinstance(part, int) and part < len(value):
                     value = value[part]
                 elif item["type"] != "missing" or part is not item["loc"][-1]:
                     continue
@@ -251,14 +295,24 @@ def explain(item: Any, model: type[BaseModel], name_key: str) -> tuple[str, str,
     last = str(loc[-1]) if loc else ""
     what = name_key if last == "name" and name_key else last
     if kind == "extra_forbidden":
-        known = {f.alias or name for name, f in deep_fields(model, loc[:-1]).items() if name not in ("name", "implied_by")}
+        known = {
+            f.alias or name for name, f in deep_fields(model, loc[:-1]).items() if name not in ("name", "implied_by")
+        }
         return f"unknown key {last!r}", nearest(last, known), True
     if kind == "missing":
         return f"{what!r} is missing", f"add '{what}: …'", False
     if given is None:
         return f"{what!r} has no value", "give it one, or remove the line", False
     hidden = any(SECRET_KEY.search(str(part)) for part in loc)
-    shown = "(secret)" if hidden else f"{given[:60]!r}" if isinstance(given, str) else "a mapping" if isinstance(given, dict) else "a list"
+    shown = (
+        "(secret)"
+        if hidden
+        else f"{given[:60]!r}"
+        if isinstance(given, str)
+        else "a mapping"
+        if isinstance(given, dict)
+        else "a list"
+    )
     if kind == "literal_error":
         expected = str(more.get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
         return f"{what!r} is {shown}", nearest(str(given), expected), False
@@ -275,7 +329,9 @@ def explain(item: Any, model: type[BaseModel], name_key: str) -> tuple[str, str,
     if kind == "string_pattern_mismatch":
         pattern = str(more.get("pattern", ""))
         names = "letters, digits, '_', '-' and '.', starting with a letter"
-        hint = "write an absolute path" if pattern.startswith("^/") else names if "A-Z" in pattern else "one line of text"
+        hint = (
+            "write an absolute path" if pattern.startswith("^/") else names if "A-Z" in pattern else "one line of text"
+        )
         return f"{what!r} is {shown}, which cannot be", hint, False
     text = str(more.get("error", item["msg"]))
     return f"{what!r}: {text}" if what else text, "", False
@@ -298,4 +354,3 @@ def deep_fields(model: type[BaseModel], loc: tuple[Any, ...]) -> dict[str, Any]:
             pending += typing.get_args(candidate)
         current = found
     return dict(getattr(current, "model_fields", {}))
-

@@ -20,6 +20,7 @@ Build = Callable[..., Any]
 
 def expand(document: Document, build: Build, problems: list[Mistake]) -> None:
     """Put the profile's resources before the document's own."""
+
     def wrong(path: tuple[str, ...], message: str, hint: str, *, key: bool = False) -> None:
         problems.append(Mistake(document.text.file, *document.text.at(path, key=key), message, hint))
 
@@ -37,7 +38,11 @@ def expand(document: Document, build: Build, problems: list[Mistake]) -> None:
         return
     mode = profile.modes.get(document.mode)
     if mode is None:
-        wrong(("mode",), f"{document.profile!r} has no mode {document.mode!r}", nearest(document.mode, profile.modes))
+        wrong(
+            ("mode",),
+            f"{document.profile!r} has no mode {document.mode!r}",
+            nearest(document.mode, profile.modes),
+        )
         return
     values: dict[str, Any] = {name: _default(p) for name, p in profile.parameters.items()}
     for name, given in document.parameters.items():

@@ -68,9 +68,7 @@ class FileObserver:
                 if raw.st_size > LARGEST:
                     raise HostError(f"{printable(path)}: larger than {LARGEST >> 20} MiB; not a file to edit")
                 data = b"".join(iter(lambda: os.read(fd, 1 << 20), b""))
-                return File(
-                    data, st.S_IMODE(raw.st_mode), raw.st_uid, raw.st_gid, xattrs_of(fd), raw.st_mtime_ns
-                )
+                return File(data, st.S_IMODE(raw.st_mode), raw.st_uid, raw.st_gid, xattrs_of(fd), raw.st_mtime_ns)
             finally:
                 os.close(fd)
 
@@ -172,11 +170,11 @@ class FileObserver:
         """No process runs in a directory."""
         return []
 
-    def remote(self, database: str, name: str) -> Entity | str | None:  # noqa: ARG002 - the port's signature
+    def remote(self, database: str, name: str) -> Entity | str | None:
         """In a root the files alone are the truth."""
         return None
 
-    def named(self, database: str, number: int) -> str | None:  # noqa: ARG002 - the port's signature
+    def named(self, database: str, number: int) -> str | None:
         """In a root the files alone are the truth."""
         return None
 
@@ -184,7 +182,7 @@ class FileObserver:
         """A directory is never booted."""
         return ""
 
-    def query(self, argv: Sequence[str], feed: bytes | None = None) -> Result:  # noqa: ARG002
+    def query(self, argv: Sequence[str], feed: bytes | None = None) -> Result:
         """No program of a root is executed."""
         raise HostError(f"{argv[0]}: no program runs in a root directory")
 
@@ -217,7 +215,7 @@ def spawn(argv: Sequence[str], *, feed: bytes | None = None, keep: tuple[int, ..
     if program is None:
         raise HostError(f"{printable(argv[0])}: no such program on PATH")
     try:
-        done = subprocess.run(  # noqa: S603 - an argument list, no shell
+        done = subprocess.run(
             [program, *argv[1:]],
             input=feed,
             stdin=subprocess.DEVNULL if feed is None else None,

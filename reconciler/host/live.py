@@ -22,7 +22,17 @@ VIRTUAL = {
     "nsfs", "selinuxfs",
 }  # fmt: skip
 REMOTE = {"nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "lustre", "afs", "9p", "fuse.sshfs", "ncpfs"}
-LOCAL_SOURCES = {"files", "systemd", "compat", "myhostname", "altfiles", "extrausers", "db", "shadow", "cache"}
+LOCAL_SOURCES = {
+    "files",
+    "systemd",
+    "compat",
+    "myhostname",
+    "altfiles",
+    "extrausers",
+    "db",
+    "shadow",
+    "cache",
+}
 PROBES: dict[str, list[str]] = {
     "sss": [
         "busctl", "--system", "call", "org.freedesktop.sssd.infopipe", "/org/freedesktop/sssd/infopipe",

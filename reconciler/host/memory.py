@@ -94,9 +94,7 @@ class MemoryHost:
 
     def _stat(self, where: str, node: Node) -> Stat:
         number = int.from_bytes(hashlib.sha256(where.encode("utf-8", "surrogateescape")).digest()[:4], "big")
-        return Stat(
-            node.type, node.mode, node.uid, node.gid, node.nlink, len(node.data), node.mtime_ns, 1, number
-        )
+        return Stat(node.type, node.mode, node.uid, node.gid, node.nlink, len(node.data), node.mtime_ns, 1, number)
 
     def read(self, path: str) -> File | None:
         """The regular file at ``path``."""
@@ -116,7 +114,9 @@ class MemoryHost:
 
     def _children(self, where: str) -> list[str]:
         prefix = where.rstrip("/") + "/"
-        return [p[len(prefix) :] for p in self.nodes if p.startswith(prefix) and p != "/" and "/" not in p[len(prefix) :]]
+        return [
+            p[len(prefix) :] for p in self.nodes if p.startswith(prefix) and p != "/" and "/" not in p[len(prefix) :]
+        ]
 
     def readlink(self, path: str) -> str:
         """Where a link points."""
@@ -151,20 +151,18 @@ class MemoryHost:
     def owned(self, uid: int | None, gid: int | None, skip: Sequence[str]) -> Iterator[str]:
         """Paths of this number outside ``skip``."""
         for path, node in sorted(self.nodes.items()):
-            if (node.uid == uid or node.gid == gid) and not any(
-                path == s or path.startswith(s + "/") for s in skip
-            ):
+            if (node.uid == uid or node.gid == gid) and not any(path == s or path.startswith(s + "/") for s in skip):
                 yield path
 
     def processes(self) -> list[Process]:
         """Nothing runs here."""
         return []
 
-    def remote(self, database: str, name: str) -> Entity | str | None:  # noqa: ARG002
+    def remote(self, database: str, name: str) -> Entity | str | None:
         """There are no name services."""
         return None
 
-    def named(self, database: str, number: int) -> str | None:  # noqa: ARG002
+    def named(self, database: str, number: int) -> str | None:
         """There are no name services."""
         return None
 
@@ -172,13 +170,13 @@ class MemoryHost:
         """Never booted."""
         return ""
 
-    def query(self, argv: Sequence[str], feed: bytes | None = None) -> Result:  # noqa: ARG002
+    def query(self, argv: Sequence[str], feed: bytes | None = None) -> Result:
         """There are no programs."""
         raise HostError(f"{argv[0]}: no program runs in memory")
 
     run = query
 
-    def validate(self, argv: Sequence[str], data: bytes) -> Result:  # noqa: ARG002
+    def validate(self, argv: Sequence[str], data: bytes) -> Result:
         """Nothing can be checked without a program."""
         raise HostError(f"{argv[0]}: no such program on PATH")
 

@@ -11,7 +11,7 @@ import ctypes
 import os
 import resource
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -150,7 +150,10 @@ class Walker:
         with os.scandir(fd) as listing:
             names = sorted(os.fsencode(item.name) for item in listing)
         return _Level(
-            fd, path, Entry(path, entry.stat, lambda: xattrs_of(fd), lambda: kernel().frozen(fd), entry.mount), iter(names)
+            fd,
+            path,
+            Entry(path, entry.stat, lambda: xattrs_of(fd), lambda: kernel().frozen(fd), entry.mount),
+            iter(names),
         )
 
     def _open(self, parent: int, name: bytes, path: bytes, mount: int | None) -> tuple[Entry, int] | None:

@@ -30,6 +30,8 @@ class Membership(State):
 
     group: Position = None
     gshadow: Position = None
+    half: bool = False
+    """Whether only one of the two files lists it, though both know the group."""
 
 
 class AccountState(State):
@@ -57,9 +59,13 @@ class Account(Resource):
     kind = "account"
     name: Annotated[str, Described(pattern=NAME, description="The account's name.")]
     system: Annotated[bool, Described(description="Take a number from the system range.")] = True
-    uid: Annotated[Number | None, Described(ge=0, le=4294967294, description="The number; free to choose if not given.")] = None
+    uid: Annotated[
+        Number | None, Described(ge=0, le=4294967294, description="The number; free to choose if not given.")
+    ] = None
     comment: Annotated[str | None, Described(pattern=r"^[^:\n]*$", description="The comment (GECOS) field.")] = None
-    group: Annotated[str | None, Described(pattern=NAME, description="The primary group; by default one of the same name.")] = None
+    group: Annotated[
+        str | None, Described(pattern=NAME, description="The primary group; by default one of the same name.")
+    ] = None
     groups: Annotated[
         tuple[Annotated[str, Described(pattern=NAME.removesuffix("$") + r"\??$")], ...],
         Described(description="Supplementary groups to be in, at least; 'name?' only where that group exists."),
@@ -68,8 +74,14 @@ class Account(Resource):
         Literal["locked", "unmanaged"] | None,
         Described(description="locked: no password opens it. A new account is locked in any case."),
     ] = None
-    shell: Annotated[str | None, Described(pattern=r"^/[^:\n]*$", description="The login shell; /bin/sh for a new account.")] = None
-    home: Annotated[str | None, Described(pattern=r"^/[^:\n]*$", description="The home directory; it is not made. / for a new account.")] = None
+    shell: Annotated[
+        str | None,
+        Described(pattern=r"^/[^:\n]*$", description="The login shell; /bin/sh for a new account."),
+    ] = None
+    home: Annotated[
+        str | None,
+        Described(pattern=r"^/[^:\n]*$", description="The home directory; it is not made. / for a new account."),
+    ] = None
 
     def wishes(self, before: State) -> Mapping[Field, Json]:
         """The fields that are named, and those that a new account must have."""
@@ -77,7 +89,13 @@ class Account(Resource):
         new = isinstance(before, Absent)
         if isinstance(before, AccountState) and before.remote:
             return wanted
-        given = {"uid": self.uid, "comment": self.comment, "group": self.group, "shell": self.shell, "home": self.home}
+        given = {
+            "uid": self.uid,
+            "comment": self.comment,
+            "group": self.group,
+            "shell": self.shell,
+            "home": self.home,
+        }
         wanted.update({(key,): value for key, value in given.items() if value is not None})
         if new:
             wanted[("system",)] = self.system
@@ -167,9 +185,7 @@ class AccountKind(Kind[AccountState]):
             old = passwd.get(name)
             if hide and old is not None:
                 password = old[1]
-            passwd.put(
-                [name, password, str(state.uid), gid, state.comment, state.home, state.shell], state.below[0]
-            )
+            passwd.put([name, password, str(state.uid), gid, state.comment, state.home, state.shell], state.below[0])
             if shadow is not None and hide:
                 tail = state.aging if state.aging is not None else today() + SHADOW_TAIL
                 shadow.put([name, state.password, *tail.split(":")], state.below[1])
@@ -206,13 +222,15 @@ class AccountKind(Kind[AccountState]):
         else:
             known = exists if isinstance(exists, dict) else {}
             around = state.around.get("groups", {}) if isinstance(state, Absent) else {}
-            base = {"uid": None, "group": "", "groups": dict(around)} | {k: v for k, v in known.items() if k != "remote"}
+            base = {"uid": None, "group": "", "groups": dict(around)} | {
+                k: v for k, v in known.items() if k != "remote"
+            }
         groups = dict(base.pop("groups", {}))
         for field, value in values.items():
             if field[0] == "groups":
                 if value is None:
                     groups.pop(field[1], None)
-                elif field[1] not in groups:
+                elif field[1] not in groups or (groups[field[1]] or {}).get("half") or value.get("half"):
                     groups[field[1]] = value
             elif field != EXISTS:
                 base[field[0]] = None if isinstance(value, dict) else value
@@ -221,7 +239,7 @@ class AccountKind(Kind[AccountState]):
     def show(self, field: Field, value: Json) -> Json:
         """A membership is there or not; a number to be chosen is unknown; of a password only whether it locks."""
         if field[0] == "groups":
-            return None if value is None else True
+            return None if value is None else "half" if value.get("half") else True
         if field == ("uid",) and isinstance(value, dict):
             return {"unknown": True}
         if field == ("password",) and isinstance(value, str):
@@ -243,13 +261,13 @@ class AccountKind(Kind[AccountState]):
         """Whether a password is locked may be told, and says all that is needed."""
         return self.show(field, value)
 
-    def needs(self, name: str, state: State) -> set[Address]:  # noqa: ARG002
+    def needs(self, name: str, state: State) -> set[Address]:
         """Its groups."""
         if not isinstance(state, AccountState):
             return set()
         return {Address("group", str(group)) for group in (state.group, *state.groups)}
 
-    def edits(self, name: str) -> tuple[str, ...]:  # noqa: ARG002
+    def edits(self, name: str) -> tuple[str, ...]:
         """All four files."""
         return ("/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow")
 
@@ -268,7 +286,9 @@ class AccountKind(Kind[AccountState]):
                 if group.endswith("?") and there:
                     found[("groups", name)] = {}
                 elif not there and not group.endswith("?"):
-                    raise HostError(f"group {name} does not exist; declare it with '- group: {name}', or ask for '{name}?'")
+                    raise HostError(
+                        f"group {name} does not exist; declare it with '- group: {name}', or ask for '{name}?'"
+                    )
             primary = found.get(("group",))
             if isinstance(primary, str) and names.gid(primary) is None and not context.comes(Address("group", primary)):
                 raise HostError(f"group {primary} does not exist; declare it with '- group: {primary}'")
@@ -289,7 +309,7 @@ class AccountKind(Kind[AccountState]):
         wanted = [gid] if gid is not None else []
         return state.model_copy(update={"uid": free_number(host, "UID", system=state.system, wanted=wanted)})
 
-    def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:  # noqa: ARG002
+    def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:
         """A remembered number that is taken by now."""
         name, after = prospect.target.address.name, prospect.after
         if not isinstance(prospect.before, Absent) or not isinstance(after, AccountState) or after.uid is None:
@@ -308,12 +328,15 @@ class AccountKind(Kind[AccountState]):
 def memberships(files: AccountFiles, name: str) -> dict[str, Membership]:
     """The groups that list this name, and where in their lists."""
     found: dict[str, dict[str, int]] = {}
+    known: dict[str, int] = {}
     for kind in ("group", "gshadow"):
         table = files.table(kind)
         for columns in table.entries() if table else []:
-            if len(columns) == 4 and name in (listed := members(columns[3])):
-                found.setdefault(columns[0], {})[kind] = listed.index(name)
-    return {group: Membership(**places) for group, places in found.items()}
+            if len(columns) == 4:
+                known[columns[0]] = known.get(columns[0], 0) + 1
+                if name in (listed := members(columns[3])):
+                    found.setdefault(columns[0], {})[kind] = listed.index(name)
+    return {group: Membership(**places, half=len(places) < known[group]) for group, places in found.items()}
 
 
 def join(files: AccountFiles, name: str, wanted: Mapping[str, Membership]) -> None:

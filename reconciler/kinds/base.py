@@ -96,7 +96,7 @@ class Context:
     all_paths: bool = False
     vault: Vault | None = None
 
-    outdated: Callable[[Address, frozenset[Address], Json], bool] = lambda address, depends, process: False  # noqa: ARG005
+    outdated: Callable[[Address, frozenset[Address], Json], bool] = lambda address, depends, process: False
     """Whether the log says that a daemon's process is older than a change of what it depends on."""
 
     def hands_over(self, tree: Address) -> bool:
@@ -177,11 +177,11 @@ class Kind(ABC, Generic[S]):
         """Whether somebody changed a field since we left it."""
         return not self.same(field, now, recorded)
 
-    def aligned(self, state: State, values: Iterable[Json]) -> State:  # noqa: ARG002
+    def aligned(self, state: State, values: Iterable[Json]) -> State:
         """The state, looked at in the way in which these values were told."""
         return state
 
-    def secret(self, field: Field) -> bool:  # noqa: ARG002 - kinds with secrets say which
+    def secret(self, field: Field) -> bool:
         """Whether a field's value must never be seen."""
         return False
 
@@ -189,7 +189,7 @@ class Kind(ABC, Generic[S]):
         """Whether a field's value is kept beside the log and not in it."""
         return self.secret(field)
 
-    def needs(self, name: str, state: State) -> set[Address]:  # noqa: ARG002
+    def needs(self, name: str, state: State) -> set[Address]:
         """What a state of this kind cannot be without."""
         return set()
 
@@ -198,7 +198,7 @@ class Kind(ABC, Generic[S]):
         name = found.target.address.name
         return self.needs(name, found.after), self.needs(name, found.before)
 
-    def edits(self, name: str) -> tuple[str, ...]:  # noqa: ARG002
+    def edits(self, name: str) -> tuple[str, ...]:
         """The paths that writing this thing may replace."""
         return ()
 
@@ -211,15 +211,15 @@ class Kind(ABC, Generic[S]):
             return field in self.defaults, self.defaults.get(field)
         return True, origin
 
-    def complete(self, host: Observer, name: str, state: State, context: Context) -> State:  # noqa: ARG002
+    def complete(self, host: Observer, name: str, state: State, context: Context) -> State:
         """Decide what a plan left open; called when the thing's turn has come."""
         return state
 
-    def obstacles(self, host: Observer, prospect: Prospect, context: Context) -> list[str]:  # noqa: ARG002
+    def obstacles(self, host: Observer, prospect: Prospect, context: Context) -> list[str]:
         """Why the thing must not be removed now."""
         return []
 
-    def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:  # noqa: ARG002
+    def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:
         """Conflicts that no recorded field shows."""
         return []
 
@@ -255,7 +255,7 @@ class Kind(ABC, Generic[S]):
                 return with_(found, steps=(), blocked=Unknown(text, unknown=False))
         return with_(found, conflicts=tuple(conflicts))
 
-    def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:  # noqa: ARG002
+    def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:
         """The values that the target asks for: what is given back, then what is wished."""
         values = {f: v for f, v in target.give_back.items() if f not in target.keep}
         if target.wish is not None:
@@ -273,9 +273,7 @@ class Kind(ABC, Generic[S]):
 
     def change(self, field: Field, old: Json, new: Json) -> Change:
         """One change with what is shown of it."""
-        return Change(
-            field, old, new, (self.display(field, old), self.display(field, new)), sealed=self.bulky(field)
-        )
+        return Change(field, old, new, (self.display(field, old), self.display(field, new)), sealed=self.bulky(field))
 
     def display(self, field: Field, value: Json) -> Json:
         """What may be shown of a value."""
@@ -294,27 +292,34 @@ class Kind(ABC, Generic[S]):
         """The fields to give back that are neither as we left them nor as they are to be."""
         listed = []
         found = with_(found, before=self.aligned(found.before, found.target.recorded.values()))
-        for field in returned:
-            recorded = found.target.recorded[field]
-            if field in found.target.keep or field not in found.target.give_back:
+        for name in returned:
+            recorded = found.target.recorded[name]
+            if name in found.target.keep or name not in found.target.give_back:
                 continue
-            now, then = self.value(found.before, field), self.value(found.after, field)
-            if self.altered(field, now, recorded) and not self.same(field, now, then):
+            now, then = self.value(found.before, name), self.value(found.after, name)
+            if self.altered(name, now, recorded) and not self.same(name, now, then):
                 listed.append(
-                    Conflict(found.target.address, field, self.display(field, recorded), self.display(field, now))
+                    Conflict(found.target.address, name, self.display(name, recorded), self.display(name, now))
                 )
         return listed
 
     # What the engine does with a step, at its turn and after a crash alike.
 
     def record(
-        self, host: Observer, found: Prospect, step: Step, vault: Vault  # noqa: ARG002
+        self,
+        host: Observer,
+        found: Prospect,
+        step: Step,
+        vault: Vault,
     ) -> tuple[tuple[Change, ...], Json]:
         """The changes as the log keeps them, and the total before-image.
 
         From the image the thing can be restored where a crash left it unreadable.
         """
-        return step.changes, {"absent": isinstance(found.before, Absent), "state": found.before.model_dump(mode="json")}
+        return step.changes, {
+            "absent": isinstance(found.before, Absent),
+            "state": found.before.model_dump(mode="json"),
+        }
 
     def from_image(self, image: Json) -> State:
         """The state that an image was made of."""
@@ -322,14 +327,19 @@ class Kind(ABC, Generic[S]):
         return TypeAdapter(model).validate_python(image["state"])
 
     def perform(
-        self, host: Host, found: Prospect, step: Step, changes: Sequence[Change], vault: Vault  # noqa: ARG002
+        self,
+        host: Host,
+        found: Prospect,
+        step: Step,
+        changes: Sequence[Change],
+        vault: Vault,
     ) -> list[tuple[str, str]]:
         """Carry out one step; answers with paths that had to be skipped, each with its reason."""
         values = {change.field: change.after for change in step.changes}
         self.write(host, found.target.address.name, self.patch(found.before, values))
         return []
 
-    def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:  # noqa: ARG002
+    def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
         """Empty where every change is as it should be after; else what is not."""
         seen = self.read(host, name)
         if isinstance(seen, Unknown):

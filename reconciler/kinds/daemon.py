@@ -86,10 +86,16 @@ class Daemon(Resource):
     """A service and how it is to run."""
 
     kind = "daemon"
-    name: Annotated[str, Described(pattern=r"^[A-Za-z0-9_.@:\\-]+$", description="The unit; without a suffix .service.")]
+    name: Annotated[
+        str, Described(pattern=r"^[A-Za-z0-9_.@:\\-]+$", description="The unit; without a suffix .service.")
+    ]
     run_as: Annotated[RunAs | None, Described(description="The user and group that it runs as.")] = None
-    supplementary_groups: Annotated[tuple[str, ...] | None, Described(description="Further groups, beside the account's own.")] = None
-    ambient_capabilities: Annotated[tuple[str, ...] | None, Described(description="Capabilities such as CAP_NET_RAW.")] = None
+    supplementary_groups: Annotated[
+        tuple[str, ...] | None, Described(description="Further groups, beside the account's own.")
+    ] = None
+    ambient_capabilities: Annotated[
+        tuple[str, ...] | None, Described(description="Capabilities such as CAP_NET_RAW.")
+    ] = None
     enabled: Annotated[bool | None, Described(description="Whether it starts at boot; not given: left.")] = None
     running: Annotated[bool | None, Described(description="Whether it runs; not given: left.")] = None
     restart_on: Annotated[tuple[str, ...], Described(description="Addresses whose change calls for a restart.")] = ()
@@ -176,7 +182,9 @@ class DaemonKind(Kind[DaemonState]):
             winner=winner,
             links=units.enabled_links(host, unit),
             missing=tuple(parent for parent in parents if host.stat(parent) is None),
-            bare=tuple(sorted({d for path in units.enabling(host, unit) if host.stat(d := path.rsplit("/", 1)[0]) is None})),
+            bare=tuple(
+                sorted({d for path in units.enabling(host, unit) if host.stat(d := path.rsplit("/", 1)[0]) is None})
+            ),
             systemd=systemd,
         )
         if not host.live or not unit.found:
@@ -196,14 +204,24 @@ class DaemonKind(Kind[DaemonState]):
             return {"running": running, "up": told.get("ActiveState") == "active"}
         ident = {"boot": host.boot(), "pid": process.pid, "start": process.start}
         up = told.get("ActiveState") in ("active", "reloading")
-        return {"running": running, "up": up, "process": ident, "misfit": misfit(host, process, state.effective)}
+        return {
+            "running": running,
+            "up": up,
+            "process": ident,
+            "misfit": misfit(host, process, state.effective),
+        }
 
     def fields(self, state: State) -> dict[Field, Json]:
         """Settings, enablement, running, freshness."""
-        if not isinstance(state, DaemonState) or not state.found and not state.ours:
+        if not isinstance(state, DaemonState) or (not state.found and not state.ours):
             return {}
         found: dict[Field, Json] = {
-            field: {"ours": state.ours.get(key), "is": state.effective.get(key, ""), "missing": list(state.missing), "mtime": state.mtime}
+            field: {
+                "ours": state.ours.get(key),
+                "is": state.effective.get(key, ""),
+                "missing": list(state.missing),
+                "mtime": state.mtime,
+            }
             for field, key in SETTINGS.items()
         }
         found[ENABLED] = {"links": dict(state.links), "is": bool(state.links), "bare": list(state.bare)}
@@ -249,7 +267,7 @@ class DaemonKind(Kind[DaemonState]):
             return None
         return value
 
-    def needs(self, name: str, state: State) -> set[Address]:  # noqa: ARG002
+    def needs(self, name: str, state: State) -> set[Address]:
         """The account and groups that it runs with."""
         if not isinstance(state, DaemonState):
             return set()
@@ -274,7 +292,7 @@ class DaemonKind(Kind[DaemonState]):
         """Our drop-in."""
         return (drop_in(name),)
 
-    def returns(self, field: Field, origin: Json, *, made: bool) -> tuple[bool, Json]:  # noqa: ARG002
+    def returns(self, field: Field, origin: Json, *, made: bool) -> tuple[bool, Json]:
         """Freshness is never given back; it is derived."""
         return field != FRESH, origin
 
@@ -300,12 +318,16 @@ class DaemonKind(Kind[DaemonState]):
         assert isinstance(after, DaemonState)
         changes = [c for c in self.diff(seen, after) if c.field not in (RUNNING, FRESH)]
         steps = self._steps(host, target, seen, after, changes, depends, context)
-        notes = ("pending boot: only files and enablement are set in a root directory",) if steps and not host.live else ()
+        notes = (
+            ("pending boot: only files and enablement are set in a root directory",) if steps and not host.live else ()
+        )
         found = Prospect(target, seen, after, steps, notes=notes)
         wished = target.wish.wishes(seen) if target.wish else {}
         conflicts = self.conflicts(found, [f for f in target.recorded if f not in wished]) if steps else []
         if seen.strange and any(s.verb == "change" for s in steps):
-            conflicts.append(Conflict(address, ("drop_in",), None, f"lines that are not ours in {drop_in(address.name)}"))
+            conflicts.append(
+                Conflict(address, ("drop_in",), None, f"lines that are not ours in {drop_in(address.name)}")
+            )
         return with_(found, conflicts=tuple(conflicts))
 
     def _hindrance(self, host: Observer, seen: DaemonState, wish: Daemon, address: Address, context: Context) -> str:
@@ -320,7 +342,7 @@ class DaemonKind(Kind[DaemonState]):
         wanted = wish.settings()
         if wanted and not seen.systemd:
             return (
-                f"{address.name} is an init script and this host has no systemd: the script itself decides whom it runs "
+                f"{address.name} is an init script and this host has no systemd: the script decides whom it runs "
                 "as. Set it in the script's own configuration with a file: resource"
             )
         for field, key in SETTINGS.items():
@@ -363,7 +385,9 @@ class DaemonKind(Kind[DaemonState]):
             steps.append(Step("enable" if after.links else "disable", enabling))
         if seen.running is None:
             return tuple(steps)
-        moving = any(context.hands_over(tree) and self._runs_from(host, address.name, tree.name) for tree in context.targets)
+        moving = any(
+            context.hands_over(tree) and self._runs_from(host, address.name, tree.name) for tree in context.targets
+        )
         stop = Change(RUNNING, True, False, (True, False))
         start = Change(RUNNING, False, True, (False, True))
         wanted_on = after.running
@@ -442,7 +466,11 @@ class DaemonKind(Kind[DaemonState]):
                 host.rmdir(directory)
 
     def record(
-        self, host: Observer, found: Prospect, step: Step, vault: Vault  # noqa: ARG002
+        self,
+        host: Observer,
+        found: Prospect,
+        step: Step,
+        vault: Vault,
     ) -> tuple[tuple[Change, ...], Json]:
         """The changes; a link to be made is recorded as it will be."""
         changes = step.changes
@@ -452,7 +480,12 @@ class DaemonKind(Kind[DaemonState]):
         return changes, {"absent": False, "state": found.before.model_dump(mode="json")}
 
     def perform(
-        self, host: Host, found: Prospect, step: Step, changes: Sequence[Change], vault: Vault  # noqa: ARG002
+        self,
+        host: Host,
+        found: Prospect,
+        step: Step,
+        changes: Sequence[Change],
+        vault: Vault,
     ) -> list[tuple[str, str]]:
         """Write files, or call the init system and wait until the process is what it should be."""
         name = found.target.address.name
@@ -482,7 +515,9 @@ class DaemonKind(Kind[DaemonState]):
         """Whether the process of before a restart is still the one that runs."""
         old = before.get("process") if isinstance(before, dict) else None
         seen = self.read(host, name)
-        return old is not None and isinstance(seen, DaemonState) and bool(seen.running) and dict(seen.process or {}) == old
+        return (
+            old is not None and isinstance(seen, DaemonState) and bool(seen.running) and dict(seen.process or {}) == old
+        )
 
     def _settled(self, host: Observer, name: str, wanted: bool) -> str:
         """Watch until the service has been as wanted three times running; ten seconds at most."""
@@ -590,14 +625,16 @@ def misfit(host: Observer, process: Process, effective: Mapping[str, str]) -> st
     columns = files.need("passwd").get(user)
     primary = names.gid(effective["Group"]) if effective.get("Group") else int(columns[3]) if columns else None
     if primary is not None and process.gids != {primary}:
-        return f"{told} runs with group {', '.join(str(names.group(g)) for g in sorted(process.gids))}, not {names.group(primary)}"
+        groups = ", ".join(str(names.group(gid)) for gid in sorted(process.gids))
+        return f"{told} runs with group {groups}, not {names.group(primary)}"
     if columns is None:
         return ""
     wanted = {int(c[2]) for c in files.need("group").entries() if len(c) == 4 and user in members(c[3])}
     wanted |= {gid for word in effective.get("SupplementaryGroups", "").split() if (gid := names.gid(word)) is not None}
     have = process.groups - {primary, int(columns[3])}
     if have != wanted - {primary, int(columns[3])}:
-        return f"{told} has the groups {sorted(map(str, map(names.group, have)))}, not {sorted(map(str, map(names.group, wanted)))}"
+        has, asked = (", ".join(sorted(str(names.group(gid)) for gid in gids)) or "none" for gids in (have, wanted))
+        return f"{told} has the further groups {has}, not {asked}"
     return ""
 
 

@@ -62,7 +62,7 @@ class File(Resource):
         Described(description="Octal or symbolic; 0644 for a new file."),
     ] = None  # fmt: skip
     validate_with: Annotated[
-        tuple[str, ...], BeforeValidator(command), Described(alias="validate", description="A checker; {} is the file."),
+        tuple[str, ...], BeforeValidator(command), Described(alias="validate", description="A checker; {} is it."),
     ] = ()  # fmt: skip
 
     def wishes(self, before: State) -> Mapping[Field, Json]:
@@ -145,7 +145,10 @@ def see(host: Observer, path: str) -> Seen | Bytes:
         return found
     there = host.stat(path)
     if there is not None and there.type == "link":
-        return Unknown(f"{printable(path)} is a symbolic link that leads nowhere; remove it or make its target", unknown=False)
+        return Unknown(
+            f"{printable(path)} is a symbolic link that leads nowhere; remove it or make its target",
+            unknown=False,
+        )
     if there is not None:
         return Unknown(f"{printable(path)} is a {there.type}, not a regular file", unknown=False)
     missing = missing_parents(host, path)
@@ -262,7 +265,7 @@ class FileKind(Kind[FileState]):
         """Content is kept beside the log."""
         return field == CONTENT
 
-    def needs(self, name: str, state: State) -> set[Address]:  # noqa: ARG002
+    def needs(self, name: str, state: State) -> set[Address]:
         """Its owner and group."""
         if not isinstance(state, FileState):
             return set()
@@ -290,7 +293,9 @@ class FileKind(Kind[FileState]):
             try:
                 result = host.validate(wish.validate_with, after.data.encode("latin-1"))
             except HostError as error:
-                return Prospect(target, found.before, found.before, blocked=Unknown(f"validator: {error}", unknown=False))
+                return Prospect(
+                    target, found.before, found.before, blocked=Unknown(f"validator: {error}", unknown=False)
+                )
             if result.code != 0:
                 lines = [line.strip() for line in (result.err + "\n" + result.out).splitlines() if line.strip()]
                 said = "; ".join(printable(line) for line in lines[:3]) or f"exit code {result.code}"

@@ -41,7 +41,9 @@ class Group(Resource):
     kind = "group"
     name: Annotated[str, Described(pattern=NAME, description="The group's name.")]
     system: Annotated[bool, Described(description="Take a number from the system range.")] = True
-    gid: Annotated[Number | None, Described(ge=0, le=4294967294, description="The number; free to choose if not given.")] = None
+    gid: Annotated[
+        Number | None, Described(ge=0, le=4294967294, description="The number; free to choose if not given.")
+    ] = None
     implied_by: str | None = Described(default=None, exclude=True)
 
     def wishes(self, before: State) -> Mapping[Field, Json]:
@@ -146,7 +148,7 @@ class GroupKind(Kind[GroupState]):
             return {"unknown": True}
         return super().show(field, value)
 
-    def edits(self, name: str) -> tuple[str, ...]:  # noqa: ARG002
+    def edits(self, name: str) -> tuple[str, ...]:
         """Both files."""
         return ("/etc/group", "/etc/gshadow")
 

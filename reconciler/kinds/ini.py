@@ -10,8 +10,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, field_validator, model_validator
 from pydantic import Field as Described
 
-from ..errors import HostError
-from ..host.names import Names, Owner
+from ..host.names import Names
 from ..host.port import File as Bytes
 from ..host.port import Host, Observer
 from ..inifile import IniFile, shown, undone
@@ -38,10 +37,15 @@ class Ini(Resource):
 
     kind = "ini"
     name: Annotated[str, Described(pattern=r"^/[^\x00]*[^/\x00]$", description="The absolute path.")]
-    set: Annotated[dict[Text, dict[Text, Text]], Described(description="section: {key: value}; section \"\" is what stands before any section.")] = {}
+    set: Annotated[
+        dict[Text, dict[Text, Text]],
+        Described(description='section: {key: value}; section "" is what stands before any section.'),
+    ] = {}
     unset: Annotated[dict[Text, tuple[Text, ...]], Described(description="section: [key].")] = {}
     ignore_case: Annotated[bool, Described(description="Whether Key and KEY are the same key.")] = False
-    owner: Annotated[str | None, Described(description="The owner; not given: left as it is, root for a new file.")] = None
+    owner: Annotated[str | None, Described(description="The owner; not given: left as it is, root for a new file.")] = (
+        None
+    )
     group: Annotated[str | None, Described(description="The group, likewise.")] = None
     mode: Annotated[
         str | None, BeforeValidator(lambda v: check_mode(v) if isinstance(v, str) else v),
@@ -64,7 +68,6 @@ class Ini(Resource):
     def requires(self) -> set[Address]:  # type: ignore[valid-type] # the field named set hides the type here only
         """Its owner and group."""
         return {Address(k, n) for k, n in (("account", self.owner), ("group", self.group)) if n}
-
 
     @field_validator("set", "unset")
     @classmethod
@@ -146,14 +149,20 @@ class IniKind(Kind[IniState]):
         """A key with its raw lines, and the whole file that it stood in."""
         if len(field) != 2:
             return super().value(state, field)
-        data, fold, mtime = ("", False, None) if not isinstance(state, IniState) else (state.data, state.fold, state.mtime_ns)
+        data, fold, mtime = (
+            ("", False, None) if not isinstance(state, IniState) else (state.data, state.fold, state.mtime_ns)
+        )
         found = IniFile(data.encode("latin-1"), fold=fold).get(*field)
         return found | {"whole": data, "mtime": mtime, "fold": fold}
 
     def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:
         """As for every kind, with owners as the host names them."""
         found = super().values(host, target, seen, context)
-        return owned_values(host, target, seen, context, found) if EXISTS in found or not isinstance(seen, Absent) else found
+        return (
+            owned_values(host, target, seen, context, found)
+            if EXISTS in found or not isinstance(seen, Absent)
+            else found
+        )
 
     def patch(self, state: State, values: Mapping[Field, Json]) -> State:
         """Keys to give back come first, then keys to set."""
@@ -161,7 +170,9 @@ class IniKind(Kind[IniState]):
         if gone(exists):
             return Absent(around=exists["absent"]) if isinstance(exists, dict) else Absent()
         base = state if isinstance(state, IniState) else IniState()
-        fold = bool(values.get(("fold",), base.fold)) or any(isinstance(v, dict) and v.get("fold") for v in values.values())
+        fold = bool(values.get(("fold",), base.fold)) or any(
+            isinstance(v, dict) and v.get("fold") for v in values.values()
+        )
         update: dict[str, Any] = {f[0]: v for f, v in values.items() if f in PLAIN}
         back = {(f[0], f[1]): v for f, v in values.items() if len(f) == 2 and isinstance(v, dict)}
         data, mtime = give_back(base, back, fold=fold)
@@ -222,7 +233,7 @@ class IniKind(Kind[IniState]):
         """A key's value holds the file it stood in, and the mark a digest of it."""
         return len(field) == 2 or field == MARK
 
-    def needs(self, name: str, state: State) -> set[Address]:  # noqa: ARG002
+    def needs(self, name: str, state: State) -> set[Address]:
         """Its owner and group."""
         if not isinstance(state, IniState):
             return set()
@@ -237,7 +248,7 @@ class IniKind(Kind[IniState]):
         problem = super().reached(host, name, changes, vault)
         return problem or empty_left(host, [c.after for c in changes if c.field == EXISTS and gone(c.after)])
 
-    def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:  # noqa: ARG002
+    def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:
         """What others put into a file that we made would go with it."""
         if not isinstance(prospect.before, IniState) or not isinstance(prospect.after, Absent):
             return []
@@ -252,7 +263,9 @@ class IniKind(Kind[IniState]):
 def agrees(file: IniFile, section: str, key: str, value: str) -> bool:
     """Whether a key has this value already, in every place where it stands."""
     found = file.find(section, key)
-    return bool(found) and all(line.value == value or (line.value + line.tail).rstrip("\r\n") == value for line in found)
+    return bool(found) and all(
+        line.value == value or (line.value + line.tail).rstrip("\r\n") == value for line in found
+    )
 
 
 def give_back(base: IniState, back: Mapping[tuple[str, str], Json], *, fold: bool) -> tuple[bytes, int | None]:

@@ -10,12 +10,49 @@ OP = re.compile(r"([-+=])([rwxXst]*[ugo]?)")
 SHIFT = {"u": 6, "g": 3, "o": 0}
 BITS = {"r": 4, "w": 2, "x": 1}
 SPECIAL = 0o6000
-CAPABILITIES = (
-    "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable net_bind_service "
-    "net_broadcast net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot sys_ptrace sys_pacct "
-    "sys_admin sys_boot sys_nice sys_resource sys_time sys_tty_config mknod lease audit_write audit_control setfcap "
-    "mac_override mac_admin syslog wake_alarm block_suspend audit_read perfmon bpf checkpoint_restore"
-).split()
+CAPABILITIES = [
+    "chown",
+    "dac_override",
+    "dac_read_search",
+    "fowner",
+    "fsetid",
+    "kill",
+    "setgid",
+    "setuid",
+    "setpcap",
+    "linux_immutable",
+    "net_bind_service",
+    "net_broadcast",
+    "net_admin",
+    "net_raw",
+    "ipc_lock",
+    "ipc_owner",
+    "sys_module",
+    "sys_rawio",
+    "sys_chroot",
+    "sys_ptrace",
+    "sys_pacct",
+    "sys_admin",
+    "sys_boot",
+    "sys_nice",
+    "sys_resource",
+    "sys_time",
+    "sys_tty_config",
+    "mknod",
+    "lease",
+    "audit_write",
+    "audit_control",
+    "setfcap",
+    "mac_override",
+    "mac_admin",
+    "syslog",
+    "wake_alarm",
+    "block_suspend",
+    "audit_read",
+    "perfmon",
+    "bpf",
+    "checkpoint_restore",
+]
 
 
 def octal(text: str) -> int | None:
@@ -115,7 +152,12 @@ def pack_capability(text: str) -> bytes:
         effective = effective or "e" in match[3]
     low, high = 0xFFFFFFFF, 32
     return struct.pack(
-        "<5I", 0x02000000 | int(effective), permitted & low, inheritable & low, permitted >> high, inheritable >> high
+        "<5I",
+        0x02000000 | int(effective),
+        permitted & low,
+        inheritable & low,
+        permitted >> high,
+        inheritable >> high,
     )
 
 

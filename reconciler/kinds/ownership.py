@@ -40,7 +40,11 @@ class Look:
 
     def shown(self) -> Json:
         """The form that plans carry."""
-        return {"owner": self.owner, "group": self.group, "mode": None if self.mode is None else f"{self.mode:04o}"}
+        return {
+            "owner": self.owner,
+            "group": self.group,
+            "mode": None if self.mode is None else f"{self.mode:04o}",
+        }
 
     def __str__(self) -> str:
         text = f"{self.owner}:{self.group}" + ("" if self.mode is None else f":{self.mode:04o}")
@@ -194,9 +198,7 @@ def _moved(path: bytes, layer_top: str, top: str) -> bytes | None:
 def open_layer(value: Json, vault: Vault, top: str) -> Layer:
     """An image as `save_image` described it, seen from the tree ``top``."""
     origin = value.get("top", top)
-    classes = [
-        (Look.parse(before), Look.parse(after) if after else None) for before, after in value["classes"]
-    ]
+    classes = [(Look.parse(before), Look.parse(after) if after else None) for before, after in value["classes"]]
 
     def records() -> Iterator[Record]:
         for line in vault.stream(value["image"]):
@@ -291,10 +293,20 @@ class Return:
                 self.ancestors.append((path, before))
             if covered or all(record.after is None for record in found):
                 return Said(None, known=before)
-            owners = {before.owner, self.ours[0]} | {r.after.owner for r in found if r.after} | {r.before.owner for r in found}
-            groups = {before.group, self.ours[1]} | {r.after.group for r in found if r.after} | {r.before.group for r in found}
+            owners = (
+                {before.owner, self.ours[0]}
+                | {r.after.owner for r in found if r.after}
+                | {r.before.owner for r in found}
+            )
+            groups = (
+                {before.group, self.ours[1]}
+                | {r.after.group for r in found if r.after}
+                | {r.before.group for r in found}
+            )
             own = {part: getattr(look, part) for part, seq in self.spoken.get(path, {}).items() if seq < found[0].seq}
-            foreign = ("owner" not in own and look.owner not in owners) or ("group" not in own and look.group not in groups)
+            foreign = ("owner" not in own and look.owner not in owners) or (
+                "group" not in own and look.group not in groups
+            )
             if foreign and self.keep_foreign:
                 return Said(None, foreign=True, known=before)
             if own:
@@ -377,7 +389,7 @@ def judged(
             continue
         stat = entry.stat
         survey.paths += 1
-        if stat.type == "directory" and (not trusted(stat.uid) or stat.mode & 0o022 and not stat.mode & 0o1000):
+        if stat.type == "directory" and (not trusted(stat.uid) or (stat.mode & 0o022 and not stat.mode & 0o1000)):
             survey.exposed = True
         if stat.nlink > 1 and stat.type != "directory":
             key = (stat.dev, stat.ino)

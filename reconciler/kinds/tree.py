@@ -18,7 +18,20 @@ from ..errors import HostError
 from ..host.names import Names
 from ..host.port import Attributes, Entry, Host, Observer
 from ..host.resolve import printable
-from ..model import EXISTS, Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown, inside
+from ..model import (
+    EXISTS,
+    Absent,
+    Address,
+    Change,
+    Field,
+    Json,
+    Resource,
+    Seen,
+    State,
+    Target,
+    Unknown,
+    inside,
+)
 from .base import Conflict, Context, Kind, Prospect, Step, Vault, gone, nobody
 from .modes import check_mode, pack_capability
 from .ownership import (
@@ -41,9 +54,42 @@ from .ownership import (
 
 PATHS: Field = ("paths",)
 PROTECTED = frozenset(
-    "/ /bin /boot /dev /etc /home /lib /lib32 /lib64 /libx32 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp "
-    "/usr /usr/bin /usr/lib /usr/lib64 /usr/local /usr/sbin /usr/share /var /var/lib /var/log /var/opt /var/run "
-    "/var/spool /var/tmp".split()
+    [
+        "/",
+        "/bin",
+        "/boot",
+        "/dev",
+        "/etc",
+        "/home",
+        "/lib",
+        "/lib32",
+        "/lib64",
+        "/libx32",
+        "/media",
+        "/mnt",
+        "/opt",
+        "/proc",
+        "/root",
+        "/run",
+        "/sbin",
+        "/srv",
+        "/sys",
+        "/tmp",
+        "/usr",
+        "/usr/bin",
+        "/usr/lib",
+        "/usr/lib64",
+        "/usr/local",
+        "/usr/sbin",
+        "/usr/share",
+        "/var",
+        "/var/lib",
+        "/var/log",
+        "/var/opt",
+        "/var/run",
+        "/var/spool",
+        "/var/tmp",
+    ]
 )
 QUARANTINE = ".reconciler-quarantine"
 Mode = Annotated[str, BeforeValidator(lambda v: check_mode(v) if isinstance(v, str) else v)]
@@ -87,7 +133,9 @@ class Tree(Resource):
     group: Annotated[str | None, Described(description="The group of every path; not given: left.")] = None
     directory_mode: Annotated[Mode | None, Described(description="The mode of directories.")] = None
     file_mode: Annotated[Mode | None, Described(description="The mode of files; X as in chmod.")] = None
-    except_: Annotated[dict[Relative, Except], Described(alias="except", description="relative path: {owner, group, mode}.")] = {}
+    except_: Annotated[
+        dict[Relative, Except], Described(alias="except", description="relative path: {owner, group, mode}.")
+    ] = {}
     capabilities: Annotated[dict[Relative, str], Described(description="relative path: file capabilities.")] = {}
     on_uninstall: Annotated[
         Literal["restore", "delete", "keep"], Described(description="What uninstall does with the tree.")
@@ -102,7 +150,7 @@ class Tree(Resource):
             pack_capability(text)
         return value
 
-    def wishes(self, before: State) -> dict[Field, Json]:  # noqa: ARG002 - a tree is compared in walks, see TreeKind
+    def wishes(self, before: State) -> dict[Field, Json]:
         """That it is there, and its paths as a whole."""
         return {EXISTS: True, PATHS: None}
 
@@ -119,7 +167,10 @@ class Tree(Resource):
             self.group,
             self.directory_mode,
             self.file_mode,
-            {path.strip("/").encode("utf-8", "surrogateescape"): Exemption(**e.model_dump()) for path, e in self.except_.items()},
+            {
+                path.strip("/").encode("utf-8", "surrogateescape"): Exemption(**e.model_dump())
+                for path, e in self.except_.items()
+            },
             {path.encode("utf-8", "surrogateescape"): text for path, text in self.capabilities.items()},
             relative(self.name, around),
             tuple(relative(self.name, nested)),
@@ -129,7 +180,9 @@ class Tree(Resource):
 def relative(top: str, paths: Iterable[str]) -> frozenset[bytes]:
     """The paths below ``top``, as a walk names them."""
     return frozenset(
-        path[len(top.rstrip("/")) + 1 :].encode("utf-8", "surrogateescape") for path in paths if path != top and inside(path, top)
+        path[len(top.rstrip("/")) + 1 :].encode("utf-8", "surrogateescape")
+        for path in paths
+        if path != top and inside(path, top)
     )
 
 
@@ -202,7 +255,10 @@ class TreeKind(Kind[TreeState]):
             reason = f"{printable(wish.name)} does not exist; install the agent first, or say 'create: true'"
             return Prospect(target, Absent(), Absent(), blocked=Unknown(reason, unknown=False))
         after = {"owner": wish.owner, "group": wish.group, "on_uninstall": wish.on_uninstall}
-        changes = (Change(EXISTS, {"absent": {}}, True, (None, True)), Change(PATHS, None, after, (None, _words(wish))))
+        changes = (
+            Change(EXISTS, {"absent": {}}, True, (None, True)),
+            Change(PATHS, None, after, (None, _words(wish))),
+        )
         facts = {"counts": {"paths": 1, "differ": 1, "newborn": 0}, "sample": []}
         return Prospect(target, Absent(), TreeState(), (Step("create", changes),), facts=facts)
 
@@ -239,10 +295,12 @@ class TreeKind(Kind[TreeState]):
             if top is not None:
                 names = Names(host)
                 facts["owners"] = [names.user(top.uid), names.group(top.gid)]
-        return Prospect(target, seen, Absent(around=exists.get("absent", {})), (Step("remove", (change,)),), facts=facts)
+        return Prospect(
+            target, seen, Absent(around=exists.get("absent", {})), (Step("remove", (change,)),), facts=facts
+        )
 
     def _rule(self, host: Observer, target: Target, context: Context) -> Rule | None:
-        nested = [path for path in target.options.get("nested", ())]
+        nested = list(target.options.get("nested", ()))
         if isinstance(target.wish, Tree):
             rule = known_owners(host, target.wish.rule(target.peers, nested))
             held = (target.give_back.get(PATHS) or {}).get("layers", ())
@@ -330,7 +388,9 @@ class TreeKind(Kind[TreeState]):
             ],
         }
         facts["handover"] = self._hands_over(target, found)
-        notes = tuple(f"{printable(absolute(name, p.encode()))} is a mount point and not part of the tree" for p in found.mounts)
+        notes = tuple(
+            f"{printable(absolute(name, p.encode()))} is a mount point and not part of the tree" for p in found.mounts
+        )
         if found.drifted:
             notes += (f"{found.drifted} modes drifted and are given back too",)
         conflicts = tuple(
@@ -359,15 +419,17 @@ class TreeKind(Kind[TreeState]):
             after: Json = {"owner": wish.owner, "group": wish.group, "on_uninstall": wish.on_uninstall}
         else:
             top = found.top[1] if found.top else None
-            after = {"owner": top.owner if top else None, "group": top.group if top else None, "on_uninstall": "restore"}
+            after = {
+                "owner": top.owner if top else None,
+                "group": top.group if top else None,
+                "on_uninstall": "restore",
+            }
             after["returned"] = True
         was = sorted({before for _, before, _ in found.classes})
         now = sorted({new for _, _, new in found.classes})
         return Change(PATHS, None, after, (", ".join(was), ", ".join(now)))
 
-    def record(
-        self, host: Observer, found: Prospect, step: Step, vault: Vault
-    ) -> tuple[tuple[Change, ...], Json]:
+    def record(self, host: Observer, found: Prospect, step: Step, vault: Vault) -> tuple[tuple[Change, ...], Json]:
         """Walk once more and keep what every path has now, before any is touched."""
         if step.verb == "create" and len(step.changes) == 2:
             names = Names(host)
@@ -375,7 +437,11 @@ class TreeKind(Kind[TreeState]):
             made = Look(names.user(uid), names.group(gid), 0o755)
             after = step.changes[1].after
             look = Look(after["owner"] or made.owner, after["group"] or made.group, None)
-            layer = {"image": vault.put_stream([b"0\t\n"]), "total": True, "classes": [[made.json(), look.json()]]}
+            layer = {
+                "image": vault.put_stream([b"0\t\n"]),
+                "total": True,
+                "classes": [[made.json(), look.json()]],
+            }
             changes = (step.changes[0], with_(step.changes[1], before={"layers": [layer]}))
             return changes, {"absent": True, "state": {}}
         if step.verb != "own":
@@ -419,7 +485,14 @@ class TreeKind(Kind[TreeState]):
         return left + self._amend(host, name, rule, survey, handing_over=False)
 
     def _amend(
-        self, host: Host, name: str, rule: Rule, survey: Survey, *, handing_over: bool, directories: bool = False
+        self,
+        host: Host,
+        name: str,
+        rule: Rule,
+        survey: Survey,
+        *,
+        handing_over: bool,
+        directories: bool = False,
     ) -> list[tuple[str, str]]:
         names, look = Names(host), looker(host)
         left: list[tuple[str, str]] = []
@@ -524,11 +597,13 @@ class TreeKind(Kind[TreeState]):
             record = layer.at(entry.path)
             if record is None or record.after is None or entry.mount:
                 continue
-            if differs(look(entry, bool(record.after.xattrs)), record.after) and not obstacle(survey, entry, counted=True):
+            if differs(look(entry, bool(record.after.xattrs)), record.after) and not obstacle(
+                survey, entry, counted=True
+            ):
                 return f"{printable(absolute(name, entry.path))} is {look(entry, False)} and should be {record.after}"
         return ""
 
-    def put_back(self, host: Host, name: str, changes: Sequence[Change], image: Json, vault: Vault) -> str:  # noqa: ARG002
+    def put_back(self, host: Host, name: str, changes: Sequence[Change], image: Json, vault: Vault) -> str:
         """Give back path by path what is still as we left it; what somebody else changed meanwhile stays."""
         layers = next((c.before["layers"] for c in changes if c.field == PATHS and c.before), None)
         if layers is not None:
@@ -571,10 +646,15 @@ def forecast(top: str, context: Context) -> dict[bytes, Look | None]:
         return {}
     coming: dict[bytes, Look | None] = {}
     for address, prospect in context.planned.items():
-        if address.kind in ("file", "ini") and inside(address.name, top) and prospect.target.wish is None and prospect.steps:
+        if (
+            address.kind in ("file", "ini")
+            and inside(address.name, top)
+            and prospect.target.wish is None
+            and prospect.steps
+        ):
             told = prospect.after.model_dump()
             look = None if isinstance(prospect.after, Absent) else Look(told["owner"], told["group"], told["mode"])
-            coming |= {path: look for path in relative(top, [address.name])}
+            coming |= dict.fromkeys(relative(top, [address.name]), look)
     return coming
 
 

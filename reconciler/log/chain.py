@@ -38,7 +38,9 @@ def follow(events: Iterable[Event], seen: Callable[[Event], None] = lambda event
     for event in events:
         seen(event)
         if event.seq != expected:
-            verdict.problems.append({"seq": expected, "what": f"event {expected} is missing; the next one is {event.seq}"})
+            verdict.problems.append(
+                {"seq": expected, "what": f"event {expected} is missing; the next one is {event.seq}"}
+            )
         if event.prev != verdict.head:
             verdict.problems.append({"seq": event.seq, "what": f"event {event.seq} does not follow the one before it"})
         if event.digest() != event.hash:
@@ -60,13 +62,22 @@ def verify(log: LogReader, against: str | None = None) -> Verdict:
     verdict.anchored_to = kept
     if kept is None:
         if verdict.events:
-            verdict.problems.append({"seq": verdict.events, "what": "the head that is kept beside the log is missing or damaged"})
+            verdict.problems.append(
+                {"seq": verdict.events, "what": "the head that is kept beside the log is missing or damaged"}
+            )
     elif kept["seq"] == 0 and kept["hash"] == START:
         pass
     elif kept["seq"] not in found:
-        verdict.problems.append({"seq": verdict.events + 1, "what": f"the end was cut off: the head kept is event {kept['seq']}"})
+        verdict.problems.append(
+            {"seq": verdict.events + 1, "what": f"the end was cut off: the head kept is event {kept['seq']}"}
+        )
     elif found[kept["seq"]] != kept["hash"]:
-        verdict.problems.append({"seq": kept["seq"], "what": f"event {kept['seq']} is not the one whose hash was kept; the chain was rewritten"})
+        verdict.problems.append(
+            {
+                "seq": kept["seq"],
+                "what": f"event {kept['seq']} is not the one whose hash was kept; the chain was rewritten",
+            }
+        )
     return verdict
 
 

@@ -30,6 +30,8 @@ CREATE TRIGGER events_no_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT
 CREATE TRIGGER events_no_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 """
 
+COLUMNS = "seq, id, at, run, type, deployment, address, data, prev, hash"
+
 
 def now() -> str:
     """The time as events carry it: UTC, RFC 3339, microseconds."""
@@ -59,7 +61,7 @@ class LogReader:
             return
         with closing(self._open()) as base:
             try:
-                query = "SELECT seq, id, at, run, type, deployment, address, data, prev, hash FROM events WHERE seq > ? ORDER BY seq"
+                query = f"SELECT {COLUMNS} FROM events WHERE seq > ? ORDER BY seq"  # noqa: S608 - our own words
                 for row in base.execute(query, (after,)):
                     seq, ident, at, run, type_, deployment, address, text, prev, digest = row
                     try:
@@ -113,7 +115,9 @@ def checked(path: str) -> None:
     directory = os.path.dirname(path)
     for place in (path, os.path.join(directory, "blobs"), os.path.join(directory, "key")):
         if os.path.islink(place):
-            raise LogError(f"{printable(place)}: a symbolic link; the log and what lies beside it are followed through none")
+            raise LogError(
+                f"{printable(place)}: a symbolic link; the log and what lies beside it are followed through none"
+            )
     for place in (path, directory):
         with suppress(FileNotFoundError):
             found = os.stat(place)
@@ -121,7 +125,9 @@ def checked(path: str) -> None:
                 raise LogError(f"{printable(place)}: not a regular file; name another log")
             open_to_all = found.st_mode & 0o022 and not found.st_mode & st.S_ISVTX
             if not trusted(found.st_uid) or open_to_all:
-                raise LogError(f"{printable(place)}: can be written by others, so what it says proves nothing; chown and chmod it")
+                raise LogError(
+                    f"{printable(place)}: can be written by others, so what it says proves nothing; chown and chmod it"
+                )
 
 
 class LogWriter(LogReader):
@@ -188,7 +194,12 @@ class LogWriter(LogReader):
         return base
 
     def append(
-        self, run: str, type_: str, data: Mapping[str, Json], deployment: str | None = None, address: str | None = None
+        self,
+        run: str,
+        type_: str,
+        data: Mapping[str, Json],
+        deployment: str | None = None,
+        address: str | None = None,
     ) -> Event:
         """Write one event and wait until it is on the disk."""
         import uuid  # noqa: PLC0415 - start-up counts
@@ -196,7 +207,12 @@ class LogWriter(LogReader):
         seq = self.seq + 1
         event = Event(seq, str(uuid.uuid4()), now(), run, type_, deployment, address, data, self.head)
         digest = event.digest()
-        row = (*(getattr(event, key) for key in ("seq", "id", "at", "run", "type", "deployment", "address")), canonical(data), event.prev, digest)
+        row = (
+            *(getattr(event, key) for key in ("seq", "id", "at", "run", "type", "deployment", "address")),
+            canonical(data),
+            event.prev,
+            digest,
+        )
         try:
             self._base.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?)", row)
         except sqlite3.Error as error:
@@ -252,4 +268,6 @@ def make_directory(path: str) -> None:
     except FileExistsError:
         pass
     except OSError as error:
-        raise LogError(f"{printable(path)}: cannot be made: {(error.strerror or '').lower()}; name another with --log") from None
+        raise LogError(
+            f"{printable(path)}: cannot be made: {(error.strerror or '').lower()}; name another with --log"
+        ) from None

@@ -163,7 +163,9 @@ class Vault:
                 os.rename(spare, path)
                 self._sync(os.path.dirname(path))
         except OSError as error:
-            raise LogError(f"{printable(path)}: cannot be written: {(error.strerror or '').lower()}; nothing was changed") from None
+            raise LogError(
+                f"{printable(path)}: cannot be written: {(error.strerror or '').lower()}; nothing was changed"
+            ) from None
 
     @staticmethod
     def _sync(directory: str) -> None:

@@ -6,10 +6,8 @@ Nothing that comes from a host reaches a line without having been escaped.
 from __future__ import annotations
 
 import difflib
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from os import environ
 from typing import TYPE_CHECKING
 
 from ..host.resolve import printable
@@ -26,8 +24,8 @@ SYMBOLS = {
     "create": ("+", "32"), "remove": ("-", "31"), "restart": ("↻", "36"), "start": ("▸", "36"), "stop": ("■", "36"),
 }  # fmt: skip
 OUTCOMES = {
-    "succeeded": ("✓", "32"), "skipped": ("·", "2"), "failed": ("✗", "31"), "undone": ("↩", "33"), "stuck": ("!", "31;1"),
-    "stale": ("~", "33"),
+    "succeeded": ("✓", "32"), "skipped": ("·", "2"), "failed": ("✗", "31"), "undone": ("↩", "33"),
+    "stuck": ("!", "31;1"), "stale": ("~", "33"),
 }  # fmt: skip
 
 
@@ -36,11 +34,6 @@ class Paint:
     """Colours, where they are wanted."""
 
     on: bool
-
-    @classmethod
-    def for_stdout(cls) -> Paint:
-        """Colours on a terminal, unless NO_COLOR says otherwise."""
-        return cls(sys.stdout.isatty() and not environ.get("NO_COLOR"))
 
     def __call__(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self.on else text
@@ -200,7 +193,10 @@ def _hindrances(plan: Plan, paint: Paint) -> Iterator[str]:
         names = ", ".join(map(printable, plan.orphaned))
         yield f"  orphaned: {names} (held by the log, not in the input; never touched)"
     for note in plan.notes:
-        yield from (f"  note: {line}" if n == 0 else f"        {line}" for n, line in enumerate(_wrapped(printable(note), WIDTH - 10)))
+        yield from (
+            f"  note: {line}" if n == 0 else f"        {line}"
+            for n, line in enumerate(_wrapped(printable(note), WIDTH - 10))
+        )
 
 
 def outcome_lines(report: Report, paint: Paint) -> Iterator[str]:
@@ -231,17 +227,21 @@ def status_lines(deployments: Iterable[Mapping[str, Json]], paint: Paint) -> Ite
     for deployment in deployments:
         mode = f" ({deployment['mode']})" if deployment["mode"] else ""
         policy = ", audit only" if deployment["policy"] == "audit" else ""
-        yield f"{printable(deployment['name'])}{mode}: {paint(colours[deployment['state']], deployment['state'])}{policy}"
+        state = paint(colours[deployment["state"]], deployment["state"])
+        yield f"{printable(deployment['name'])}{mode}: {state}{policy}"
         for item in deployment["resources"]:
             marks = item["applied_actual"] + item["actual_desired"]
             if marks == "  " and not item.get("reason"):
                 continue
-            yield f"  {paint('33', marks)} {short(Address.parse(item['address']))}" + (f"  (cause: {item['cause']})" if item["cause"] else "")
+            yield f"  {paint('33', marks)} {short(Address.parse(item['address']))}" + (
+                f"  (cause: {item['cause']})" if item["cause"] else ""
+            )
             if item.get("reason"):
                 yield from (f"       {line}" for line in _wrapped(printable(item["reason"]), WIDTH - 8))
             for part in item["fields"][:12]:
                 applied, actual, desired = (value_text(part[key]) for key in ("applied", "actual", "desired"))
-                yield f"       {printable('.'.join(part['field']))}: applied {applied}, actual {actual}, desired {desired}"
+                name = printable(".".join(part["field"]))
+                yield f"       {name}: applied {applied}, actual {actual}, desired {desired}"
 
 
 def run_lines(runs: Iterable[Mapping[str, Json]], paint: Paint) -> Iterator[str]:
@@ -252,15 +252,21 @@ def run_lines(runs: Iterable[Mapping[str, Json]], paint: Paint) -> Iterator[str]
         names = ", ".join(run["deployments"]) or "-"
         who = run["actor"] or {}
         name = who.get("sudo_user") or (f"uid {who.get('uid')}")
-        yield printable(f"{run['id']:<5} {run['at'][:19]}Z  {run['verb']:<10} ") + paint(colour, f"{outcome:<10}") + printable(
-            f" {run['transitions']:>3} transitions  {names}  by {name}"
+        yield (
+            printable(f"{run['id']:<5} {run['at'][:19]}Z  {run['verb']:<10} ")
+            + paint(colour, f"{outcome:<10}")
+            + printable(f" {run['transitions']:>3} transitions  {names}  by {name}")
         )
 
 
 def event_lines(event: Mapping[str, Json]) -> Iterator[str]:
     """One event with what matters in it."""
     data = event["data"]
-    what = f"{data['verb']} {event['address']}" if event["address"] and "verb" in data else event["address"] or data.get("verb", "")
+    what = (
+        f"{data['verb']} {event['address']}"
+        if event["address"] and "verb" in data
+        else event["address"] or data.get("verb", "")
+    )
     yield printable(f"{event['seq']:>6} {event['at'][:19]}Z {event['run']:<4} {event['type']:<21} {what}")
     for change in data.get("changes", ()):
         if change["field"] not in (["exists"], list(MARK)):

@@ -56,7 +56,7 @@ def install_managesoft(machine: Machine) -> None:
     machine.put("/root/digest.py", DIGEST)
 
 
-DIGEST = '''
+DIGEST = """
 import hashlib, json, os, stat, sys
 SKIP = {"/proc", "/sys", "/dev", "/run", "/tmp", "/var/lib/reconciler", "/var/log", "/opt/product", "/opt/product-deps",
         "/etc/.pwd.lock", "/root", "/var/tmp", "/var/cache", "/var/lib/systemd", "/.complete"}
@@ -89,4 +89,4 @@ while pending:
             facts += [info.st_ino, info.st_ctime_ns, info.st_mtime_ns]
         out[path] = facts
 json.dump(out, sys.stdout)
-'''
+"""

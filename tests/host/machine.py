@@ -80,8 +80,13 @@ class Machine:
         """Start it and wait until its systemd is up."""
         command = ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--private-network"]
         command += [f"--directory={self.root}", f"--bind-ro={REPO / 'reconciler'}:/opt/product/reconciler"]
-        command += [f"--machine=t{os.getpid()}-{self.scratch.name[-8:].replace('_', 'x')}", "--link-journal=no"]
-        self.nspawn = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        command += [
+            f"--machine=t{os.getpid()}-{self.scratch.name[-8:].replace('_', 'x')}",
+            "--link-journal=no",
+        ]
+        self.nspawn = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         limit = time.monotonic() + 60
         while time.monotonic() < limit:
             if self.nspawn.poll() is not None:
@@ -102,7 +107,11 @@ class Machine:
 
     def run(self, *words: str, check: int | None = 0, feed: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a program in the host."""
-        environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+        environment = {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": "/root",
+            "LANG": "C.UTF-8",
+        }
         done = subprocess.run([*self.enter(), *words], capture_output=True, text=True, env=environment, timeout=300,
                               input=feed, stdin=subprocess.DEVNULL if feed is None else None)  # fmt: skip
         if check is not None:
@@ -117,7 +126,15 @@ class Machine:
 
     def put(self, path: str, text: str, mode: int = 0o644) -> None:
         """Write a file in the host, from within."""
-        self.run("sh", "-c", 'mkdir -p "$(dirname "$1")" && cat > "$1" && chmod "$2" "$1"', "sh", path, f"{mode:o}", feed=text)
+        self.run(
+            "sh",
+            "-c",
+            'mkdir -p "$(dirname "$1")" && cat > "$1" && chmod "$2" "$1"',
+            "sh",
+            path,
+            f"{mode:o}",
+            feed=text,
+        )
 
     def uid_of(self, unit: str) -> str:
         """The name of the user that a unit's main process really runs as."""

@@ -37,7 +37,11 @@ def give_root(machine: Machine) -> None:
     machine.put("/root/digest.py", DIGEST)
     machine.put("/etc/systemd/system/zabbix-agent.service.d/override.conf", "[Service]\nUser=root\nGroup=root\n")
     machine.run("sh", "-c", "printf 'AllowRoot=1\\nUser=root\\n' >> /etc/zabbix/zabbix_agentd.conf")
-    machine.run("sh", "-c", "chown -R root:root /var/log/zabbix-agent; systemctl daemon-reload; systemctl restart zabbix-agent")
+    machine.run(
+        "sh",
+        "-c",
+        "chown -R root:root /var/log/zabbix-agent; systemctl daemon-reload; systemctl restart zabbix-agent",
+    )
     assert machine.uid_of("zabbix-agent") == "root"
 
 
@@ -68,10 +72,16 @@ def test_the_real_zabbix_agent_to_an_account_of_its_own_and_back(bare: Machine) 
 
 def test_a_daemon_that_cannot_run_as_its_account_fails_and_is_put_right_again(bare: Machine) -> None:
     bare.put("/root/digest.py", DIGEST)
-    bare.put("/usr/lib/systemd/system/picky.service", "[Service]\nExecStart=/bin/sh -c 'test -w /etc/shadow && exec sleep 1000'\n")
+    bare.put(
+        "/usr/lib/systemd/system/picky.service",
+        "[Service]\nExecStart=/bin/sh -c 'test -w /etc/shadow && exec sleep 1000'\n",
+    )
     bare.run("sh", "-c", "systemctl daemon-reload; systemctl start picky")
     before = look(bare)
-    bare.put("/root/desired/d.yaml", "deployment: picky\nresources:\n  - account: pick\n  - daemon: picky\n    run_as: {user: pick}\n")
+    bare.put(
+        "/root/desired/d.yaml",
+        "deployment: picky\nresources:\n  - account: pick\n  - daemon: picky\n    run_as: {user: pick}\n",
+    )
     done = bare.reconciler("apply", "/root/desired", "--yes", "--format", "json", check=5)
     last = json.loads(done.stdout)["transitions"][-1]
     assert last["verb"] == "restart" and last["outcome"] == "stuck" and "journalctl" in last["error"]
@@ -88,14 +98,20 @@ def test_a_daemon_that_cannot_run_as_its_account_fails_and_is_put_right_again(ba
 def test_an_agent_that_still_runs_as_root_is_a_failure(bare: Machine) -> None:
     bare.put("/usr/lib/systemd/system/stubborn.service", "[Service]\nExecStart=+/bin/sleep 1000\n")
     bare.run("sh", "-c", "systemctl daemon-reload; systemctl start stubborn")
-    bare.put("/root/desired/d.yaml", "deployment: s\nresources:\n  - account: pick\n  - daemon: stubborn\n    run_as: {user: pick}\n")
+    bare.put(
+        "/root/desired/d.yaml",
+        "deployment: s\nresources:\n  - account: pick\n  - daemon: stubborn\n    run_as: {user: pick}\n",
+    )
     done = bare.reconciler("apply", "/root/desired", "--yes", check=5)
     assert "runs as root, not as pick" in done.stdout
 
 
 def test_destroyed_data_waits_in_quarantine(machine: Machine) -> None:
     before = look(machine)
-    machine.put("/root/desired/managesoft.yaml", "deployment: managesoft\nprofile: managesoft\nmode: least-privilege\nwith: {on_uninstall_data: delete}\n")
+    machine.put(
+        "/root/desired/managesoft.yaml",
+        "deployment: managesoft\nprofile: managesoft\nmode: least-privilege\nwith: {on_uninstall_data: delete}\n",
+    )
     machine.reconciler("apply", "/root/desired", "--yes")
     refused = machine.reconciler("uninstall", "managesoft", "--yes", check=3)
     assert "--destroy-data" in refused.stderr
@@ -108,7 +124,11 @@ def test_destroyed_data_waits_in_quarantine(machine: Machine) -> None:
     machine.reconciler("uninstall", "managesoft", "--yes", "--destroy-data")
     machine.reconciler("purge", "managesoft", "--yes")
     assert ".reconciler-quarantine" not in machine.run("ls", "-A", "/var/opt").stdout
-    gone = {path for path in differences(before, look(machine)) if not path.startswith(("/var/opt/managesoft", "/etc/systemd/system"))}
+    gone = {
+        path
+        for path in differences(before, look(machine))
+        if not path.startswith(("/var/opt/managesoft", "/etc/systemd/system"))
+    }
     assert not gone
 
 

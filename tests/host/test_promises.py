@@ -118,6 +118,11 @@ def test_p6_history_cannot_be_changed_unseen(machine: Machine, how: str) -> None
     machine.run("python3", "-c", TAMPER, how)
     verdict = machine.reconciler("log", "verify", "--format", "json", check=1)
     assert json.loads(verdict.stdout)["problems"]
-    for words in (["apply", "/root/desired", "--yes"], ["uninstall", "managesoft", "--yes"], ["rollback", "--yes"], ["plan", "/root/desired"]):
+    for words in (
+        ["apply", "/root/desired", "--yes"],
+        ["uninstall", "managesoft", "--yes"],
+        ["rollback", "--yes"],
+        ["plan", "/root/desired"],
+    ):
         machine.reconciler(*words, check=3)
     assert machine.uid_of("ndtask") == "flxrasvc", "a tampered log leaves the host alone"

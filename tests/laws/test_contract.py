@@ -14,14 +14,30 @@ from reconciler.errors import HostError
 from reconciler.host.port import Attributes, File
 from tests.laws.hosts import file_host, memory_host
 
-PATHS = st.sampled_from(["/etc/new", "/etc/agent.conf", "/srv", "/srv/a", "/srv/a/b", "/opt/agent/data", "/link", "/etc/missing/x", "/etc"])
+PATHS = st.sampled_from(
+    [
+        "/etc/new",
+        "/etc/agent.conf",
+        "/srv",
+        "/srv/a",
+        "/srv/a/b",
+        "/opt/agent/data",
+        "/link",
+        "/etc/missing/x",
+        "/etc",
+    ]
+)
 ME = (os.geteuid(), os.getegid())
 CALLS = st.one_of(
     st.tuples(st.just("replace"), PATHS, st.binary(max_size=5)),
     st.tuples(st.just("remove"), st.sampled_from(["/etc/new", "/etc/agent.conf", "/link", "/srv/a/b"])),
     st.tuples(st.just("mkdir"), PATHS),
     st.tuples(st.just("rmdir"), st.sampled_from(["/srv", "/srv/a", "/opt/agent/data"])),
-    st.tuples(st.just("symlink"), st.just("/link"), st.sampled_from(["/etc", "etc/agent.conf", "../../etc", "/nowhere"])),
+    st.tuples(
+        st.just("symlink"),
+        st.just("/link"),
+        st.sampled_from(["/etc", "etc/agent.conf", "../../etc", "/nowhere"]),
+    ),
     st.tuples(st.just("read"), st.one_of(PATHS, st.sampled_from(["/link", "/link/agent.conf"]))),
     st.tuples(st.just("names"), PATHS),
     st.tuples(st.just("canonical"), st.sampled_from(["/link/agent.conf", "/etc/../etc/agent.conf", "/link"])),
@@ -40,7 +56,13 @@ def ask(host: Any, call: tuple[Any, ...]) -> Any:
             found = host.read(words[0])
             return None if found is None else (found.data, found.mode)
         if verb == "amend":
-            return list(host.amend(words[0], "post", lambda e: Attributes(*ME, words[1] | 0o700) if e.stat.type != "link" else None))
+            return list(
+                host.amend(
+                    words[0],
+                    "post",
+                    lambda e: Attributes(*ME, words[1] | 0o700) if e.stat.type != "link" else None,
+                )
+            )
         return getattr(host, verb)(*words)
     except HostError:
         return "refused"
@@ -48,7 +70,12 @@ def ask(host: Any, call: tuple[Any, ...]) -> Any:
 
 def tree(host: Any) -> list[tuple[Any, ...]]:
     return [
-        (e.path, e.stat.type, e.stat.mode, host.readlink("/" + e.path.decode()) if e.stat.type == "link" else "")
+        (
+            e.path,
+            e.stat.type,
+            e.stat.mode,
+            host.readlink("/" + e.path.decode()) if e.stat.type == "link" else "",
+        )
         for e in host.walk("/")
     ]
 

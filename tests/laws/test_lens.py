@@ -25,9 +25,16 @@ OWNERS = st.sampled_from(["root", "ann", "svc"]) if os.geteuid() == 0 else st.ju
 TEXT = st.text(st.characters(min_codepoint=32, max_codepoint=0x24F, exclude_characters=":,\x7f"), max_size=12)
 NUMBERS = st.integers(900, 60000)
 MEMBERS = st.dictionaries(st.sampled_from(["docker", "ann"]), st.just(Membership(group=0, gshadow=0)), max_size=2)
-LINKS = st.sampled_from([{}, {"/etc/systemd/system/multi-user.target.wants/agent.service": "/usr/lib/systemd/system/agent.service"}])
+LINKS = st.sampled_from(
+    [
+        {},
+        {"/etc/systemd/system/multi-user.target.wants/agent.service": "/usr/lib/systemd/system/agent.service"},
+    ]
+)
 BYTES = st.binary(max_size=60).map(lambda raw: raw.decode("latin-1"))
-INI_BYTES = st.lists(st.sampled_from(["[Main]\n", "Mode = x\r\n", "; note\n", "Port=2\n", "\n", "last"]), max_size=6).map("".join)
+INI_BYTES = st.lists(
+    st.sampled_from(["[Main]\n", "Mode = x\r\n", "; note\n", "Port=2\n", "\n", "last"]), max_size=6
+).map("".join)
 
 files: dict[str, Any] = {
     "owner": OWNERS,
@@ -85,8 +92,18 @@ def test_laws(name: str, where: str, data: st.DataObject) -> None:
         host: Any = memory_host() if where == "memory" else file_host(Path(scratch))
         if where == "root" and os.geteuid() != 0:
             owner = host.stat("/")
-            host.replace("/etc/passwd", host.read("/etc/passwd").__class__(f"root:x:{owner.uid}:{owner.gid}::/:/bin/sh\n".encode(), 0o644, owner.uid, owner.gid))
-            host.replace("/etc/group", host.read("/etc/group").__class__(f"root:x:{owner.gid}:\nann:x:9:\ndocker:x:8:\n".encode(), 0o644, owner.uid, owner.gid))
+            host.replace(
+                "/etc/passwd",
+                host.read("/etc/passwd").__class__(
+                    f"root:x:{owner.uid}:{owner.gid}::/:/bin/sh\n".encode(), 0o644, owner.uid, owner.gid
+                ),
+            )
+            host.replace(
+                "/etc/group",
+                host.read("/etc/group").__class__(
+                    f"root:x:{owner.gid}:\nann:x:9:\ndocker:x:8:\n".encode(), 0o644, owner.uid, owner.gid
+                ),
+            )
         absent = [] if name == "daemon" else [st.just(Absent())]
         first, second = (data.draw(st.one_of(states, *absent)) for _ in range(2))
 
