@@ -126,6 +126,8 @@ class _Reader:
                 self.mistake(mark, f"the key {key!r} is given twice", f"the first is in line {lines[key]}; keep one")
             value = self.node(next(self.events), inner)
             self.text.keys[inner] = (mark.line + 1, mark.column + 1)
+            if value is None:
+                self.text.marks[inner] = self.text.keys[inner]  # an empty value has no place of its own
             if key not in lines and key != "<<":
                 values[key] = value
             lines.setdefault(key, mark.line + 1)
@@ -151,8 +153,8 @@ def read(file: str, data: bytes) -> tuple[list[Text], list[Mistake]]:
                 continue
             if kind == "DocumentStartEvent":
                 if event.version is not None and tuple(event.version) != (1, 2):
-                    place = event.start_mark
-                    mistakes.append(Mistake(file, place.line + 1, 1, "not YAML 1.2", "remove the %YAML line"))
+                    line = text.count("\n", 0, text.find("%YAML")) + 1
+                    mistakes.append(Mistake(file, line, 1, "not YAML 1.2", "remove the %YAML line"))
                 continue
             document = Text(file, None)
             reader = _Reader(file, events, mistakes, document, nodes=nodes)

@@ -28,6 +28,12 @@ def shared(command: F) -> F:
     )(command)
 
 
+def anywhere(command: F) -> F:
+    """--root and --log where no host is looked at: accepted, so that one habit fits every command."""
+    command = click.option("--root", expose_value=False, hidden=True)(command)
+    return click.option("--log", expose_value=False, hidden=True)(command)
+
+
 def writing(command: F) -> F:
     """The options of every command that changes a host."""
     command = click.option(

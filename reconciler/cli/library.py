@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
-from .common import print_json
+from .common import anywhere, print_json
 
 
 @click.command()
 @click.argument("name", required=False)
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", help="How to print data.")
+@anywhere
 def profiles(name: str | None, style: str) -> int:
     """Show the profile library, or one profile with its parameters.
 
@@ -51,6 +52,7 @@ def profiles(name: str | None, style: str) -> int:
 
 @click.command()
 @click.argument("name", type=click.Choice(["desired", "plan", "event"]))
+@anywhere
 def schema(name: str) -> int:
     """Print a JSON Schema: of the desired state, a plan, or an event.
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..errors import ReconcilerError
+from ..errors import Mistakes, ReconcilerError
 
 COMMANDS = {
     "validate": "validate",
@@ -87,7 +87,7 @@ def run(arguments: Sequence[str]) -> int:
     except ReconcilerError as error:
         if debug:
             raise
-        click.echo(f"reconciler: {error}", err=True)
+        click.echo(str(error) if isinstance(error, Mistakes) else f"reconciler: {error}", err=True)
         return error.exit_code
     except KeyboardInterrupt:
         click.echo("reconciler: interrupted; the next run settles what was under way", err=True)

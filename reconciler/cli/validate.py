@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
-from .common import print_json
+from .common import anywhere, print_json
 
 
 @click.command()
 @click.argument("paths", nargs=-1)
 @click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", help="How to print data.")
+@anywhere
 def validate(paths: tuple[str, ...], style: str) -> int:
     """Check desired-state files without looking at any host.
 

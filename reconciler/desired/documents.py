@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -266,7 +266,12 @@ def validated(
 ) -> Any:
     """The model made of the data, or None with every mistake placed at its line."""
     try:
-        return model.model_validate(data)
+        made = model.model_validate(data)
+        empty = list(nothings({k: v for k, v in data.items() if k != "resources"}, ()))
+        for where in empty:
+            message = f"{str(where[-1])!r} has no value"
+            problems.append(Mistake(text.file, *text.at((*path, *where)), message, "give it one, or remove the line"))
+        return None if empty else made
     except ValidationError as error:
         seen = set()
         for item in error.errors(include_url=False):
@@ -274,9 +279,8 @@ def validated(
             value: Any = data
             for part in item["loc"]:
                 # Pydantic puts names of union members and "[key]" into the path; keep what the data has.
-                if isinstance(value, dict) and part in value:
-                    value = value[part]
-                elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+                listed = isinstance(value, list) and isinstance(part, int) and part < len(value)
+                if listed or (isinstance(value, dict) and part in value):
                     value = value[part]
                 elif item["type"] != "missing" or part is not item["loc"][-1]:
                     continue
@@ -287,6 +291,14 @@ def validated(
                 seen.add((spot, message))
                 problems.append(Mistake(text.file, *spot, message, hint))
         return None
+
+
+def nothings(value: Any, path: Path) -> Iterator[Path]:
+    """Where a value is left out; nothing in a desired state means nothing."""
+    if value is None:
+        yield path
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from nothings(inner, (*path, key))
 
 
 def explain(item: Any, model: type[BaseModel], name_key: str) -> tuple[str, str, bool]:

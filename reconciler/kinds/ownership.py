@@ -313,7 +313,12 @@ class Return:
                 return Said(replace(before, **own), foreign=foreign, known=before)
             modes = {before.mode, *(r.after.mode for r in found if r.after)}
             return Said(before, foreign=foreign, drifted=look.mode not in modes, known=before)
-        if covered or not self.ancestors or not any(layer.knows_all_of(path) for layer in self.layers):
+        if (
+            covered
+            or path in self.spoken
+            or not self.ancestors
+            or not any(layer.knows_all_of(path) for layer in self.layers)
+        ):
             return Said(None)
         parent = self.ancestors[-1][1]
         mode = None if look.mode is None else look.mode & ~SPECIAL

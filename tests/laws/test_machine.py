@@ -20,7 +20,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from reconciler.engine import Options
 from reconciler.host.port import File
 from tests.drive import Bench, Killed, Mortal
 from tests.laws.hosts import file_host, memory_host, snapshot
@@ -146,7 +145,9 @@ class Story(RuleBasedStateMachine):
     @rule(data=st.data())
     def rollback_to_mark(self, data: st.DataObject) -> None:
         seq, expected = data.draw(st.sampled_from(self.marks))
-        report = self.bench.rollback(seq, options=Options(force=True, keep_going=True))
+        report = self.bench.rollback(seq)
+        if report.outcome == "refused":
+            return  # a number that is needed again belongs to something that stays for now
         assert report.exit_code == 0, (report.transitions, report.blocked)
         assert not (off := differences(expected, snapshot(self.host))), off
 
