@@ -10,7 +10,7 @@ import click
 from .common import Place, shared, writing
 
 if TYPE_CHECKING:
-    from ..engine import Engine, Options
+    from ..engine import Engine
     from ..model import Json
     from ..plan import Plan
 
@@ -38,8 +38,8 @@ class Wanted:
 
     def prepare(self, engine: Engine) -> tuple[Any, Json, Mapping[str, Json]]:
         """The goals of the documents that fit this host."""
-        from ..engine import facts
         from ..errors import Mistakes, Refused
+        from ..survey import facts
         from ..targets import from_desired, from_uninstall, succeeded_by
 
         known = facts(engine.host)
@@ -74,9 +74,9 @@ class Wanted:
 
     def examine(self, engine: Engine, plan: Plan) -> None:
         """What only the documents can say: unreadable facts, and modes without a way back."""
-        from ..engine import refusal
         from ..model import Address
         from ..plan import Blocked
+        from ..survey import refusal
 
         for document in self.unknown:
             reason = f"is deployment {document.name!r} for this host? A fact of its match cannot be read"
@@ -110,7 +110,7 @@ def plan(
 
     Example: reconciler plan desired/
     """
-    from ..engine import Options
+    from ..survey import Options
     from .runs import preview
 
     wanted = Wanted(paths)
@@ -159,7 +159,7 @@ def apply(
 
     Example: reconciler apply desired/ --yes
     """
-    from ..engine import Options
+    from ..survey import Options
     from .runs import carry_out, preview
 
     wanted = Wanted(paths, prune=prune)

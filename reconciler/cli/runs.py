@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from ..engine import Engine, Options, Report, facts
+from ..engine import Engine, Report
 from ..errors import Refused, Tampered
 from ..log.chain import verify
 from ..model import Json
 from ..plan import Plan, conflict_json
 from ..report.text import outcome_lines, plan_lines
+from ..survey import Options, facts
 from ..targets import Goals
 from .common import Place, confirm, paint, print_json, started, talk
 

@@ -26,9 +26,10 @@ def status(
 
     Example: reconciler status desired/
     """
-    from ..engine import Engine, Options
+    from ..engine import Engine
     from ..report.text import status_lines
     from ..status import status as survey
+    from ..survey import Options
     from .apply import Wanted
 
     place = Place(ctx, root, log_file)

@@ -103,7 +103,7 @@ def rollback(
 
     Example: reconciler rollback --dry-run
     """
-    from ..engine import Options
+    from ..survey import Options
     from .runs import carry_out, preview
 
     place, moment = Place(ctx, root, log_file), Moment(to, deployment)
@@ -168,7 +168,7 @@ def uninstall(
 
     Example: reconciler uninstall managesoft --dry-run
     """
-    from ..engine import Options
+    from ..survey import Options
     from .runs import carry_out, preview
 
     place, leaving = Place(ctx, root, log_file), Leaving(deployment, destroy=destroy_data)
@@ -199,9 +199,10 @@ def purge(
 
     Example: reconciler purge r7
     """
-    from ..engine import Engine, facts
+    from ..engine import Engine
     from ..errors import ReconcilerError
     from ..host.resolve import printable
+    from ..survey import facts
     from .common import print_json
     from .runs import intact
 

@@ -15,26 +15,18 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic import Field as Described
 
 from ..errors import HostError
-from ..host.accounts import AccountFiles
 from ..host.names import Names
-from ..host.port import File, Host, Observer, Process
-from ..host.resolve import printable
-from ..host.userdb import members
+from ..host.port import File, Host, Observer
 from ..model import Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown, inside
 from . import units
 from .base import Conflict, Context, Kind, Prospect, Step, Vault, empty_left
 from .modes import CAPABILITIES
+from .services import call, misfit, running_from, sysv
+from .units import SETTINGS, drop_in, drop_in_text, strange
 
 RUNNING: Field = ("running",)
 ENABLED: Field = ("enabled",)
 FRESH: Field = ("fresh",)
-SETTINGS: dict[Field, str] = {
-    ("run_as", "user"): "User",
-    ("run_as", "group"): "Group",
-    ("supplementary_groups",): "SupplementaryGroups",
-    ("ambient_capabilities",): "AmbientCapabilities",
-}
-HEAD = "# Written by reconciler; 'reconciler explain' says why.\n[Service]\n"
 STEADY = 8
 PATIENCE = 100
 
@@ -576,28 +568,6 @@ def wanted_or(target: Target, default: bool) -> bool:
     return wish.running if isinstance(wish, Daemon) and wish.running is not None else default
 
 
-def drop_in(name: str) -> str:
-    """The path of our drop-in."""
-    return f"{units.ETC}/{name}.d/{units.OURS}"
-
-
-def drop_in_text(ours: Mapping[str, str]) -> bytes:
-    """Our drop-in's bytes."""
-    lines: list[str] = []
-    for key in SETTINGS.values():
-        if key in ours:
-            # An empty assignment first: lists add up otherwise.
-            lines += [f"{key}="] if key in units.LISTS and ours[key] else []
-            lines.append(f"{key}={ours[key]}")
-    return (HEAD + "\n".join(lines) + "\n").encode()
-
-
-def strange(host: Observer, path: str, ours: Mapping[str, str]) -> bool:
-    """Whether our drop-in is not as we write it."""
-    file = host.read(path)
-    return file is not None and file.data != drop_in_text(ours)
-
-
 def same_setting(field: Field, now: str, wanted: str) -> bool:
     """Whether a setting counts as wanted; root is what an empty user means."""
     if field == ("run_as", "user"):
@@ -605,62 +575,6 @@ def same_setting(field: Field, now: str, wanted: str) -> bool:
     if field in (("supplementary_groups",), ("ambient_capabilities",)):
         return set(now.split()) == set(wanted.split())
     return now == wanted
-
-
-def misfit(host: Observer, process: Process, effective: Mapping[str, str]) -> str:
-    """How a process differs from what its unit says; empty where it does not, or the unit says nothing."""
-    user = effective.get("User")
-    if not user:
-        return ""
-    names = Names(host)
-    uid = names.uid(user)
-    told = f"process {process.pid} ({printable(process.name)})"
-    if uid is None:
-        return f"user {user} does not exist"
-    if uid == 0:
-        return ""  # what may run as root may give that up by itself
-    if process.uids != {uid}:
-        return f"{told} runs as {', '.join(str(names.user(u)) for u in sorted(process.uids))}, not as {user}"
-    files = AccountFiles(host)
-    columns = files.need("passwd").get(user)
-    primary = names.gid(effective["Group"]) if effective.get("Group") else int(columns[3]) if columns else None
-    if primary is not None and process.gids != {primary}:
-        groups = ", ".join(str(names.group(gid)) for gid in sorted(process.gids))
-        return f"{told} runs with group {groups}, not {names.group(primary)}"
-    if columns is None:
-        return ""
-    wanted = {int(c[2]) for c in files.need("group").entries() if len(c) == 4 and user in members(c[3])}
-    wanted |= {gid for word in effective.get("SupplementaryGroups", "").split() if (gid := names.gid(word)) is not None}
-    have = process.groups - {primary, int(columns[3])}
-    if have != wanted - {primary, int(columns[3])}:
-        has, asked = (", ".join(sorted(str(names.group(gid)) for gid in gids)) or "none" for gids in (have, wanted))
-        return f"{told} has the further groups {has}, not {asked}"
-    return ""
-
-
-def running_from(host: Observer, top: str) -> list[Process]:
-    """The processes whose program or script lies in a tree."""
-    return [
-        process
-        for process in host.processes()
-        if any(inside(path, top) for path in (process.exe.removesuffix(" (deleted)"), *process.args[:2]))
-    ]
-
-
-def call(host: Host, *words: str) -> None:
-    """Tell systemd to do something; its own words where it will not."""
-    result = host.run(["systemctl", "--no-pager", "--quiet", *words])
-    if result.code != 0:
-        said = [printable(line) for line in result.err.strip().splitlines() if line.strip()]
-        raise HostError(f"systemctl {' '.join(words)}: {' '.join(said) or f'exit code {result.code}'}")
-
-
-def sysv(host: Host, name: str, verb: str) -> None:
-    """Run the init script of a service."""
-    script = f"/etc/init.d/{name.removesuffix('.service')}"
-    result = host.run([script, verb])
-    if result.code != 0:
-        raise HostError(f"{script} {verb}: exit code {result.code}: {printable(result.err.strip())}")
 
 
 KIND = DaemonKind()

@@ -16,7 +16,7 @@ from pydantic import Field as Described
 
 from ..errors import HostError
 from ..host.names import Names
-from ..host.port import Attributes, Entry, Host, Observer
+from ..host.port import Entry, Host, Observer
 from ..host.resolve import printable
 from ..model import (
     EXISTS,
@@ -43,7 +43,6 @@ from .ownership import (
     Said,
     Survey,
     Wish,
-    attributes,
     differs,
     judged,
     looker,
@@ -51,6 +50,7 @@ from .ownership import (
     open_layer,
     save_image,
 )
+from .treework import QUARANTINE, absolute, amend, bring, emptied, mounted, root_of, take_away
 
 PATHS: Field = ("paths",)
 PROTECTED = frozenset(
@@ -91,7 +91,6 @@ PROTECTED = frozenset(
         "/var/tmp",
     ]
 )
-QUARANTINE = ".reconciler-quarantine"
 Mode = Annotated[str, BeforeValidator(lambda v: check_mode(v) if isinstance(v, str) else v)]
 
 
@@ -210,7 +209,7 @@ class TreeKind(Kind[TreeState]):
         if isinstance(state, Absent) and there and not emptied(host, name):
             host.rmdir(name)
         elif not isinstance(state, Absent) and not there:
-            host.mkdir(name, 0o755, *_root(host))
+            host.mkdir(name, 0o755, *root_of(host))
 
     def show(self, field: Field, value: Json) -> Json:
         """Classes of paths; for the whole field its counts."""
@@ -433,7 +432,7 @@ class TreeKind(Kind[TreeState]):
         """Walk once more and keep what every path has now, before any is touched."""
         if step.verb == "create" and len(step.changes) == 2:
             names = Names(host)
-            uid, gid = _root(host)
+            uid, gid = root_of(host)
             made = Look(names.user(uid), names.group(gid), 0o755)
             after = step.changes[1].after
             look = Look(after["owner"] or made.owner, after["group"] or made.group, None)
@@ -461,20 +460,20 @@ class TreeKind(Kind[TreeState]):
         """Give every path what the rule says, or move the tree as a whole."""
         target, name = found.target, found.target.address.name
         if step.verb == "remove":
-            return self._take_away(host, name, step.changes[0].after)
+            return take_away(host, name, step.changes[0].after)
         if step.verb == "create":
-            self._bring(host, name, step.changes[0].before)
+            bring(host, name, step.changes[0].before)
             if len(step.changes) == 1:
                 return []
         rule = self._rule(host, target, Context(vault=vault))
         assert rule is not None
         survey = found.facts.get("survey") or Survey()
         if isinstance(rule, Wish):
-            return self._amend(host, name, rule, survey, handing_over=True)
+            return amend(host, name, rule, survey, handing_over=True)
         # Taking back: directories first, so that nobody can move things; then count links; then the files.
         left: list[tuple[str, str]] = []
         if survey.links:
-            left += self._amend(host, name, rule, survey, handing_over=False, directories=True)
+            left += amend(host, name, rule, survey, handing_over=False, directories=True)
             again = self._rule(host, target, Context(vault=vault))
             assert again is not None
             survey = Survey()
@@ -482,104 +481,7 @@ class TreeKind(Kind[TreeState]):
                 pass
             rule = self._rule(host, target, Context(vault=vault))
             assert rule is not None
-        return left + self._amend(host, name, rule, survey, handing_over=False)
-
-    def _amend(
-        self,
-        host: Host,
-        name: str,
-        rule: Rule,
-        survey: Survey,
-        *,
-        handing_over: bool,
-        directories: bool = False,
-    ) -> list[tuple[str, str]]:
-        names, look = Names(host), looker(host)
-        left: list[tuple[str, str]] = []
-        wanted_caps = getattr(rule, "capabilities", {})
-
-        def decide(entry: Entry) -> Attributes | None:
-            if entry.mount:
-                return None
-            now = look(entry, entry.path in wanted_caps)
-            said = rule.judge(entry, now)
-            if said.after is None or (directories and entry.stat.type != "directory"):
-                return None
-            if said.after.xattrs:
-                now = look(entry, True)
-            if not differs(now, said.after):
-                return None
-            if hindrance := obstacle(survey, entry, counted=True):
-                left.append((printable(absolute(name, entry.path)), hindrance))
-                return None
-            return attributes(names, said.after)
-
-        passes: list[tuple[Literal["pre", "post"], bool]] = [("pre", False)]
-        if handing_over and not getattr(rule, "layers", ()):
-            passes = [("post", False)]
-            if isinstance(rule, Wish) and rule.exceptions:
-                passes.insert(0, ("post", True))
-        for order, only_exceptions in passes:
-            choose = decide
-            if only_exceptions and isinstance(rule, Wish):
-                tops = tuple(rule.exceptions)
-
-                def choose(entry: Entry, tops: tuple[bytes, ...] = tops) -> Attributes | None:
-                    covered = any(entry.path == t or entry.path.startswith(t + b"/") for t in tops)
-                    return decide(entry) if covered else None
-
-            for path, reason in host.amend(name, order, choose):
-                left.append((printable(absolute(name, path)), reason))
-        return list(dict.fromkeys(left))
-
-    def _take_away(self, host: Host, name: str, exists: Json) -> list[tuple[str, str]]:
-        store = exists["absent"].get("quarantine") if isinstance(exists, dict) else None
-        if store is None:
-            if not host.rmdir(name):
-                return [(printable(name), "not empty any more; what is in it is not ours to delete")]
-            return []
-        made = store.rsplit("/", 1)[0]
-        try:
-            for directory in (made.rsplit("/", 1)[0], made):
-                if host.stat(directory) is None:
-                    host.mkdir(directory, 0o700, *_root(host))
-                there = host.stat(directory)
-                if there is None or there.type != "directory" or there.mode & 0o077 or there.uid != _root(host)[0]:
-                    raise HostError(f"{printable(directory)}: not a directory of ours with mode 0700; move it away")
-            if mounted(host, name):
-                if host.stat(store) is None:
-                    host.mkdir(store, 0o700, *_root(host))
-                for child in host.names(name):
-                    if child != QUARANTINE:
-                        host.rename(f"{name}/{child}", f"{store}/{child}")
-            else:
-                host.rename(name, store)
-        except HostError:
-            self._sweep(host, store)
-            raise
-        return []
-
-    @staticmethod
-    def _sweep(host: Host, store: str) -> None:
-        """Remove the quarantine's directories where nothing is in them."""
-        made = store.rsplit("/", 1)[0]
-        for directory in (made, made.rsplit("/", 1)[0]):
-            if host.stat(directory) is not None and not host.rmdir(directory):
-                return
-
-    def _bring(self, host: Host, name: str, exists: Json) -> None:
-        store = exists["absent"].get("quarantine") if isinstance(exists, dict) else None
-        if store is None:
-            if host.stat(name) is None:
-                host.mkdir(name, 0o755, *_root(host))
-            return
-        if mounted(host, name):
-            for child in host.names(store):
-                host.rename(f"{store}/{child}", f"{name}/{child}")
-            host.rmdir(store)
-        elif host.stat(store) is not None:
-            host.rename(store, name)
-        self._sweep(host, store)
+        return left + amend(host, name, rule, survey, handing_over=False)
 
     def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
         """Empty where every recorded path has what it was to get (or is gone)."""
@@ -609,7 +511,7 @@ class TreeKind(Kind[TreeState]):
         if layers is not None:
             rule = Return([open_layer(layer, vault, name) for layer in layers], (None, None), keep_foreign=True)
             survey = Survey()
-            self._amend(host, name, rule, survey, handing_over=False)
+            amend(host, name, rule, survey, handing_over=False)
             again = Return([open_layer(layer, vault, name) for layer in layers], (None, None), keep_foreign=True)
             for entry, look, said in judged(host, name, again, Survey()):
                 if said.after is not None and differs(look, said.after) and not obstacle(survey, entry, counted=False):
@@ -618,9 +520,9 @@ class TreeKind(Kind[TreeState]):
             if change.field == EXISTS:
                 there = not isinstance(self.read(host, name), Absent)
                 if gone(change.before) and there:
-                    self._take_away(host, name, change.before)
+                    take_away(host, name, change.before)
                 elif not gone(change.before):
-                    self._bring(host, name, change.after)
+                    bring(host, name, change.after)
                 there = not isinstance(self.read(host, name), Absent)
                 if there == gone(change.before):
                     return f"{printable(name)} {'is still' if there else 'is not'} there"
@@ -658,16 +560,6 @@ def forecast(top: str, context: Context) -> dict[bytes, Look | None]:
     return coming
 
 
-def mounted(host: Observer, path: str) -> bool:
-    """Whether a file system is mounted at this very path."""
-    return any(point == path for point, _ in host.mounts())
-
-
-def emptied(host: Observer, path: str) -> bool:
-    """Whether a mount point holds nothing but our quarantine, which is as gone as it can be."""
-    return mounted(host, path) and host.names(path) == [QUARANTINE]
-
-
 def known_owners(host: Observer, rule: Wish) -> Wish:
     """The rule with numbers as the names that the host has for them, as states hold them."""
     names = Names(host)
@@ -679,11 +571,6 @@ def known_owners(host: Observer, rule: Wish) -> Wish:
     return rule
 
 
-def absolute(top: str, path: bytes) -> str:
-    """A walked path as an absolute one."""
-    return f"{top.rstrip('/')}/{path.decode('utf-8', 'surrogateescape')}" if path else top
-
-
 def _owners(look: str) -> set[Address]:
     """The account and group that a class ``owner:group:mode`` names."""
     owner, group = look.split(":")[:2]
@@ -692,12 +579,6 @@ def _owners(look: str) -> set[Address]:
 
 def _words(wish: Tree) -> str:
     return ":".join(part or "" for part in (wish.owner, wish.group, wish.directory_mode))
-
-
-def _root(host: Observer) -> tuple[int, int]:
-    """Who owns what we make: root; in a root directory of an ordinary user, that user."""
-    top = host.stat("/")
-    return (top.uid, top.gid) if top else (0, 0)
 
 
 KIND = TreeKind()

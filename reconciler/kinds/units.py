@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import HostError
 from ..host.port import Observer
+from ..model import Field
 
 PLACES = (
     "/etc/systemd/system",
@@ -21,6 +22,13 @@ PLACES = (
 ETC = PLACES[0]
 OURS = "reconciler.conf"
 LISTS = {"SupplementaryGroups", "AmbientCapabilities"}
+SETTINGS: dict[Field, str] = {
+    ("run_as", "user"): "User",
+    ("run_as", "group"): "Group",
+    ("supplementary_groups",): "SupplementaryGroups",
+    ("ambient_capabilities",): "AmbientCapabilities",
+}
+HEAD = "# Written by reconciler; 'reconciler history' says why.\n[Service]\n"
 
 
 @dataclass
@@ -208,3 +216,25 @@ def show(host: Observer, name: str) -> dict[str, str]:
     if result.code != 0:
         raise HostError(f"systemctl show {name}: {result.err.strip() or result.code}")
     return dict(line.split("=", 1) for line in result.out.splitlines() if "=" in line)
+
+
+def drop_in(name: str) -> str:
+    """The path of our drop-in."""
+    return f"{ETC}/{name}.d/{OURS}"
+
+
+def drop_in_text(ours: Mapping[str, str]) -> bytes:
+    """Our drop-in's bytes."""
+    lines: list[str] = []
+    for key in SETTINGS.values():
+        if key in ours:
+            # An empty assignment first: lists add up otherwise.
+            lines += [f"{key}="] if key in LISTS and ours[key] else []
+            lines.append(f"{key}={ours[key]}")
+    return (HEAD + "\n".join(lines) + "\n").encode()
+
+
+def strange(host: Observer, path: str, ours: Mapping[str, str]) -> bool:
+    """Whether our drop-in is not as we write it."""
+    file = host.read(path)
+    return file is not None and file.data != drop_in_text(ours)

@@ -1,0 +1,308 @@
+"""Survey: look at every target and plan what it takes.  Nothing is written here.
+
+A survey is handed an observer, which holds nothing that could write.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from dataclasses import replace as with_
+from typing import Any
+
+from .errors import HostError, LogError, Refused
+from .host.port import Observer
+from .inifile import IniFile, shown
+from .kinds import kinds
+from .kinds.base import Context, Prospect
+from .kinds.units import load as load_unit
+from .ledger import PATHS, Ledger, fold
+from .log.store import LogReader
+from .log.vault import Vault
+from .model import EXISTS, Absent, Address, Field, Json, Target, Unknown
+from .plan import Blocked, Plan, Transition, transitions
+from .targets import Goals
+
+
+@dataclass
+class Options:
+    """How a run deals with what stands in its way."""
+
+    force: bool = False
+    skip_conflicts: bool = False
+    skip_blocked: bool = False
+    only: tuple[Address, ...] = ()
+    all_paths: bool = False
+    atomic: bool = False
+    keep_going: bool = False
+    max_changes: int | None = None
+    max_paths: int | None = None
+
+
+def facts(host: Observer) -> dict[str, str | None]:
+    """What ``match:`` may ask; None where it cannot be read."""
+    found: dict[str, str | None] = {"os": "linux", "hostname": None, "distribution": None, "machine_id": None}
+    if host.live:
+        found["hostname"] = os.uname().nodename
+    for key, path in (("hostname", "/etc/hostname"), ("machine_id", "/etc/machine-id")):
+        if found[key] is None:
+            with suppress(HostError):
+                file = host.read(path)
+                text = file.data.decode("utf-8", "replace").strip() if file else ""
+                found[key] = text.splitlines()[0].strip() if text else None
+    with suppress(HostError):
+        file = host.read("/etc/os-release") or host.read("/usr/lib/os-release")
+        for line in (file.data if file else b"").decode("utf-8", "replace").splitlines():
+            if line.startswith("ID="):
+                found["distribution"] = line[3:].strip().strip('"')
+    return found
+
+
+class Surveyor:
+    """One host and its log, to be looked at."""
+
+    def __init__(self, host: Observer, log: LogReader) -> None:
+        self.host = host
+        self.log = log
+        self.vault = Vault(log.directory)
+        self.ledger = fold(log.events())
+        self._blobs: dict[str, Json] = {}
+
+    def unseal(self, value: Json) -> Json:
+        """The value that a reference into the vault stands for."""
+        if isinstance(value, dict) and "$sealed" in value:
+            name = value["$sealed"]
+            if name not in self._blobs:
+                self._blobs[name] = self.vault.unseal(name)
+            return self._blobs[name]["values"][value["index"]][value["side"]]
+        return value
+
+    def context(self, goals: Goals, options: Options) -> Context:
+        """What planning knows besides the host."""
+        ledger = self.ledger
+        return Context(
+            held={a: {f: h.origin for f, h in fields.items()} for a, fields in ledger.holds.items()},
+            current={a: {f: h.current for f, h in fields.items()} for a, fields in ledger.holds.items()},
+            paused=frozenset(ledger.paused),
+            targets=goals.targets,
+            force=options.force,
+            spared=self._spared(goals),
+            all_paths=options.all_paths,
+            vault=self.vault,
+            outdated=self._outdated,
+        )
+
+    def _outdated(self, daemon: Address, depends: frozenset[Address], process: Json) -> bool:
+        """By the log as it is at the moment of asking."""
+        return self.ledger.outdated(daemon, depends, process)
+
+    def _spared(self, goals: Goals) -> tuple[str, ...]:
+        """Paths that never count as left behind by an account: quarantine, and daemons' runtime directories."""
+        spared = [*self.ledger.stored, *(path.rsplit("/", 1)[0] for path in self.ledger.stored)]
+        for address in goals.targets:
+            if address.kind == "daemon":
+                with suppress(HostError):
+                    unit = load_unit(self.host, address.name)
+                    spared += [f"/run/{name}" for name in unit.merged("Service", "RuntimeDirectory")]
+        return tuple(spared)
+
+    def survey(self, goals: Goals, options: Options, desired: Json = None, host: Json = None) -> Plan:
+        """Look at every target and plan what it takes; nothing is written."""
+        targets = dict(goals.targets)
+        trees = {t.deployment for a, t in targets.items() if a.kind == "tree"}
+        for address, deployment in self.ledger.daemons.items():
+            if address in self.ledger.paused or deployment in trees:
+                targets.setdefault(address, Target(address, deployment))
+        goals = with_(goals, targets=targets)
+        if options.only:
+            targets = self._closure(targets, options.only)
+            goals = with_(goals, targets=targets)
+        context = self.context(goals, options)
+        plan = Plan(host, desired or {"commit": None, "files": []}, orphaned=goals.orphaned)
+        for address in looking_order(targets):
+            target = targets[address]
+            if options.skip_conflicts:
+                target = with_(target, options={**target.options, "skip_conflicts": True})
+            context.planned[address] = self._prospect(target, context, options, plan)
+        self._foreign_processes(context, plan)
+        self._one_path_twice(context, plan)
+        blocked = {b.address for b in plan.blocked}
+        workable = {a: p for a, p in context.planned.items() if a not in blocked}
+        if blocked and options.skip_blocked:
+            workable = _without_dependents(workable, blocked)
+        plan.transitions = transitions(workable)
+        busy = {t.address for t in plan.transitions}
+        plan.unchanged = len([a for a in context.planned if a not in busy and a not in blocked])
+        for address, target in goals.audit.items():
+            seen = kinds()[address.kind].prospect(self.host, target, context)
+            plan.audit += [Transition(each, seen) for each in seen.steps]
+        self._claims(goals, context)
+        for address, other in goals.foreign.items():
+            prospect = context.planned.get(address)
+            if prospect and prospect.steps and prospect.target.deployment != other:
+                reason = (
+                    f"deployment {other!r} is not in the input and holds it otherwise; uninstall it, or add its file"
+                )
+                plan.blocked.append(blocked_by(prospect.target, reason, unknown=False))
+        if self.ledger.open is not None:
+            what = f"{self.ledger.open.data['verb']} {self.ledger.open.address}"
+            plan.notes.append(f"run {self.ledger.open.run} was cut off during '{what}'; apply settles that first")
+        return plan
+
+    def _prospect(self, target: Target, context: Context, options: Options, plan: Plan) -> Prospect:
+        kind = kinds().get(target.address.kind)
+        if kind is None:
+            plan.blocked.append(
+                blocked_by(target, f"kind {target.address.kind!r} is not known to this version", unknown=True)
+            )
+            return Prospect(target, NOTHING, NOTHING)
+        try:
+            found = kind.prospect(self.host, target, context)
+            if found.conflicts and options.skip_conflicts:
+                keep = frozenset(c.field for c in found.conflicts)
+                whole = EXISTS in target.give_back and any(c.field not in target.give_back for c in found.conflicts)
+                if whole or (EXISTS in target.give_back and target.wish is None):
+                    keep |= {EXISTS, *_attributes(target)}
+                found = with_(kind.prospect(self.host, with_(target, keep=keep), context), conflicts=found.conflicts)
+        except LogError as error:
+            found = Prospect(target, NOTHING, NOTHING, blocked=Unknown(str(error), unknown=False))
+        if found.blocked is not None:
+            plan.blocked.append(blocked_by(target, found.blocked.reason, unknown=found.blocked.unknown))
+        plan.conflicts += found.conflicts
+        plan.skipped += found.skipped
+        plan.notes += [f"{target.address}: {note}" for note in found.notes]
+        return found
+
+    def _claims(self, goals: Goals, context: Context) -> None:
+        """Who shares which holds: a wish that is fulfilled already counts as much as one that was not."""
+        for deployment, resource in goals.claims:
+            address = resource.address
+            prospect = context.planned.get(address)
+            if prospect is None or prospect.blocked:
+                continue
+            kind = kinds()[address.kind]
+            with suppress(HostError):
+                alone = Target(address, deployment, resource)
+                spoken = set(kind.values(self.host, alone, prospect.before, context)) | (
+                    {PATHS} if address.kind == "tree" else set()
+                )
+                changing = (
+                    {c.field for s in prospect.steps for c in s.changes}
+                    if prospect.target.deployment != deployment
+                    else set()
+                )
+                held = self.ledger.holds.get(address, {})
+                taken = {f for f, hold in held.items() if deployment not in hold.holders} | (changing - set(held))
+                # What comes into being as a whole is shared as a whole.
+                shared = taken if EXISTS in taken else taken & spoken
+                goals.joins += [(deployment, address, name) for name in sorted(shared)]
+                goals.leaves += [
+                    (deployment, address, f)
+                    for f, hold in held.items()
+                    if deployment in hold.holders and len(hold.holders) > 1 and f not in spoken and EXISTS not in held
+                ]
+
+    def _closure(self, targets: Mapping[Address, Target], only: Iterable[Address]) -> dict[Address, Target]:
+        """The named targets, with all that they require."""
+        wanted: set[Address] = set()
+        pending = list(only)
+        for address in pending:
+            if address not in targets:
+                listed = ", ".join(map(str, list(targets)[:12]))
+                raise Refused(f"--only {address}: nothing to do with that here; the input has {listed}")
+        while pending:
+            address = pending.pop()
+            if address in wanted or address not in targets:
+                continue
+            wanted.add(address)
+            wish = targets[address].wish
+            pending += [*targets[address].requires, *(wish.requires() if wish else ())]
+        return {a: t for a, t in targets.items() if a in wanted}
+
+    def _foreign_processes(self, context: Context, plan: Plan) -> None:
+        """A process that runs from a tree to be handed over, and that no listed daemon owns, blocks that."""
+        from .kinds.services import running_from  # noqa: PLC0415 - beside its use
+
+        if not self.host.live:
+            return
+        units = {a.name for a in context.targets if a.kind == "daemon"}
+        for address, prospect in context.planned.items():
+            if not context.hands_over(address):
+                continue
+            strangers = [p for p in running_from(self.host, address.name) if p.cgroup.rsplit("/", 1)[-1] not in units]
+            if strangers:
+                told = ", ".join(f"{p.pid} ({p.name})" for p in strangers[:5])
+                reason = (
+                    f"runs programs that belong to no listed daemon: process {told}; stop them, or declare their daemon"
+                )
+                plan.blocked.append(blocked_by(prospect.target, reason, unknown=False))
+
+    def _one_path_twice(self, context: Context, plan: Plan) -> None:
+        """Two addresses that lead to one file through a link would undo each other for ever."""
+        seen: dict[str, Address] = {}
+        for address, prospect in context.planned.items():
+            if address.kind in ("file", "ini") and prospect.target.wish is not None:
+                with suppress(HostError):
+                    other = seen.setdefault(self.host.canonical(address.name), address)
+                    if other != address:
+                        reason = f"leads to the same file as {other}; declare it under one path"
+                        plan.blocked.append(blocked_by(prospect.target, reason, unknown=False))
+
+
+def looking_order(targets: Mapping[Address, Target]) -> list[Address]:
+    """The order in which prospects are made: each after what it looks at.
+
+    A tree looks at the files that are given back inside it.  Accounts and groups that go are looked at last,
+    when it is known what of theirs is given back.
+    """
+
+    def key(address: Address) -> tuple[int, int]:
+        kind = kinds().get(address.kind)
+        rank = kind.rank if kind else 99
+        if targets[address].wish is None and address.kind in ("account", "group"):
+            return (2, -rank)
+        return (0, rank) if targets[address].wish is None and address.kind in ("file", "ini") else (1, rank)
+
+    return sorted(targets, key=key)
+
+
+def refusal(host: Observer, document: Any, ledger: Ledger) -> Blocked | None:
+    """A mode that has no way back: where the log holds nothing and the host shows the other mode."""
+    symptom = document.refuse_where
+    if symptom is None or document.name in ledger.deployments():
+        return None
+    with suppress(HostError):
+        file = host.read(symptom["file"])
+        if file is not None:
+            value = shown(IniFile(file.data, fold=True).get(symptom["section"], symptom["key"]))
+            if value == symptom["value"]:
+                reason = f"{symptom['file']} says {symptom['key']}={value}, but {document.procedure}"
+                return Blocked(Address("ini", symptom["file"]), reason, False, document.source.json())
+    return None
+
+
+def _attributes(target: Target) -> frozenset[Field]:
+    return frozenset(target.give_back)
+
+
+def blocked_by(target: Target, reason: str, *, unknown: bool) -> Blocked:
+    return Blocked(target.address, reason, unknown, target.source.json() if target.source else None)
+
+
+def _without_dependents(workable: dict[Address, Prospect], blocked: set[Address]) -> dict[Address, Prospect]:
+    """What is left when everything that needs a blocked thing is left out too."""
+    out = set(blocked)
+    while True:
+        more = {
+            a
+            for a, p in workable.items()
+            if a not in out and p.target.wish is not None and out & (p.target.requires | p.target.wish.requires())
+        }
+        if not more:
+            return {a: p for a, p in workable.items() if a not in out}
+        out |= more
+
+
+NOTHING = Absent()
