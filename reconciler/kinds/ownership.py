@@ -304,6 +304,12 @@ class Return:
                 | {r.before.group for r in found}
             )
             own = {part: getattr(look, part) for part, seq in self.spoken.get(path, {}).items() if seq < found[0].seq}
+            # An owner or group that no image changed is not ours to return, whoever changed it since.
+            for part, left in (("owner", self.ours[0]), ("group", self.ours[1])):
+                made = {left} | {getattr(r.after, part) for r in found if r.after}
+                changed = any(r.after and getattr(r.before, part) != getattr(r.after, part) for r in found)
+                if not changed and getattr(look, part) not in made:
+                    own.setdefault(part, getattr(look, part))
             foreign = ("owner" not in own and look.owner not in owners) or (
                 "group" not in own and look.group not in groups
             )
