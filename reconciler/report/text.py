@@ -91,8 +91,8 @@ def summary_line(plan: Plan) -> str:
         return f"Nothing to do: {plan.unchanged} resources are as they should be."
     s = plan.summary()
     return (
-        f"Plan: {s['create']} to create, {s['change']} to change, {s['remove']} to remove, "
-        f"{s['restart']} to start, stop or restart; {s['unchanged']} as they should be."
+        f"Plan: {s['create']} create, {s['change']} change, {s['remove']} remove, "
+        f"{s['restart']} start/stop/restart; {s['unchanged']} unchanged."
     )
 
 
@@ -253,9 +253,9 @@ def run_lines(runs: Iterable[Mapping[str, Json]], paint: Paint) -> Iterator[str]
         who = run["actor"] or {}
         name = who.get("sudo_user") or (f"uid {who.get('uid')}")
         yield (
-            printable(f"{run['id']:<5} {run['at'][:19]}Z  {run['verb']:<10} ")
-            + paint(colour, f"{outcome:<10}")
-            + printable(f" {run['transitions']:>3} transitions  {names}  by {name}")
+            printable(f"{run['id']:<5} {run['at'][:19]}Z {run['verb']:<9} ")
+            + paint(colour, f"{outcome:<9}")
+            + printable(f" {run['transitions']:>3} done  {names}  by {name}")
         )
 
 
