@@ -274,8 +274,9 @@ class Engine(Surveyor):
             origin = self.unseal(hold.origin)
             if isinstance(origin, dict) and "layers" in origin:
                 given = target.give_back.get(change.field) or {}
-                known = {layer["image"] for layer in given.get("layers", [])}
-                back = not left and target.wish is None and origin["layers"][0]["image"] in known
+                # By event, since two images of the same paths have one name.
+                known = {layer.get("seq") for layer in given.get("layers", [])}
+                back = not left and target.wish is None and origin["layers"][0]["seq"] in known
             else:
                 back = kind.same(change.field, change.after, origin)
             if back:

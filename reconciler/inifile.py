@@ -235,13 +235,24 @@ class IniFile:
             return
         places = value["places"]
         found = self.find(section, key)
-        if len(found) == len(places):
+        if len(found) == len(places) and not self._moved(section, found[0], places[0]):
             for line, place in zip(reversed(found), reversed(places), strict=True):
                 self._put(line.start, line.count, place["raw"])
             return
         self.unset(section, key)
         for place in places:
             self._put(self._spot(section, place), 0, place["raw"])
+
+    def _moved(self, section: str, line: Line, place: Json) -> bool:
+        """Whether a key stands elsewhere than it did, and its old neighbour above is still there."""
+        above = place["above"]
+        now = self.lines[line.start - 1] if line.start else None
+        if above is None or (now is not None and now.rstrip("\r\n") == above.rstrip("\r\n")):
+            return False
+        spans = [(s, e) for name, s, e in self.sections() if self._same(name, section) and bool(name) == bool(section)]
+        return any(
+            text.rstrip("\r\n") == above.rstrip("\r\n") for s, e in spans for text in self.lines[max(s - 1, 0) : e]
+        )
 
     def _put(self, start: int, count: int, raw: str) -> None:
         """Replace lines by raw text, keeping every line but the last one ended."""

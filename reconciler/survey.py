@@ -243,6 +243,12 @@ class Surveyor:
         """Two addresses that lead to one file through a link would undo each other for ever."""
         seen: dict[str, Address] = {}
         for address, prospect in context.planned.items():
+            other = Address("ini" if address.kind == "file" else "file", address.name)
+            rival = context.planned.get(other) if address.kind in ("file", "ini") else None
+            if rival and prospect.target.wish is not None and rival.target.wish is None and rival.steps:
+                reason = f"{other} is given back by this very plan; apply once without this resource first"
+                plan.blocked.append(blocked_by(prospect.target, reason, unknown=False))
+        for address, prospect in context.planned.items():
             if address.kind in ("file", "ini") and prospect.target.wish is not None:
                 with suppress(HostError):
                     other = seen.setdefault(self.host.canonical(address.name), address)

@@ -90,6 +90,13 @@ def from_desired(documents: Iterable[Document], ledger: Ledger, unseal: Unseal) 
     wanted = [w.resource.address for d in listed for w in d.resources]
     elsewhere = [a for a, fields in ledger.holds.items() if any(set(h.holders) - names for h in fields.values())]
     files, trees = _specific([*wanted, *elsewhere])
+    # Directories that were made for a file are its own, and no tree's.
+    files |= {
+        path
+        for a, fields in ledger.holds.items()
+        if a in wanted and EXISTS in fields and _absent(fields[EXISTS].origin)
+        for path in fields[EXISTS].origin["absent"].get("missing", ())
+    }
     for document in listed:
         sink = goals.audit if document.policy == "audit" else goals.targets
         for address, terms in terms_of(document).items():

@@ -105,6 +105,9 @@ def owned_values(
             values.setdefault(("owner",), names.user(top.uid))
             values.setdefault(("group",), names.group(top.gid))
         asked = wish.wishes(seen)
+        for field, number in ((("owner",), top.uid), (("group",), top.gid)) if top is not None else ():
+            if values.get(field) == "root" and field not in asked:
+                values[field] = names.user(number) if field == ("owner",) else names.group(number)
         if MODE in values and MODE not in asked and any((part,) in asked for part in ("owner", "group")):
             # The mode goes back, but not its setuid: the file still has another owner than it had.
             values[MODE] = int(values[MODE]) & ~SPECIAL

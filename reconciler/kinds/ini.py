@@ -158,6 +158,16 @@ class IniKind(Kind[IniState]):
     def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:
         """As for every kind, with owners as the host names them."""
         found = super().values(host, target, seen, context)
+        for field, origin in target.give_back.items():
+            # "Not there" is what was before us: what we made round the key goes with it.
+            if (
+                len(field) == 2
+                and field in found
+                and found[field] is None
+                and isinstance(origin, dict)
+                and "absent" in origin
+            ):
+                found[field] = origin
         return (
             owned_values(host, target, seen, context, found)
             if EXISTS in found or not isinstance(seen, Absent)

@@ -125,8 +125,17 @@ class Wish:
         moves = (new.owner, new.group) != (origin.owner, origin.group)
         if moves and not directory and not names_special(spec):
             mode &= ~SPECIAL
-        capability = self.capabilities.get(path)
+        capability = self.capabilities.get(path) if entry.stat.type == "file" else None
         packed = ((CAPABILITY, pack_capability(capability).decode("latin-1")),) if capability else ()
+        for record in records if not packed else ():
+            # A capability that we gave, and that nobody asks for any more, goes back to what was there.
+            had, gave = (
+                dict(record.before.xattrs).get(CAPABILITY),
+                dict(record.after.xattrs if record.after else ()).get(CAPABILITY),
+            )
+            if gave is not None and had is not None and had != gave:
+                packed = ((CAPABILITY, had),)
+                break
         return Said(replace(new, mode=mode, xattrs=packed))
 
 
@@ -288,7 +297,9 @@ class Return:
             self.ancestors.pop()
         covered = path in self.around or any(path == top or path.startswith(top + b"/") for top in self.nested)
         if found:
-            before = found[0].before
+            # Of owner, group and mode the oldest image tells; of each attribute the oldest that names it.
+            xattrs = {key: value for record in reversed(found) for key, value in record.before.xattrs}
+            before = replace(found[0].before, xattrs=tuple(sorted(xattrs.items())))
             if entry.stat.type == "directory":
                 self.ancestors.append((path, before))
             if covered or all(record.after is None for record in found):

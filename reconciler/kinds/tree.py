@@ -269,6 +269,9 @@ class TreeKind(Kind[TreeState]):
             if not isinstance(seen, Absent):
                 return None
             store = exists.get("quarantine") if isinstance(exists, dict) else None
+            if isinstance(exists, dict) and "look" in exists:
+                change = Change(EXISTS, {"absent": {}}, exists, (None, True))
+                return Prospect(target, seen, TreeState(), (Step("create", (change,)),), facts=facts)
             if store is None or store in target.options.get("purged", ()) or host.stat(store) is None:
                 reason = "its content was purged, or was never kept"
                 return Prospect(target, seen, seen, blocked=Unknown(reason, unknown=False))
@@ -282,21 +285,31 @@ class TreeKind(Kind[TreeState]):
             parent, _, last = name.rpartition("/")
             store = f"{name if mounted(host, name) else parent}/{QUARANTINE}/{store}/{last}"
             exists = {"absent": {"quarantine": store}}
-        if store is None and len(host.names(name)) > 0:
+        if store is None and self._others_in(host, name, context):
             reason = "we made it, but it is not empty now; it stays, with its former owners"
             back = self._compare(host, target, context)
             return with_(back, skipped=(*back.skipped, (printable(name), reason)))
-        before = {"quarantine": store} if store else True
+        top = host.stat(name)
+        names = Names(host)
+        look = Look(names.user(top.uid), names.group(top.gid), top.mode).json() if top else {}
+        before: Json = {"quarantine": store} if store else {"look": look}
         change = Change(EXISTS, before, exists, (True, None))
         if store:
             facts["quarantine"], facts["handover"] = store, True
-            top = host.stat(name)
             if top is not None:
-                names = Names(host)
                 facts["owners"] = [names.user(top.uid), names.group(top.gid)]
         return Prospect(
             target, seen, Absent(around=exists.get("absent", {})), (Step("remove", (change,)),), facts=facts
         )
+
+    @staticmethod
+    def _others_in(host: Observer, name: str, context: Context) -> bool:
+        """Whether anything is in a directory besides what this plan takes out of it."""
+        going: set[str] = set()
+        for address, prospect in context.planned.items():
+            if address.kind in ("file", "ini", "tree") and prospect.steps and isinstance(prospect.after, Absent):
+                going |= {address.name, *prospect.after.around.get("missing", ())}
+        return any(f"{name}/{child}" not in going for child in host.names(name))
 
     def _rule(self, host: Observer, target: Target, context: Context) -> Rule | None:
         nested = list(target.options.get("nested", ()))
@@ -462,7 +475,7 @@ class TreeKind(Kind[TreeState]):
         if step.verb == "remove":
             return take_away(host, name, step.changes[0].after)
         if step.verb == "create":
-            bring(host, name, step.changes[0].before)
+            bring(host, name, step.changes[0].before, step.changes[0].after)
             if len(step.changes) == 1:
                 return []
         rule = self._rule(host, target, Context(vault=vault))
@@ -522,7 +535,7 @@ class TreeKind(Kind[TreeState]):
                 if gone(change.before) and there:
                     take_away(host, name, change.before)
                 elif not gone(change.before):
-                    bring(host, name, change.after)
+                    bring(host, name, change.after, change.before)
                 there = not isinstance(self.read(host, name), Absent)
                 if there == gone(change.before):
                     return f"{printable(name)} {'is still' if there else 'is not'} there"
@@ -539,7 +552,8 @@ def _unasked(rule: Wish, layer: Json) -> bool:
         for name, asked in (("owner", owner), ("group", group), ("mode", all(modes) or None))
         if asked is None
     }
-    return any(after and before[name] != after[name] for before, after in layer["classes"] for name in opened)
+    gave = any(after and after.get("xattrs") for _, after in layer["classes"])
+    return gave or any(after and before[name] != after[name] for before, after in layer["classes"] for name in opened)
 
 
 def forecast(top: str, context: Context) -> dict[bytes, Look | None]:

@@ -98,11 +98,15 @@ def sweep(host: Host, store: str) -> None:
             return
 
 
-def bring(host: Host, name: str, exists: Json) -> None:
-    store = exists["absent"].get("quarantine") if isinstance(exists, dict) else None
+def bring(host: Host, name: str, absence: Json, presence: Json) -> None:
+    """Make a tree's top, or bring the tree back from its quarantine."""
+    store = absence["absent"].get("quarantine") if isinstance(absence, dict) else None
     if store is None:
         if host.stat(name) is None:
-            host.mkdir(name, 0o755, *root_of(host))
+            look = presence.get("look") if isinstance(presence, dict) else None
+            names = Names(host)
+            owner = (names.need_uid(look["owner"]), names.need_gid(look["group"])) if look else root_of(host)
+            host.mkdir(name, look["mode"] if look else 0o755, *owner)
         return
     if mounted(host, name):
         for child in host.names(store):
