@@ -73,7 +73,7 @@ class Transition:
             shape["reason"] = prospect.reason
         if self.step.pause:
             shape["pause"] = True
-        hidden = {"survey", "handover", "owners"}
+        hidden = {"survey", "handover", "owners", "coming"}
         return shape | {key: value for key, value in prospect.facts.items() if key not in hidden}
 
 

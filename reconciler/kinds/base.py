@@ -232,6 +232,7 @@ class Kind(ABC, Generic[S]):
             seen = Unknown(str(error), unknown=False)
         if isinstance(seen, Unknown):
             return Prospect(target, Absent(), Absent(), blocked=seen)
+        seen = self.foreseen(seen, address.name, context)
         try:
             values = self.values(host, target, seen, context)
             after = self.patch(seen, values)
@@ -254,6 +255,10 @@ class Kind(ABC, Generic[S]):
                 text = "; ".join(reasons)
                 return with_(found, steps=(), blocked=Unknown(text, unknown=False))
         return with_(found, conflicts=tuple(conflicts))
+
+    def foreseen(self, seen: State, name: str, context: Context) -> State:
+        """The state as it will be when this thing's turn comes."""
+        return seen
 
     def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:
         """The values that the target asks for: what is given back, then what is wished."""

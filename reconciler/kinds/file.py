@@ -117,6 +117,15 @@ def owned_values(
     return values
 
 
+def returned_look(seen: State, name: str, context: Context) -> State:
+    """A file as a tree round it will have left it, where this plan gives that tree back."""
+    for address, prospect in context.planned.items():
+        look = prospect.facts.get("coming", {}).get(name) if address.kind == "tree" else None
+        if look is not None and prospect.target.wish is None and not context.fix and isinstance(seen, FileState):
+            seen = seen.model_copy(update={"owner": look.owner, "group": look.group, "mode": look.mode})
+    return seen
+
+
 def missing_parents(host: Observer, path: str) -> list[str]:
     """The directories above ``path`` that are not there, the highest first."""
     missing: list[str] = []
@@ -281,6 +290,10 @@ class FileKind(Kind[FileState]):
     def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:
         """As for every kind, with owners as the host names them."""
         return owned_values(host, target, seen, context, super().values(host, target, seen, context))
+
+    def foreseen(self, seen: State, name: str, context: Context) -> State:
+        """With the owner, group and mode that a tree gives back to it first."""
+        return returned_look(seen, name, context)
 
     def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
         """As for every kind; with a file that goes, so do the directories that were made for it."""

@@ -16,7 +16,7 @@ from ..host.port import Host, Observer
 from ..inifile import IniFile, shown, undone
 from ..model import EXISTS, Absent, Address, Change, Field, Json, Resource, Seen, State, Target
 from .base import Conflict, Context, Kind, Prospect, Vault, empty_left, gone
-from .file import MODE, FileState, drop_parents, latin, make_parents, new_mode, owned_values, see
+from .file import MODE, FileState, drop_parents, latin, make_parents, new_mode, owned_values, returned_look, see
 from .modes import check_mode
 
 SECRET_KEY = re.compile(r"passw|secret|token", re.IGNORECASE)
@@ -252,6 +252,10 @@ class IniKind(Kind[IniState]):
     def edits(self, name: str) -> tuple[str, ...]:
         """The file itself."""
         return (name,)
+
+    def foreseen(self, seen: State, name: str, context: Context) -> State:
+        """With the owner, group and mode that a tree gives back to it first."""
+        return returned_look(seen, name, context)
 
     def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
         """As for every kind; with a file that goes, so do the directories that were made for it."""

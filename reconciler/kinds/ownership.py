@@ -369,6 +369,8 @@ class Survey:
     exposed: bool = False
     """Whether somebody else can rename things in the tree, so that counting hard links proves nothing."""
     top: tuple[Look, Look | None] | None = None
+    coming: dict[bytes, Look] = field(default_factory=dict)
+    """How paths that other resources speak of will look once the tree is done."""
 
 
 def looker(host: Observer) -> Callable[[Entry, bool], Look]:

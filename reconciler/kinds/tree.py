@@ -340,10 +340,13 @@ class TreeKind(Kind[TreeState]):
         """One walk: what differs, in counts and classes, with a sample (all of it with ``--all-paths``)."""
         found, name = Survey(), target.address.name
         waiting: list[tuple[Entry, Look, Said]] = []
+        watched = relative(name, (a.name for a in context.targets if a.kind in ("file", "ini")))
         for entry, look, said in judged(host, name, rule, found, forecast(name, context)):
             if not entry.path:
                 found.top = (look, said.after)
             found.newborn += said.newborn
+            if said.after is not None and entry.path in watched:
+                found.coming[entry.path] = said.after
             if said.foreign and said.known is not None:
                 found.foreign.append((entry.path, said.known, look))
             if said.after is None or not differs(look, said.after):
@@ -400,6 +403,7 @@ class TreeKind(Kind[TreeState]):
             ],
         }
         facts["handover"] = self._hands_over(target, found)
+        facts["coming"] = {absolute(name, path): look for path, look in found.coming.items()}
         notes = tuple(
             f"{printable(absolute(name, p.encode()))} is a mount point and not part of the tree" for p in found.mounts
         )

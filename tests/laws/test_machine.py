@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -201,7 +201,12 @@ def test_every_story_ends_well_in_memory() -> None:
     run_state_machine_as_test(
         Story,
         settings=settings(
-            max_examples=60, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=60,
+            derandomize=True,
+            phases=[Phase.generate],
+            stateful_step_count=7,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
         ),
     )
 
@@ -211,6 +216,11 @@ def test_every_story_ends_well_on_a_file_system() -> None:
     run_state_machine_as_test(
         RootStory,
         settings=settings(
-            max_examples=25, stateful_step_count=8, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=20,
+            derandomize=True,
+            phases=[Phase.generate],
+            stateful_step_count=7,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
         ),
     )
