@@ -289,7 +289,11 @@ class FileKind(Kind[FileState]):
 
     def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:
         """As for every kind, with owners as the host names them."""
-        return owned_values(host, target, seen, context, super().values(host, target, seen, context))
+        found = owned_values(host, target, seen, context, super().values(host, target, seen, context))
+        origin, asked = target.give_back.get(CONTENT), found.get(CONTENT)
+        if origin and asked and origin["data"] == asked["data"]:
+            found[CONTENT] = origin  # the content of before us comes back with its time, whoever asks for it
+        return found
 
     def foreseen(self, seen: State, name: str, context: Context) -> State:
         """With the owner, group and mode that a tree gives back to it first."""

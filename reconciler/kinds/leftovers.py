@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import islice
 
 from ..host.port import Observer
@@ -10,6 +11,7 @@ from ..model import Address
 from .base import Context
 
 SHOWN = 10
+PATIENCE = 50
 
 
 def left_behind(host: Observer, context: Context, name: str, uid: int | None, gid: int | None) -> list[str]:
@@ -18,15 +20,14 @@ def left_behind(host: Observer, context: Context, name: str, uid: int | None, gi
     What this plan gives back anyway does not count: the deployment's own paths, its quarantine, its daemons with
     their processes and runtime directories.  At the removal's own turn only processes are looked at again.
     """
-    reasons = []
-    daemons = {a.name for a in context.targets if a.kind == "daemon"}
-    for process in host.processes():
-        if uid not in process.uids and gid not in process.gids | process.groups:
-            continue
-        if not context.fix and process.cgroup.rsplit("/", 1)[-1] in daemons:
-            continue
-        reasons.append(f"process {process.pid} ({printable(process.name)}) runs with it")
+    reasons = running(host, context, uid, gid)
     if context.fix:
+        # A daemon that was stopped a moment ago may leave children that are still on their way out.
+        for _ in range(PATIENCE):
+            if not reasons:
+                break
+            time.sleep(0.1)
+            reasons = running(host, context, uid, gid)
         return reasons
     part = 0 if uid is not None else 1
     for prospect in context.planned.values():
@@ -45,6 +46,19 @@ def left_behind(host: Observer, context: Context, name: str, uid: int | None, gi
         listed = ", ".join(printable(path) for path in hits[:SHOWN])
         reasons.append(f"files outside the deployment belong to it: {listed}{more}")
     return reasons
+
+
+def running(host: Observer, context: Context, uid: int | None, gid: int | None) -> list[str]:
+    """The live processes that have this number; before its turn those of the deployment's daemons do not count."""
+    daemons = {a.name for a in context.targets if a.kind == "daemon"}
+    found = []
+    for process in host.processes():
+        if uid not in process.uids and gid not in process.gids | process.groups:
+            continue
+        if not context.fix and process.cgroup.rsplit("/", 1)[-1] in daemons:
+            continue
+        found.append(f"process {process.pid} ({printable(process.name)}) runs with it")
+    return found
 
 
 def _settled(context: Context, address: Address) -> bool:
