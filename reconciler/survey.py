@@ -83,7 +83,6 @@ class Surveyor:
         """What planning knows besides the host."""
         ledger = self.ledger
         return Context(
-            held={a: {f: h.origin for f, h in fields.items()} for a, fields in ledger.holds.items()},
             current={a: {f: h.current for f, h in fields.items()} for a, fields in ledger.holds.items()},
             paused=frozenset(ledger.paused),
             targets=goals.targets,

@@ -117,16 +117,16 @@ def log_verify(ctx: click.Context, root: str | None, log_file: str | None, style
         raise Usage(f"--against {against}: no head that was kept can be read there")
     verdict = verify(reader, against)
     if verdict.ok:
-        vault = Vault(reader.directory)
+        vault, ledger = Vault(reader.directory), fold(reader.events())
         needed = {
             (hold.seq, hold.origin["$sealed"])
-            for fields in fold(reader.events()).holds.values()
+            for fields in ledger.holds.values()
             for hold in fields.values()
             if isinstance(hold.origin, dict) and "$sealed" in hold.origin
         }
         needed |= {
             (hold.seq, layer["image"])
-            for fields in fold(reader.events()).holds.values()
+            for fields in ledger.holds.values()
             for hold in fields.values()
             if isinstance(hold.origin, dict)
             for layer in hold.origin.get("layers", ())

@@ -77,8 +77,6 @@ class Vault(Protocol):
 class Context:
     """What planning knows besides the host: the log's holds, and what else this plan will do."""
 
-    held: Mapping[Address, Mapping[Field, Json]] = field(default_factory=dict)
-    """The origin of every field that the log holds."""
     current: Mapping[Address, Mapping[Field, Json]] = field(default_factory=dict)
     """How we left every field that the log holds."""
     stale: frozenset[Address] = frozenset()

@@ -171,7 +171,6 @@ class Layer:
     part: bytes = b""
     """The part of the walked tree that the image is of; empty for all of it."""
     head: Record | None = None
-    missed: int = 0
 
     def knows_all_of(self, path: bytes) -> bool:
         """Whether a path that this image does not name was not there when it was made."""
@@ -181,8 +180,6 @@ class Layer:
         """This path's record; walks must ask in walking order."""
         key = order_of(path)
         while self.head is None or order_of(self.head.path) < key:
-            if self.head is not None:
-                self.missed += 1
             self.head = next(self.records, None)
             if self.head is None:
                 self.records = iter(())
