@@ -62,6 +62,38 @@ def base() -> Path:
     return root
 
 
+def own_cgroups(name: str) -> list[Path]:
+    """A control group of this name in every hierarchy that systemd uses, below where this process is.
+
+    Two booted hosts in one group would each find the other's processes under the names of their own units, and
+    systemd could not end what it cannot see.
+    """
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    ours = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    made = []
+    for controllers, place in ((two, three) for _, two, three in ours):
+        for _, where, kind, options, *_ in mounts:
+            if (kind == "cgroup2" and not controllers) or (kind == "cgroup" and controllers and controllers == options.rpartition(",")[2]
+                                                           and controllers.startswith("name=")):  # fmt: skip
+                group = Path(where) / place.lstrip("/") / name
+                group.mkdir(exist_ok=True)
+                made.append(group)
+                break
+    return made
+
+
+def remove_when_empty(group: Path, seconds: float = 5) -> None:
+    """Take a control group away; the kernel keeps it busy until the last of its processes is reaped."""
+    limit = time.monotonic() + seconds
+    while True:
+        try:
+            return group.rmdir()
+        except OSError:
+            if time.monotonic() > limit:
+                raise
+            time.sleep(0.05)
+
+
 class Machine:
     """One booted host."""
 
@@ -74,6 +106,7 @@ class Machine:
         options = f"lowerdir={lower},upperdir={self.scratch}/upper,workdir={self.scratch}/work"
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(self.root)], check=True)
         self.nspawn: subprocess.Popen[bytes] | None = None
+        self.cgroups: list[Path] = []
         self.pid = 0
 
     def boot(self) -> Machine:
@@ -84,6 +117,9 @@ class Machine:
             f"--machine=t{os.getpid()}-{self.scratch.name[-8:].replace('_', 'x')}",
             "--link-journal=no",
         ]
+        self.cgroups = own_cgroups(self.scratch.name)
+        into = 'for group do [ "$group" = -- ] && break; echo $$ > "$group/cgroup.procs" || exit 1; shift; done; shift; exec "$@"'
+        command = ["sh", "-c", into, "sh", *map(str, self.cgroups), "--", *command]
         self.nspawn = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
@@ -158,5 +194,8 @@ class Machine:
                 self.nspawn.wait(10)
         if self.nspawn is not None and self.nspawn.stderr is not None:
             self.nspawn.stderr.close()
+        for group in self.cgroups:
+            for directory in [*sorted(group.rglob("*/"), reverse=True), group]:
+                remove_when_empty(directory)
         subprocess.run(["umount", "--recursive", "--lazy", str(self.root)], check=False)
         shutil.rmtree(self.scratch, ignore_errors=True)
