@@ -199,8 +199,10 @@ def _before(t: Transition, by_address: Mapping[Address, list[Transition]]) -> It
             elif not removes and not going and address in will and other.verb != "stop":
                 yield other, True
             elif _below(name, address) and t.address.kind in ("file", "ini", "tree"):
-                # What is given back inside a tree goes first, so that the tree finds it as it will be.
-                yield other, t.target.wish is not None
+                # What is given back inside a tree goes first, so that the tree finds it as it will be; but a file
+                # that comes back waits until the directory round it is the right one.
+                renewed = other.verb in ("create", "remove") and t.verb == "create"
+                yield other, t.target.wish is not None or renewed
 
 
 def _below(name: str, address: Address) -> bool:

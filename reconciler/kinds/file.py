@@ -108,9 +108,10 @@ def owned_values(
         for field, number in ((("owner",), top.uid), (("group",), top.gid)) if top is not None else ():
             if values.get(field) == "root" and field not in asked:
                 values[field] = names.user(number) if field == ("owner",) else names.group(number)
-        if MODE in values and MODE not in asked and any((part,) in asked for part in ("owner", "group")):
-            # The mode goes back, but not its setuid: the file still has another owner than it had.
-            values[MODE] = int(values[MODE]) & ~SPECIAL
+        if getattr(wish, "mode", None) is None and MODE in target.give_back and MODE not in target.keep:
+            # The mode goes back, but not its setuid where the file still has another owner than it had.
+            moved = any((part,) in asked for part in ("owner", "group"))
+            values[MODE] = int(target.give_back[MODE]) & (~SPECIAL if moved else ~0)
     for field, known in ((("owner",), names.known_user), (("group",), names.known_group)):
         if field in values:
             values[field] = known(values[field])

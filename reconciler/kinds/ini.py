@@ -168,6 +168,11 @@ class IniKind(Kind[IniState]):
                 and "absent" in origin
             ):
                 found[field] = origin
+            elif isinstance(origin, dict) and "places" in origin and isinstance(found.get(field), str):
+                # A key that we took out comes back to where it stood, and then gets its new value.
+                now = self.value(seen, field)
+                if "absent" in now:
+                    found[field] = {**origin, "then": found[field]}
         return (
             owned_values(host, target, seen, context, found)
             if EXISTS in found or not isinstance(seen, Absent)
@@ -186,7 +191,9 @@ class IniKind(Kind[IniState]):
         update: dict[str, Any] = {f[0]: v for f, v in values.items() if f in PLAIN}
         back = {(f[0], f[1]): v for f, v in values.items() if len(f) == 2 and isinstance(v, dict)}
         data, mtime = give_back(base, back, fold=fold)
-        wanted = {(f[0], f[1]): v for f, v in values.items() if len(f) == 2 and not isinstance(v, dict)}
+        asked = {(f[0], f[1]): v for f, v in values.items() if len(f) == 2}
+        wanted = {name: v for name, v in asked.items() if not isinstance(v, dict)}
+        wanted |= {name: v["then"] for name, v in asked.items() if isinstance(v, dict) and "then" in v}
         edited = IniFile(data, fold=fold)
         for (section, key), value in wanted.items():
             if value is None:

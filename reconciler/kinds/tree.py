@@ -230,6 +230,8 @@ class TreeKind(Kind[TreeState]):
             seen = self.read(host, name)
             if isinstance(seen, Unknown):
                 return Prospect(target, Absent(), Absent(), blocked=seen)
+            if self._will_go(host, name, context):
+                seen = Absent()
             exists = target.give_back.get(EXISTS)
             if exists is not None and EXISTS not in target.keep and target.wish is None:
                 moved = self._move(host, target, seen, exists, context)
@@ -305,11 +307,20 @@ class TreeKind(Kind[TreeState]):
     @staticmethod
     def _others_in(host: Observer, name: str, context: Context) -> bool:
         """Whether anything is in a directory besides what this plan takes out of it."""
-        going: set[str] = set()
-        for address, prospect in context.planned.items():
-            if address.kind in ("file", "ini", "tree") and prospect.steps and isinstance(prospect.after, Absent):
-                going |= {address.name, *prospect.after.around.get("missing", ())}
-        return any(f"{name}/{child}" not in going for child in host.names(name))
+        things, made = _going(context)
+        pending = [name]
+        for directory in pending:
+            for child in host.names(directory):
+                path = f"{directory}/{child}"
+                if path in made:
+                    pending.append(path)
+                elif path not in things:
+                    return True
+        return False
+
+    def _will_go(self, host: Observer, name: str, context: Context) -> bool:
+        """Whether the top is a directory that goes with a file that it was made for."""
+        return name in _going(context)[1] and not self._others_in(host, name, context)
 
     def _rule(self, host: Observer, target: Target, context: Context) -> Rule | None:
         nested = list(target.options.get("nested", ()))
@@ -544,6 +555,17 @@ class TreeKind(Kind[TreeState]):
                 if there == gone(change.before):
                     return f"{printable(name)} {'is still' if there else 'is not'} there"
         return ""
+
+
+def _going(context: Context) -> tuple[set[str], set[str]]:
+    """What this plan takes away, and the directories that go with it where nothing else is in them."""
+    things: set[str] = set()
+    made: set[str] = set()
+    for address, prospect in context.planned.items():
+        if address.kind in ("file", "ini", "tree") and prospect.steps and isinstance(prospect.after, Absent):
+            things.add(address.name)
+            made |= set(prospect.after.around.get("missing", ()))
+    return things, made
 
 
 def _unasked(rule: Wish, layer: Json) -> bool:
