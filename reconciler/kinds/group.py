@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar
 
 from pydantic import Field as Described
@@ -12,8 +12,8 @@ from ..host.accounts import CREATING, REMOVING, AccountFiles, free_number
 from ..host.names import Names
 from ..host.port import Entity, Host, Observer
 from ..host.userdb import members
-from ..model import EXISTS, Absent, Address, Field, Json, Number, Resource, Seen, State, Target, Unknown
-from .base import Conflict, Context, Kind, Prospect
+from ..model import EXISTS, Absent, Address, Change, Field, Json, Number, Resource, Seen, State, Target, Unknown
+from .base import Conflict, Context, Kind, Prospect, Vault
 from .leftovers import left_behind
 
 NAME = r"^[a-zA-Z_][a-zA-Z0-9_.-]{0,30}[a-zA-Z0-9_$-]?$"
@@ -132,6 +132,9 @@ class GroupKind(Kind[GroupState]):
             kept = {k: v for k, v in values.items() if k == EXISTS}
             if gid is not Ellipsis and isinstance(state, GroupState) and not state.remote and gid is not None:
                 kept[("gid",)] = gid
+            if isinstance(state, GroupState) and state.shadow is None and isinstance(exists, dict) and "shadow" in exists:
+                # Half of a group: its line in /etc/gshadow comes back.
+                state = state.model_copy(update={"shadow": exists["shadow"], "below": tuple(exists["below"])})
             return super().patch(state, kept)
         place = exists if isinstance(exists, dict) else {}
         return GroupState(
@@ -189,6 +192,17 @@ class GroupKind(Kind[GroupState]):
         }
         others = [member for member in prospect.before.members if member not in ours]
         return [Conflict(prospect.target.address, ("members",), [], others)] if others else []
+
+    def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
+        """As for every kind; a group with a line in only one of the two files is half a group."""
+        if problem := super().reached(host, name, changes, vault):
+            return problem
+        place = next((c.after for c in changes if c.field == EXISTS), None)
+        seen = self.read(host, name)
+        whole = not isinstance(seen, GroupState) or seen.remote or seen.shadow is not None
+        if whole or not isinstance(place, dict) or not place.get("shadow") or not AccountFiles(host).table("gshadow"):
+            return ""
+        return f"group {name} has no line in /etc/gshadow"
 
     def obstacles(self, host: Observer, prospect: Prospect, context: Context) -> list[str]:
         """Files outside the deployment, and accounts, that still have this group."""
