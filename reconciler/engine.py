@@ -19,7 +19,7 @@ from .kinds import kinds
 from .kinds.base import Context, Prospect, Step
 from .kinds.daemon import DaemonState
 from .kinds.ownership import recorded_in
-from .ledger import PATHS, changes, rewind, step
+from .ledger import PATHS, changes, post, rewind
 from .log.events import Event
 from .log.store import LogWriter
 from .model import EXISTS, Address, Change, Field, Json, Unknown, inside
@@ -60,7 +60,7 @@ class Engine(Surveyor):
 
     def next_run(self) -> str:
         """The id that the next run gets."""
-        return f"r{len(self.ledger.runs) + 1}"
+        return f"r{self.ledger.count + 1}"
 
     def say(
         self,
@@ -72,9 +72,7 @@ class Engine(Surveyor):
     ) -> Event:
         """Write one event and take it into account."""
         _, log = self.writer()
-        event = log.append(run, type_, data, deployment, address)
-        step(self.ledger, event)
-        return event
+        return log.append(run, type_, data, deployment, address, lambda event: post(self.ledger, event))
 
     def recover(self) -> str | None:
         """Settle what a crash cut off; answers in words what came of it."""
@@ -102,7 +100,8 @@ class Engine(Surveyor):
             left=bool(plan.blocked or (plan.conflicts and options.skip_conflicts)),
         )
         books = self._books(plan, goals)
-        if not plan.transitions and not any(books.values()):
+        to = start.get("to")
+        if not plan.transitions and not any(books.values()) and (to is None or not self._left_to_undo(start)):
             return report
         run = self.next_run()
         first = log.seq
@@ -139,11 +138,21 @@ class Engine(Surveyor):
             "complete": not failed,
             "skipped": [list(s) for s in report.skipped[:100]],
         }
+        whole = not failed and not report.skipped and not report.left
+        if whole and to is not None:
+            finished["restored"] = to
+        elif report.outcome == "undone":
+            finished["restored"] = first
         if not failed:
             finished |= books
         self.say(run, "run.finished", finished)
         log.keep_head()
         return report
+
+    def _left_to_undo(self, start: Mapping[str, Json]) -> bool:
+        """Whether a rollback that has nothing to change still moves the books."""
+        undone, later = self.ledger.undone(), self.ledger.later(start["to"], start.get("only"))
+        return any(run.forward for run in self.ledger.runs() if run.number in later - undone)
 
     def _conclude(self, report: Report, options: Options, run: str, first: int, failed: set[Address]) -> None:
         """What the outcomes of the transitions amount to."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Protocol
 
 from .log.events import Event
 from .model import EXISTS, Address, Field, Json, Source, inside
@@ -13,9 +15,24 @@ FRESH: Field = ("fresh",)
 PATHS: Field = ("paths",)
 MARK: Field = ("file",)
 """What is known of an ini file as a whole; it lives as long as one of its keys is held."""
+NUMBERS: frozenset[Field] = frozenset({("uid",), ("gid",)})
 PASSIVE = {"start", "stop", "restart", "enable", "disable"}
 """Verbs that change no setting, so that nothing has to be restarted for them."""
 BACKWARD = {"rollback"}
+
+
+class Posted(Protocol):
+    """The books that a ledger is posted to: facts by key, each valid from one event to another."""
+
+    def now(self, *prefixes: str) -> dict[str, Json]: ...
+
+    def at(self, seq: int, *prefixes: str) -> dict[str, Json]: ...
+
+    def runs(self) -> Iterator[Json]: ...
+
+    def run(self, number: int) -> Json: ...
+
+    def post(self, seq: int, facts: Mapping[str, Json]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -27,6 +44,16 @@ class Hold:
     holders: tuple[str, ...]
     seq: int
     source: Json = None
+
+    def json(self) -> Json:
+        """The form that the books carry."""
+        return [self.origin, self.current, list(self.holders), self.seq, self.source]
+
+    @classmethod
+    def parse(cls, raw: Json) -> Hold:
+        """Read what `json` wrote."""
+        origin, current, holders, seq, source = raw
+        return cls(origin, current, tuple(holders), seq, source)
 
 
 @dataclass
@@ -43,17 +70,62 @@ class Run:
     transitions: int = 0
     deployments: tuple[str, ...] = ()
     commit: str | None = None
-    undoes: list[str] | None = None
-    """The runs that are undone once this one has converged."""
+    to: int | None = None
+    """For a rollback: the event right after which the host is to be."""
+    only: str | None = None
+    """For a rollback: the one deployment that it is about."""
+
+    @property
+    def number(self) -> int:
+        """The number in the id."""
+        return number_of(self.id)
+
+    @property
+    def forward(self) -> bool:
+        """Whether this run changed the host by a new decision, so that `rollback` may undo it."""
+        return self.verb not in BACKWARD and self.transitions > 0 and self.outcome != "undone"
+
+    @classmethod
+    def parse(cls, raw: Json) -> Run:
+        """Read a run's line of the books."""
+        return cls(**{**raw, "deployments": tuple(raw["deployments"])})
+
+
+def number_of(run: str) -> int:
+    """The number in a run's id; 0 where it is none.
+
+    >>> number_of("r17"), number_of("17")
+    (17, 0)
+    """
+    return int(run[1:]) if run[:1] == "r" and run[1:].isascii() and run[1:].isdecimal() else 0
+
+
+Holds = dict[Address, dict[Field, Hold]]
+HOLD, UNDONE, RUN, TERMS = "hold|", "undone|", "run|", "terms|"
+PARTS = (
+    HOLD,
+    "changed|",
+    "count|",
+    "daemon|",
+    "deployment|",
+    "doomed|",
+    "open|",
+    "paused|",
+    "process|",
+    "stored|",
+    TERMS,
+)
+"""The keys that a ledger is made of; runs and what of them is undone are looked up where somebody asks."""
 
 
 @dataclass
 class Ledger:
     """What the log amounts to."""
 
-    holds: dict[Address, dict[Field, Hold]] = field(default_factory=dict)
-    runs: dict[str, Run] = field(default_factory=dict)
-    undone: frozenset[str] = frozenset()
+    books: Posted
+    holds: Holds = field(default_factory=dict)
+    count: int = 0
+    """How many runs there were."""
     open: Event | None = None
     paused: dict[Address, str] = field(default_factory=dict)
     changed: dict[Address, tuple[int, Json]] = field(default_factory=dict)
@@ -61,11 +133,98 @@ class Ledger:
     daemons: dict[Address, str] = field(default_factory=dict)
     """Every daemon that a deployment ever touched, if only to stop it for a hand-over."""
     terms: dict[Address, Json] = field(default_factory=dict)
-    stored: dict[str, tuple[str, str, dict[Address, dict[Field, Hold]]]] = field(default_factory=dict)
+    stored: dict[str, tuple[str, str, Holds]] = field(default_factory=dict)
     """Quarantines: path → run, deployment, and the holds of the tree and of what is in it, to come back with it."""
     doomed: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Quarantines whose purge has begun: path → run, deployment.  Nothing comes back from them."""
+    names: dict[str, int] = field(default_factory=dict)
+    """Every deployment that a run ever named, with the event that first did."""
     seq: int = 0
+    running: Run | None = None
+    """The run of the last event."""
+    _posted: dict[str, Json] = field(default_factory=dict)
+    _said: dict[str, Json] = field(default_factory=dict)
+    """Facts that the last event ended or began besides those of the ledger itself."""
+
+    @classmethod
+    def load(cls, books: Posted, seq: int) -> Ledger:
+        """The ledger as it was posted up to event ``seq``."""
+        ledger, told = cls(books, seq=seq), books.now(*PARTS)
+        ledger.holds = holds_of(told)
+        for key, value in told.items():
+            part, _, name = key.partition("|")
+            match part:
+                case "changed" | "process":
+                    (ledger.changed if part == "changed" else ledger.processes)[Address.parse(name)] = tuple(value)
+                case "count":
+                    ledger.count = value
+                case "daemon" | "paused":
+                    (ledger.daemons if part == "daemon" else ledger.paused)[Address.parse(name)] = value
+                case "deployment":
+                    ledger.names[name] = value
+                case "doomed":
+                    ledger.doomed[name] = (value[0], value[1])
+                case "open":
+                    ledger.open = Event(**value)
+                case "stored":
+                    ledger.stored[name] = (value[0], value[1], holds_of(value[2]))
+                case "terms":
+                    ledger.terms[Address.parse(name)] = value
+        ledger._posted = ledger.facts()
+        return ledger
+
+    def facts(self) -> dict[str, Json]:
+        """All of it as keys and values."""
+        found: dict[str, Json] = facts_of(self.holds)
+        found |= {"count|": self.count} if self.count else {}
+        found |= {"open|": self.open.json()} if self.open else {}
+        for part, table in (
+            ("changed", self.changed), ("daemon", self.daemons), ("deployment", self.names), ("doomed", self.doomed),
+            ("paused", self.paused), ("process", self.processes), ("terms", self.terms),
+        ):  # fmt: skip
+            found |= {
+                f"{part}|{name}": list(value) if isinstance(value, tuple) else value for name, value in table.items()
+            }
+        for path, (run, deployment, holds) in self.stored.items():
+            found[f"stored|{path}"] = [run, deployment, facts_of(holds)]
+        return found
+
+    def news(self) -> dict[str, Json]:
+        """The facts that changed since this was last asked; None for those that hold no more."""
+        now = self.facts()
+        changed: dict[str, Json] = dict.fromkeys(self._posted.keys() - now.keys())
+        changed |= {key: value for key, value in now.items() if self._posted.get(key) != value}
+        changed |= self._said
+        if self.running is not None:
+            changed[f"{RUN}{self.running.number:010d}"] = asdict(self.running)
+        self._posted, self._said = now, {}
+        return changed
+
+    def run(self, name: str) -> Run | None:
+        """A run by its id."""
+        if self.running is not None and self.running.id == name:
+            return self.running
+        raw = self.books.run(number_of(name)) if number_of(name) else None
+        return Run.parse(raw) if raw else None
+
+    def runs(self) -> Iterator[Run]:
+        """All runs, the last one first."""
+        yield from map(Run.parse, self.books.runs())
+
+    def undone(self, at: int | None = None) -> set[int]:
+        """The numbers of the runs that are undone (``at``: that were, right after that event)."""
+        told = self.books.now(UNDONE) if at is None else self.books.at(at, UNDONE)
+        return {int(key.removeprefix(UNDONE)) for key in told}
+
+    def later(self, seq: int, only: str | None = None) -> set[int]:
+        """The forward runs that began after event ``seq``."""
+        found = set()
+        for run in self.runs():
+            if run.first <= seq:
+                break
+            if run.verb not in BACKWARD and (only is None or only in run.deployments):
+                found.add(run.number)
+        return found
 
     def deployments(self) -> dict[str, list[Address]]:
         """Every deployment that holds something, with what it holds, oldest first."""
@@ -84,10 +243,8 @@ class Ledger:
 
     def last_forward(self) -> Run | None:
         """The last run that `rollback` would undo."""
-        for run in reversed(list(self.runs.values())):
-            if run.verb not in BACKWARD and run.transitions and run.id not in self.undone:
-                return run
-        return None
+        undone = self.undone()
+        return next((run for run in self.runs() if run.forward and run.number not in undone), None)
 
     def outdated(self, daemon: Address, depends: frozenset[Address], process: Json) -> bool:
         """Whether a daemon's process is older than a change of what it depends on.
@@ -107,26 +264,55 @@ class Ledger:
         )
 
 
-def fold(events: Iterable[Event], upto: int | None = None) -> Ledger:
-    """Read the log from its start (up to and with event ``upto``)."""
-    ledger = Ledger()
+def holds_of(facts: Mapping[str, Json]) -> Holds:
+    """The holds among facts."""
+    found: Holds = {}
+    for key, value in facts.items():
+        if key.startswith(HOLD):
+            name, _, path = key.removeprefix(HOLD).rpartition("\t")
+            found.setdefault(Address.parse(name), {})[tuple(json.loads(path))] = Hold.parse(value)
+    # Within an address in the order in which the fields were taken.
+    return {a: dict(sorted(fields.items(), key=lambda item: item[1].seq)) for a, fields in in_order(found)}
+
+
+def in_order(holds: Holds) -> list[tuple[Address, dict[Field, Hold]]]:
+    """The addresses in the order in which they were last changed."""
+    return sorted(holds.items(), key=lambda item: (min(h.seq for h in item[1].values()), str(item[0])))
+
+
+def facts_of(holds: Holds) -> dict[str, Json]:
+    """Holds as facts."""
+    return {
+        f"{HOLD}{address}\t{json.dumps(list(name))}": hold.json()
+        for address, fields in holds.items()
+        for name, hold in fields.items()
+    }
+
+
+def fold(events: Iterable[Event], books: Posted, upto: int | None = None) -> Ledger:
+    """Read the log from its start (up to and with event ``upto``), and post it to empty books."""
+    ledger = Ledger(books)
     for event in events:
         if upto is not None and event.seq > upto:
             break
-        step(ledger, event)
+        post(ledger, event)
     return ledger
+
+
+def post(ledger: Ledger, event: Event) -> None:
+    """Take one more event into account, in the books too."""
+    step(ledger, event)
+    ledger.books.post(event.seq, ledger.news())
 
 
 def step(ledger: Ledger, event: Event) -> None:
     """Take one more event into account."""
     ledger.seq = event.seq
     data = event.data
-    run = ledger.runs.get(event.run)
-    if run is not None:
-        run.last = event.seq
+    if "damaged" in data:
+        return
     if event.type == "run.started":
-        names = tuple(data.get("deployments", ()))
-        ledger.runs[event.run] = Run(
+        ledger.running = Run(
             event.run,
             data["verb"],
             event.seq,
@@ -135,9 +321,14 @@ def step(ledger: Ledger, event: Event) -> None:
             data.get("actor"),
             None,
             0,
-            names,
+            tuple(data.get("deployments", ())),
             data.get("commit"),
+            data.get("to"),
+            data.get("only"),
         )
+        ledger.count = max(ledger.count, ledger.running.number)
+        for name in ledger.running.deployments:
+            ledger.names.setdefault(name, event.seq)
         for heir, former in data.get("inherits", ()):
             _inherit(ledger, Address.parse(heir), Address.parse(former))
         for store in data.get("purging", ()):
@@ -145,13 +336,18 @@ def step(ledger: Ledger, event: Event) -> None:
                 ledger.doomed[store] = ledger.stored.pop(store)[:2]
         for address, terms in data.get("terms", {}).items():
             ledger.terms[Address.parse(address)] = terms
-        ledger.runs[event.run].undoes = data.get("undone")
-    elif event.type == "run.finished":
+        return
+    ledger.running = run = ledger.run(event.run)
+    if run is not None:
+        run.last = event.seq
+    if event.type == "run.finished":
         if run is not None:
             run.outcome = data.get("outcome")
-            if run.undoes is not None and data.get("complete"):
-                ledger.undone = frozenset(run.undoes)
         _finish(ledger, data)
+        if run is not None and data.get("restored") is not None:
+            _restore(ledger, int(data["restored"]), run.only)
+        if run is not None and run.to is not None and data.get("complete"):
+            _undo(ledger, run.to, run.only)
     elif event.type == "transition.started":
         ledger.open = event
     elif event.type in ("transition.succeeded", "transition.stuck"):
@@ -163,6 +359,46 @@ def step(ledger: Ledger, event: Event) -> None:
     elif event.type in ("transition.undone", "transition.failed") and ledger.open is not None:
         if ledger.open.seq == data.get("started"):
             ledger.open = None
+
+
+def _restore(ledger: Ledger, seq: int, only: str | None) -> None:
+    """The host is as it was right after event ``seq``: so are the books.
+
+    Without that, a rollback would be one more change on top, and what was before us would have to be told from the
+    layers of what came and went.  Numbers of accounts are those that the host has now, since one may have been taken.
+    """
+    told = ledger.books.at(seq, HOLD, TERMS)
+    then, now = holds_of(told), ledger.holds
+    ours = {a for holds in (then, now) for a, fields in holds.items() if only in (None, *_holders(fields))}
+    kept = {a: fields for a, fields in now.items() if a not in ours}
+    for address in then:
+        if address in ours:
+            kept[address] = {
+                name: replace(hold, current=now[address][name].current)
+                if name in NUMBERS and name in now.get(address, {})
+                else hold
+                for name, hold in then[address].items()
+            }
+    ledger.holds = dict(in_order(kept))
+    terms = {Address.parse(key.removeprefix(TERMS)): value for key, value in told.items() if key.startswith(TERMS)}
+    for address in ours:
+        ledger.terms.pop(address, None)
+        if address in terms:
+            ledger.terms[address] = terms[address]
+
+
+def _undo(ledger: Ledger, seq: int, only: str | None) -> None:
+    """The runs since event ``seq`` are undone, and what was undone then is so again."""
+    now = ledger.undone()
+    undone = (ledger.undone(seq) if only is None else now) | ledger.later(seq, only)
+    ledger._said |= {f"{UNDONE}{number:010d}": True for number in undone - now}
+    ledger._said |= {f"{UNDONE}{number:010d}": None for number in now - undone}
+
+
+def _holders(fields: Mapping[Field, Hold]) -> set[str]:
+    """Who holds a thing, where it is one alone; else nobody in particular."""
+    found = {name for hold in fields.values() for name in hold.holders}
+    return found if len(found) == 1 else set()
 
 
 def _take(ledger: Ledger, started: Event, ended: Event) -> None:

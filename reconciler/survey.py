@@ -19,7 +19,8 @@ from .kinds import kinds
 from .kinds.base import Context, Prospect
 from .kinds.units import load as load_unit
 from .ledger import PATHS, Ledger, fold
-from .log.store import LogReader
+from .log.books import Books
+from .log.store import LogReader, LogWriter
 from .log.vault import Vault
 from .model import EXISTS, Absent, Address, Field, Json, Target, Unknown
 from .plan import Blocked, Plan, Transition, transitions
@@ -60,6 +61,17 @@ def facts(host: Observer) -> dict[str, str | None]:
     return found
 
 
+def ledger_of(log: LogReader) -> Ledger:
+    """What the log amounts to: from its books, or from its events where the books cannot be relied on."""
+    books = log.books()
+    if books is None and isinstance(log, LogWriter):
+        log.renew_books(lambda empty: fold(log.events(), empty))
+        books = log.books()
+    if books is None:
+        return fold(log.events(), Books())
+    return Ledger.load(books, books.posted())
+
+
 class Surveyor:
     """One host and its log, to be looked at."""
 
@@ -67,7 +79,7 @@ class Surveyor:
         self.host = host
         self.log = log
         self.vault = Vault(log.directory)
-        self.ledger = fold(log.events())
+        self.ledger = ledger_of(log)
         self._blobs: dict[str, Json] = {}
 
     def unseal(self, value: Json) -> Json:

@@ -30,9 +30,11 @@ def history(
 
     Example: reconciler history account:flxrasvc
     """
-    from ..ledger import fold
+    from itertools import islice
+
     from ..model import Address
     from ..report.text import event_lines, run_lines
+    from ..survey import ledger_of
 
     log = Place(ctx, root, log_file).reader()
     wanted = str(Address.parse(address)) if address else None
@@ -45,26 +47,26 @@ def history(
     if style == "json":
         click.echo('{"format_version": "1.0", "events": [', nl=False)
         first = True
-        for event in log.raw():
+        for event in log.raw(address=wanted):
             if fits(event):
                 click.echo(("" if first else ",") + "\n" + json.dumps(event.json()), nl=False)
                 first = False
         click.echo("]}")
         return 0
     if wanted is not None:
-        for event in log.events():
+        for event in log.events(address=wanted):
             if fits(event):
                 for line in event_lines(event.json()):
                     click.echo(line)
         return 0
-    runs = [run for run in fold(log.events()).runs.values() if deployment is None or deployment in run.deployments]
-    shown = runs if everything else runs[-limit:]
-    for line in run_lines([vars(run) for run in shown], paint()):
+    runs = (run for run in ledger_of(log).runs() if deployment is None or deployment in run.deployments)
+    shown = list(runs if everything else islice(runs, limit))
+    for line in run_lines([vars(run) for run in reversed(shown)], paint()):
         click.echo(line)
-    if not runs:
+    if not shown:
         click.echo("no run yet")
-    elif len(shown) < len(runs):
-        click.echo(f"({len(runs) - len(shown)} earlier runs; --all shows them)", err=True)
+    elif next(runs, None) is not None:
+        click.echo("(there are earlier runs; --all shows them)", err=True)
     return 0
 
 
@@ -77,11 +79,16 @@ def show(ctx: click.Context, what: str, root: str | None, log_file: str | None, 
 
     Example: reconciler show r3
     """
+    from itertools import islice
+
     from ..errors import ReconcilerError
     from ..report.text import event_lines
 
     log = Place(ctx, root, log_file).reader()
-    found = [event for event in log.events() if what in (event.run, str(event.seq))]
+    if what.isascii() and what.isdecimal():
+        found = [event for event in islice(log.events(int(what) - 1), 1) if event.seq == int(what)]
+    else:
+        found = list(log.events(run=what))
     if not found:
         raise ReconcilerError(f"the log has no run or event {what!r}; see 'reconciler history'")
     if style == "json":
@@ -108,16 +115,16 @@ def log_verify(ctx: click.Context, root: str | None, log_file: str | None, style
     Example: reconciler log verify
     """
     from ..errors import Usage
-    from ..ledger import fold
     from ..log.chain import anchor, verify
     from ..log.vault import Vault
+    from ..survey import ledger_of
 
     reader = Place(ctx, root, log_file).reader()
     if against is not None and anchor(against) is None:
         raise Usage(f"--against {against}: no head that was kept can be read there")
     verdict = verify(reader, against)
     if verdict.ok:
-        vault, ledger = Vault(reader.directory), fold(reader.events())
+        vault, ledger = Vault(reader.directory), ledger_of(reader)
         needed = {
             (hold.seq, hold.origin["$sealed"])
             for fields in ledger.holds.values()

@@ -22,7 +22,7 @@ class Moment:
 
     def prepare(self, engine: Engine) -> tuple[Any, Json, Mapping[str, Json]]:
         """The goals: every thing as it was then."""
-        from ..ledger import BACKWARD, fold, rewind
+        from ..ledger import rewind
         from ..targets import Goals, from_past
 
         ledger = engine.ledger
@@ -33,14 +33,9 @@ class Moment:
             seq = last.first - 1
         else:
             seq = resolve(engine, self.to)
-        later = {run.id for run in ledger.runs.values() if run.verb not in BACKWARD and run.first > seq}
-        if self.deployment:
-            later = {i for i in later if self.deployment in ledger.runs[i].deployments} | set(ledger.undone)
-        # What was undone at that moment is undone again.
-        later |= fold(engine.log.events(), seq).undone
         goals = from_past(rewind(engine.log.events(), seq, self.deployment), ledger, engine.unseal)
         names = sorted({target.deployment for target in goals.targets.values()})
-        return goals, None, {"undone": sorted(later), "to": seq, "deployments": names}
+        return goals, None, {"to": seq, "only": self.deployment, "deployments": names}
 
 
 def resolve(engine: Engine, text: str) -> int:
@@ -49,23 +44,23 @@ def resolve(engine: Engine, text: str) -> int:
     from datetime import datetime
 
     from ..errors import ReconcilerError, Usage
+    from ..log.store import timestamp
 
     found: set[int] = set()
     ledger = engine.ledger
     if re.fullmatch(r"r\d+", text):
-        if text in ledger.runs:
-            found.add(ledger.runs[text].last)
+        found |= {run.last for run in [ledger.run(text)] if run}
     elif re.fullmatch(r"\d+", text) and int(text) <= ledger.seq:
         found.add(int(text))
     if re.fullmatch(r"[0-9a-f]{7,64}", text):
-        found |= {run.last for run in ledger.runs.values() if (run.commit or "").startswith(text)}
+        found |= {run.last for run in ledger.runs() if (run.commit or "").startswith(text)}
     if re.match(r"\d{4}-\d\d-\d\d", text):
         try:
             moment = datetime.fromisoformat(text)
         except ValueError:
             raise Usage(f"--to {text}: no time; write it like 2026-01-31T12:00:00Z") from None
         moment = moment.astimezone() if moment.tzinfo is None else moment
-        found.add(max((e.seq for e in engine.log.events() if datetime.fromisoformat(e.at) <= moment), default=0))
+        found.add(engine.log.last_before(timestamp(moment)))
     elif not re.fullmatch(r"r?\d+|[0-9a-f]{7,64}", text):
         raise Usage(f"--to {text!r}: no run (r17), event number, time or commit")
     if len(found) > 1:
@@ -125,8 +120,7 @@ class Leaving:
         from ..errors import ReconcilerError, Refused
         from ..targets import destroys, from_uninstall
 
-        known = {name for run in engine.ledger.runs.values() for name in run.deployments}
-        known |= set(engine.ledger.deployments())
+        known = set(engine.ledger.names)
         if self.deployment not in known:
             hint = nearest(self.deployment, known) or "it has none yet"
             raise ReconcilerError(f"the log knows no deployment {self.deployment!r}; {hint}")
@@ -209,8 +203,7 @@ def purge(
     place = Place(ctx, root, log_file)
     engine = Engine(place.observer(), place.reader())
     ledger = engine.ledger
-    names = {name for run in ledger.runs.values() for name in run.deployments}
-    if what not in ledger.runs and what not in names:
+    if ledger.run(what) is None and what not in ledger.names:
         raise ReconcilerError(f"the log knows no run or deployment {what!r}; see 'reconciler history'")
     stores = [store for store, (run, deployment, _) in ledger.stored.items() if what in (run, deployment)]
     stores += [store for store, names in ledger.doomed.items() if what in names]

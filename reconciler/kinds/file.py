@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace as with_
 from typing import Annotated, Any, ClassVar
 
@@ -174,11 +173,6 @@ def latin(xattrs: Mapping[str, bytes]) -> dict[str, str]:
     return {name: value.decode("latin-1") for name, value in sorted(xattrs.items())}
 
 
-def moment(mtime_ns: int | None) -> str:
-    """A file's time for people, in UTC."""
-    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime((mtime_ns or 0) // 10**9))
-
-
 class FileKind(Kind[FileState]):
     """Regular files."""
 
@@ -267,16 +261,6 @@ class FileKind(Kind[FileState]):
                 return f"({len(text)} bytes)"
         return super().show(field, value)
 
-    def diff(self, before: State, after: State, asked: Iterable[Field] = ()) -> tuple[Change, ...]:
-        """As for every kind; content that is right already but has another time than it is to get back, too."""
-        found = super().diff(before, after, asked)
-        if isinstance(before, FileState) and isinstance(after, FileState) and before.data == after.data:
-            if after.mtime_ns is not None and before.mtime_ns != after.mtime_ns:
-                old, new = self.value(before, CONTENT), self.value(after, CONTENT)
-                told = (f"of {moment(before.mtime_ns)}", f"of {moment(after.mtime_ns)}")
-                found = (*found, Change(CONTENT, old, new, told, sealed=True))
-        return found
-
     def same(self, field: Field, a: Json, b: Json) -> bool:
         """Content is the same byte by byte."""
         if field == CONTENT and a is not None and b is not None:
@@ -310,8 +294,6 @@ class FileKind(Kind[FileState]):
         origin, asked = target.give_back.get(CONTENT), found.get(CONTENT)
         if origin and asked and origin["data"] == asked["data"]:
             found[CONTENT] = origin  # the content of before us comes back with its time, whoever asks for it
-            if target.wish is not None and isinstance(seen, FileState) and seen.data == origin["data"]:
-                found[CONTENT] = {"data": seen.data}  # a wish is about bytes, not about times
         return found
 
     def foreseen(self, seen: State, name: str, context: Context) -> State:
@@ -321,11 +303,6 @@ class FileKind(Kind[FileState]):
     def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
         """As for every kind; with a file that goes, so do the directories that were made for it."""
         problem = super().reached(host, name, changes, vault)
-        for change in changes:
-            if change.field == CONTENT and not problem and change.before and change.after:
-                seen, then = self.read(host, name), change.after.get("mtime")
-                if change.before["data"] == change.after["data"] and getattr(seen, "mtime_ns", then) != then:
-                    problem = f"its time is not {moment(then)}"
         return problem or empty_left(host, [c.after for c in changes if c.field == EXISTS and gone(c.after)])
 
     def prospect(self, host: Observer, target: Target, context: Context) -> Prospect:

@@ -132,7 +132,8 @@ class GroupKind(Kind[GroupState]):
             kept = {k: v for k, v in values.items() if k == EXISTS}
             if gid is not Ellipsis and isinstance(state, GroupState) and not state.remote and gid is not None:
                 kept[("gid",)] = gid
-            if isinstance(state, GroupState) and state.shadow is None and isinstance(exists, dict) and "shadow" in exists:
+            half = isinstance(state, GroupState) and state.shadow is None
+            if half and isinstance(exists, dict) and "shadow" in exists:
                 # Half of a group: its line in /etc/gshadow comes back.
                 state = state.model_copy(update={"shadow": exists["shadow"], "below": tuple(exists["below"])})
             return super().patch(state, kept)

@@ -121,7 +121,7 @@ class Wish:
             return Said(new)
         old = look.mode or 0
         mode = former.mode or 0 if spec is None else apply_mode(spec, old, directory=directory)
-        origin = records[0].before if records else look
+        origin = changed_first(records).before if records else look
         moves = (new.owner, new.group) != (origin.owner, origin.group)
         if moves and not directory and not names_special(spec):
             mode &= ~SPECIAL
@@ -143,8 +143,13 @@ def unasked(records: Sequence[Record], look: Look) -> Look:
     """The path's look with every part that we once changed as it was before we did."""
     for part in ("owner", "group", "mode"):
         if any(r.after is not None and getattr(r.before, part) != getattr(r.after, part) for r in records):
-            look = replace(look, **{part: getattr(records[0].before, part)})
+            look = replace(look, **{part: getattr(changed_first(records).before, part)})
     return look
+
+
+def changed_first(records: Sequence[Record]) -> Record:
+    """The first record of a path that we changed; what others did to it before that is what was before us."""
+    return next((record for record in records if record.after is not None), records[0])
 
 
 @dataclass
@@ -294,9 +299,11 @@ class Return:
             self.ancestors.pop()
         covered = path in self.around or any(path == top or path.startswith(top + b"/") for top in self.nested)
         if found:
-            # Of owner, group and mode the oldest image tells; of each attribute the oldest that names it.
+            # Of owner, group and mode the oldest image tells that changed the path; of an attribute the oldest that
+            # names it.
             xattrs = {key: value for record in reversed(found) for key, value in record.before.xattrs}
-            before = replace(found[0].before, xattrs=tuple(sorted(xattrs.items())))
+            first = changed_first(found)
+            before = replace(first.before, xattrs=tuple(sorted(xattrs.items())))
             if entry.stat.type == "directory":
                 self.ancestors.append((path, before))
             if covered or all(record.after is None for record in found):
@@ -311,7 +318,8 @@ class Return:
                 | {r.after.group for r in found if r.after}
                 | {r.before.group for r in found}
             )
-            own = {part: getattr(look, part) for part, seq in self.spoken.get(path, {}).items() if seq < found[0].seq}
+            spoken = self.spoken.get(path, {})
+            own = {part: getattr(look, part) for part, seq in spoken.items() if seq < first.seq}
             # An owner or group that no image changed is not ours to return, whoever changed it since.
             for part, left in (("owner", self.ours[0]), ("group", self.ours[1])):
                 made = {left} | {getattr(r.after, part) for r in found if r.after}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from json import dumps
 
 from ..model import Json
-from .events import START, Event
-from .store import LogReader
+from .events import START
+from .store import LogReader, Row
 
 
 @dataclass
@@ -31,22 +33,31 @@ class Verdict:
         return shape | {"problems": self.problems}
 
 
-def follow(events: Iterable[Event], seen: Callable[[Event], None] = lambda event: None) -> Verdict:
+def follow(rows: Iterable[Row], seen: Callable[[int, str], None] = lambda seq, digest: None) -> Verdict:
     """Check numbers, links and hashes from the first event to the last."""
     verdict = Verdict()
     expected = 1
-    for event in events:
-        seen(event)
-        if event.seq != expected:
-            verdict.problems.append(
-                {"seq": expected, "what": f"event {expected} is missing; the next one is {event.seq}"}
-            )
-        if event.prev != verdict.head:
-            verdict.problems.append({"seq": event.seq, "what": f"event {event.seq} does not follow the one before it"})
-        if event.digest() != event.hash:
-            verdict.problems.append({"seq": event.seq, "what": f"event {event.seq} was changed after it was written"})
-        verdict.head, verdict.events, expected = event.hash, verdict.events + 1, event.seq + 1
+    for row in rows:
+        seq, prev, digest = row[0], row[8], row[9]
+        seen(seq, digest)
+        if seq != expected:
+            verdict.problems.append({"seq": expected, "what": f"event {expected} is missing; the next one is {seq}"})
+        if prev != verdict.head:
+            verdict.problems.append({"seq": seq, "what": f"event {seq} does not follow the one before it"})
+        if digest_of(row) != digest:
+            verdict.problems.append({"seq": seq, "what": f"event {seq} was changed after it was written"})
+        verdict.head, verdict.events, expected = digest, verdict.events + 1, seq + 1
     return verdict
+
+
+def digest_of(row: Row) -> str:
+    """The hash that a row has to carry: of the canonical text of all its other columns, put together as it stands."""
+    seq, ident, at, run, type_, deployment, address, data, prev, _ = row
+    text = (
+        f'{{"address":{dumps(address)},"at":{dumps(at)},"data":{data},"deployment":{dumps(deployment)},'
+        f'"id":{dumps(ident)},"prev":{dumps(prev)},"run":{dumps(run)},"seq":{dumps(seq)},"type":{dumps(type_)}}}'
+    )
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def verify(log: LogReader, against: str | None = None) -> Verdict:
@@ -54,11 +65,11 @@ def verify(log: LogReader, against: str | None = None) -> Verdict:
     kept = anchor(against or log.head_file())
     found: dict[int, str] = {}
 
-    def note(event: Event) -> None:
-        if kept is not None and event.seq == kept["seq"]:
-            found[event.seq] = event.hash
+    def note(seq: int, digest: str) -> None:
+        if kept is not None and seq == kept["seq"]:
+            found[seq] = digest
 
-    verdict = follow(log.raw(), note)
+    verdict = follow(log.rows(), note)
     verdict.anchored_to = kept
     if kept is None:
         if verdict.events:

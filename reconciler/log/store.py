@@ -7,13 +7,15 @@ import json
 import os
 import sqlite3
 import stat as st
-from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from datetime import UTC, datetime
 
 from ..errors import Busy, LogError
 from ..host.resolve import printable, trusted
 from ..model import Json
+from .books import SCHEMA as BOOKS
+from .books import Books
 from .events import START, Event, canonical
 from .upcast import upcast
 
@@ -26,6 +28,7 @@ CREATE TABLE events (
 ) STRICT;
 CREATE INDEX events_by_address ON events(address, seq);
 CREATE INDEX events_by_run ON events(run, seq);
+CREATE INDEX events_by_time ON events(at);
 CREATE TRIGGER events_no_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 CREATE TRIGGER events_no_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 """
@@ -35,7 +38,27 @@ COLUMNS = "seq, id, at, run, type, deployment, address, data, prev, hash"
 
 def now() -> str:
     """The time as events carry it: UTC, RFC 3339, microseconds."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return timestamp(datetime.now(UTC))
+
+
+def timestamp(moment: datetime) -> str:
+    """A time in the form whose order as text is the order in time."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+Row = tuple[int, str, str, str, str, str | None, str | None, str, str, str]
+
+
+def _tail(base: sqlite3.Connection) -> tuple[int, str]:
+    row = base.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+    return (row[0], row[1]) if row else (0, START)
+
+
+def stamp(path: str) -> list[int]:
+    """What changes when anything writes a database file: SQLite's counter, size, times, inode."""
+    with open(path, "rb") as file:
+        head, told = file.read(28), os.fstat(file.fileno())
+    return [int.from_bytes(head[24:28], "big"), told.st_size, told.st_mtime_ns, told.st_ctime_ns, told.st_ino]
 
 
 class LogReader:
@@ -51,28 +74,81 @@ class LogReader:
         """Whether there is a log yet."""
         return os.path.exists(self.path)
 
-    def events(self, after: int = 0) -> Iterator[Event]:
-        """Every event behind ``after``, oldest first, in today's shape."""
-        yield from (_today(event) for event in self.raw(after))
+    def events(self, after: int = 0, *, address: str | None = None, run: str | None = None) -> Iterator[Event]:
+        """Events behind ``after``, oldest first, in today's shape: all, or those of one thing or one run."""
+        yield from (_today(event) for event in self.raw(after, address=address, run=run))
 
-    def raw(self, after: int = 0) -> Iterator[Event]:
-        """Every event as it was written."""
+    def raw(self, after: int = 0, *, address: str | None = None, run: str | None = None) -> Iterator[Event]:
+        """Events as they were written."""
+        for row in self.rows(after, address=address, run=run):
+            seq, ident, at, in_run, type_, deployment, of, text, prev, digest = row
+            try:
+                data = json.loads(text)
+            except (TypeError, ValueError):
+                data = {"damaged": str(text)}
+            yield Event(seq, ident, at, in_run, type_, deployment, of, data, prev, digest)
+
+    def rows(self, after: int = 0, *, address: str | None = None, run: str | None = None) -> Iterator[Row]:
+        """The table's rows, oldest first."""
         if not self.exists:
             return
-        with closing(self._open()) as base:
+        asked = {"address": address, "run": run}
+        wanted = {name: value for name, value in asked.items() if value is not None}
+        where = "".join(f" AND {name} = :{name}" for name in wanted)
+        query = f"SELECT {COLUMNS} FROM events WHERE seq > :after{where} ORDER BY seq"  # noqa: S608 - our own words
+        with self._reading() as base:
             try:
-                query = f"SELECT {COLUMNS} FROM events WHERE seq > ? ORDER BY seq"  # noqa: S608 - our own words
-                for row in base.execute(query, (after,)):
-                    seq, ident, at, run, type_, deployment, address, text, prev, digest = row
-                    try:
-                        data = json.loads(text)
-                        if canonical(data) != text:
-                            data = {"damaged": text}
-                    except (TypeError, ValueError):
-                        data = {"damaged": str(text)}
-                    yield Event(seq, ident, at, run, type_, deployment, address, data, prev, digest)
+                yield from base.execute(query, {"after": after, **wanted})
             except sqlite3.Error as error:
                 raise LogError(f"{printable(self.path)}: cannot be read: {error}; restore it from a backup") from None
+
+    def last_before(self, at: str) -> int:
+        """The number of the last event that was written not after a time; 0 where there is none."""
+        if not self.exists:
+            return 0
+        with self._reading() as base:
+            return int(base.execute("SELECT coalesce(max(seq), 0) FROM events WHERE at <= ?", (at,)).fetchone()[0])
+
+    def tail(self) -> tuple[int, str]:
+        """The number and the hash of the last event."""
+        if not self.exists:
+            return 0, START
+        with self._reading() as base:
+            return _tail(base)
+
+    def books(self) -> Books | None:
+        """The books as they were posted; None where they cannot be relied on, and have to be made from the events.
+
+        Relied on are only books in a file that is, byte for byte as far as the file system tells, the one that our
+        last writer left.
+        """
+        if not self.untouched():
+            return None
+        base = self._open()
+        books = Books(base)
+        try:
+            return books if books.posted() == _tail(base)[0] else None
+        except sqlite3.Error:
+            return None
+
+    def untouched(self) -> bool:
+        """Whether the file is the one that our last writer left, as far as the file system can tell.
+
+        This saves following the chain in every run.  It is no proof: `reconciler log verify` always follows it.
+        """
+        try:
+            with open(self.stamp_file(), encoding="ascii") as file:
+                told = json.load(file)
+            return bool(told["file"] == stamp(self.path)) and (told["seq"], told["hash"]) == self.tail()
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def stamp_file(self) -> str:
+        """Where the look of the log's file is kept."""
+        return os.path.join(self.directory, f"{self.stem}.stamp")
+
+    def _reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        return closing(self._open())
 
     def _open(self) -> sqlite3.Connection:
         checked(self.path)
@@ -140,16 +216,14 @@ class LogWriter(LogReader):
         self._lock = self._take(doing, patience)
         try:
             self._base = self._create()
-            row = self._base.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
+            self.seq, self.head = _tail(self._base)
         except sqlite3.Error as error:
             os.close(self._lock)
             raise LogError(f"{printable(self.path)}: cannot be written: {error}") from None
         except BaseException:
             os.close(self._lock)
             raise
-        self.seq: int = row[0] if row else 0
-        self.head: str = row[1] if row else START
-        if row is None and not os.path.exists(self.head_file()):
+        if not self.seq and not os.path.exists(self.head_file()):
             # From the first moment on there is a head, so that a log without one was tampered with.
             self.keep_head()
 
@@ -187,11 +261,34 @@ class LogWriter(LogReader):
         # A rollback journal: the WAL of the SQLite that Debian 12 links can lose commits, and readers of a WAL write.
         base.execute("PRAGMA journal_mode = DELETE")
         base.execute("PRAGMA synchronous = EXTRA")
-        if "events" not in Database(base).table_names():
+        tables = Database(base).table_names()
+        if "events" not in tables:
             base.execute(f"PRAGMA application_id = {APPLICATION}")
             base.execute(f"PRAGMA user_version = {VERSION}")
             base.executescript("BEGIN;" + SCHEMA + "COMMIT;")
+        if "books" not in tables:
+            base.executescript("BEGIN;" + BOOKS + "COMMIT;")
         return base
+
+    def books(self) -> Books | None:
+        """The books, to be posted to; None where they have to be made from the events first."""
+        return Books(self._base) if super().books() is not None else None
+
+    def _reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        return nullcontext(self._base)
+
+    def renew_books(self, fill: Callable[[Books], object]) -> None:
+        """Make the books anew, all or nothing."""
+        self._base.execute("BEGIN IMMEDIATE")
+        try:
+            books = Books(self._base)
+            books.clear()
+            fill(books)
+            self._base.execute("COMMIT")
+        except BaseException:
+            self._base.execute("ROLLBACK")
+            raise
+        self.keep_stamp()
 
     def append(
         self,
@@ -200,8 +297,9 @@ class LogWriter(LogReader):
         data: Mapping[str, Json],
         deployment: str | None = None,
         address: str | None = None,
+        then: Callable[[Event], None] = lambda event: None,
     ) -> Event:
-        """Write one event and wait until it is on the disk."""
+        """Write one event, with what ``then`` posts to the books, and wait until all of it is on the disk."""
         import uuid  # noqa: PLC0415 - start-up counts
 
         seq = self.seq + 1
@@ -213,12 +311,33 @@ class LogWriter(LogReader):
             event.prev,
             digest,
         )
+        whole = Event(**{**event.json(), "hash": digest})
         try:
-            self._base.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?)", row)
+            self._base.execute("BEGIN IMMEDIATE")
+            try:
+                self._base.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?)", row)
+                then(whole)
+                self._base.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._base.execute("ROLLBACK")
+                raise
         except sqlite3.Error as error:
             raise LogError(f"{printable(self.path)}: cannot be written: {error}; nothing further was done") from None
         self.seq, self.head = seq, digest
-        return Event(**{**event.json(), "hash": digest})
+        self.keep_stamp()
+        return whole
+
+    def keep_stamp(self) -> None:
+        """Note how the file looks now; lost or torn, this costs the next run a look at the whole chain."""
+        text = json.dumps({"seq": self.seq, "hash": self.head, "file": stamp(self.path)})
+        with suppress(OSError):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            fd = os.open(self.stamp_file(), flags, 0o600)
+            try:
+                os.write(fd, text.encode())
+            finally:
+                os.close(fd)
 
     def keep_head(self) -> None:
         """Keep the head beside the log, and send it where local files do not reach."""
