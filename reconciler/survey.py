@@ -141,11 +141,13 @@ class Surveyor:
         self._one_path_twice(context, plan)
         blocked = {b.address for b in plan.blocked}
         workable = {a: p for a, p in context.planned.items() if a not in blocked}
-        if blocked and options.skip_blocked:
-            workable = _without_dependents(workable, blocked)
+        left_out = _dependents(workable, blocked) if options.skip_blocked else {}
+        for address, needed in left_out.items():
+            if workable.pop(address).steps:
+                plan.notes.append(f"{address} is left out: it needs {needed}, which is blocked or left out itself")
         plan.transitions = transitions(workable)
-        busy = {t.address for t in plan.transitions}
-        plan.unchanged = len([a for a in context.planned if a not in busy and a not in blocked])
+        busy = {*blocked, *left_out, *(t.address for t in plan.transitions)}
+        plan.unchanged = len([a for a in context.planned if a not in busy])
         for address, target in goals.audit.items():
             seen = kinds()[address.kind].prospect(self.host, target, context)
             plan.audit += [Transition(each, seen) for each in seen.steps]
@@ -308,18 +310,22 @@ def blocked_by(target: Target, reason: str, *, unknown: bool) -> Blocked:
     return Blocked(target.address, reason, unknown, target.source.json() if target.source else None)
 
 
-def _without_dependents(workable: dict[Address, Prospect], blocked: set[Address]) -> dict[Address, Prospect]:
-    """What is left when everything that needs a blocked thing is left out too."""
-    out = set(blocked)
+def _dependents(prospects: Mapping[Address, Prospect], blocked: Iterable[Address]) -> dict[Address, Address]:
+    """Everything that needs a blocked thing, by itself or through others, with the thing it needs."""
+    out = dict.fromkeys(blocked)
+    found: dict[Address, Address] = {}
     while True:
         more = {
-            a
-            for a, p in workable.items()
-            if a not in out and p.target.wish is not None and out & (p.target.requires | p.target.wish.requires())
+            address: min(needed)
+            for address, prospect in prospects.items()
+            if address not in out
+            and (wish := prospect.target.wish) is not None
+            and (needed := (prospect.target.requires | wish.requires()) & out.keys())
         }
         if not more:
-            return {a: p for a, p in workable.items() if a not in out}
-        out |= more
+            return found
+        found |= more
+        out |= dict.fromkeys(more)
 
 
 NOTHING = Absent()
