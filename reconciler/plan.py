@@ -183,6 +183,7 @@ def _before(t: Transition, by_address: Mapping[Address, list[Transition]]) -> It
     will, used = kind.ties(t.prospect)
     will = will | t.target.requires | (t.target.wish.requires() if t.target.wish else set())
     going = isinstance(t.prospect.after, Absent)
+    takes = kind.numbers(t.prospect.after) - kind.numbers(t.prospect.before)
     halting = t.verb == "stop"
     for address, others in by_address.items():
         if address == t.address:
@@ -190,6 +191,8 @@ def _before(t: Transition, by_address: Mapping[Address, list[Transition]]) -> It
         removes = isinstance(others[0].prospect.after, Absent) and address.kind != "daemon"
         same = others[0].target.deployment == t.target.deployment
         for other in others:
+            if takes and address.kind == t.address.kind and takes & kind.numbers(other.prospect.before):
+                yield other, True
             if (t.address.kind == "daemon" and address.kind in ("tree", "ini", "file") and same) or (
                 t.address.kind == "daemon" and address.kind in ("account", "group") and not removes and same
             ):

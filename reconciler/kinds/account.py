@@ -17,7 +17,7 @@ from ..host.names import Names
 from ..host.port import Entity, Host, Observer
 from ..host.userdb import members
 from ..model import EXISTS, Absent, Address, Field, Json, Number, Resource, Seen, State, Target, Unknown
-from .base import Conflict, Context, Kind, Prospect, gone
+from .base import Conflict, Context, Kind, Prospect, comes_free, gone
 from .group import NAME, taken
 from .leftovers import left_behind
 
@@ -312,10 +312,16 @@ class AccountKind(Kind[AccountState]):
     def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:
         """A remembered number that is taken by now."""
         name, after = prospect.target.address.name, prospect.after
-        if not isinstance(prospect.before, Absent) or not isinstance(after, AccountState) or after.uid is None:
+        if not isinstance(after, AccountState) or after.uid in (None, getattr(prospect.before, "uid", None)):
             return []
+        assert after.uid is not None
         holder = Names(host).user(after.uid)
-        return [taken(prospect, ("uid",), after.uid, holder)] if holder not in (after.uid, name) else []
+        free = comes_free(context, Address("account", str(holder)), ("uid",), after.uid)
+        return [] if free or holder in (after.uid, name) else [taken(prospect, ("uid",), after.uid, holder)]
+
+    def numbers(self, state: State) -> set[tuple[str, int]]:
+        """Its number."""
+        return {("uid", state.uid)} if isinstance(state, AccountState) and state.uid is not None else set()
 
     def obstacles(self, host: Observer, prospect: Prospect, context: Context) -> list[str]:
         """Live processes and files outside the deployment that belong to the account."""

@@ -196,6 +196,10 @@ class Kind(ABC, Generic[S]):
         name = found.target.address.name
         return self.needs(name, found.after), self.needs(name, found.before)
 
+    def numbers(self, state: State) -> set[tuple[str, int]]:
+        """The numbers that only one thing of the host may have, in a state."""
+        return set()
+
     def edits(self, name: str) -> tuple[str, ...]:
         """The paths that writing this thing may replace."""
         return ()
@@ -389,6 +393,17 @@ def empty_left(host: Observer, values: Iterable[Json]) -> str:
             if there is not None and there.type == "directory" and not host.names(directory):
                 return f"{printable(directory)} is left, and empty"
     return ""
+
+
+def comes_free(context: Context, holder: Address, field: Field, number: int) -> bool:
+    """Whether the plan takes a number from whoever has it."""
+    target = context.targets.get(holder)
+    if target is None or field in target.keep or EXISTS in target.keep:
+        return False
+    if target.wish is None and EXISTS in target.give_back and gone(target.give_back[EXISTS]):
+        return True
+    asked = getattr(target.wish, field[0], None) if target.wish is not None else None
+    return bool(number != (asked if asked is not None else target.give_back.get(field, number)))
 
 
 def gone(value: Json) -> bool:

@@ -13,7 +13,7 @@ from ..host.names import Names
 from ..host.port import Entity, Host, Observer
 from ..host.userdb import members
 from ..model import EXISTS, Absent, Address, Change, Field, Json, Number, Resource, Seen, State, Target, Unknown
-from .base import Conflict, Context, Kind, Prospect, Vault
+from .base import Conflict, Context, Kind, Prospect, Vault, comes_free
 from .leftovers import left_behind
 
 NAME = r"^[a-zA-Z_][a-zA-Z0-9_.-]{0,30}[a-zA-Z0-9_$-]?$"
@@ -152,6 +152,10 @@ class GroupKind(Kind[GroupState]):
             return {"unknown": True}
         return super().show(field, value)
 
+    def numbers(self, state: State) -> set[tuple[str, int]]:
+        """Its number."""
+        return {("gid", state.gid)} if isinstance(state, GroupState) and state.gid is not None else set()
+
     def edits(self, name: str) -> tuple[str, ...]:
         """Both files."""
         return ("/etc/group", "/etc/gshadow")
@@ -181,9 +185,14 @@ class GroupKind(Kind[GroupState]):
     def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:
         """Members that are not ours would lose their membership with the group."""
         name, after = prospect.target.address.name, prospect.after
-        if isinstance(prospect.before, Absent) and isinstance(after, GroupState) and after.gid is not None:
+        if (
+            isinstance(after, GroupState)
+            and after.gid is not None
+            and after.gid != getattr(prospect.before, "gid", None)
+        ):
             holder = Names(host).group(after.gid)
-            return [taken(prospect, ("gid",), after.gid, holder)] if holder not in (after.gid, name) else []
+            free = comes_free(context, Address("group", str(holder)), ("gid",), after.gid)
+            return [] if free or holder in (after.gid, name) else [taken(prospect, ("gid",), after.gid, holder)]
         if not isinstance(prospect.before, GroupState) or not isinstance(after, Absent):
             return []
         ours = {

@@ -55,7 +55,16 @@ INSIDE = [
     "- {tree: /opt/agent, owner: svc, file_mode: '0600'}\n- {file: /opt/agent/data/a, content: zz, mode: '4755'}",
     "- {tree: /opt/agent, owner: svc}\n- {file: /opt/agent/data/new/f, content: zz}",
 ]
-CATALOGS = {"file": FILES, "ini": INIS, "made": MADE, "tree": TREES, "inside": INSIDE}
+NUMBERED = [
+    "",
+    "- {group: agents}",
+    "- {group: agents, gid: 777}",
+    "- {group: agents, gid: 777}\n- {account: runner, groups: [docker]}",
+    "- {account: runner}",
+    "- {account: runner, home: /srv, password: locked}\n- {group: agents, gid: 801}",
+    "- {account: other}\n- {account: ann, shell: /bin/false, groups: [docker]}",
+]
+CATALOGS = {"numbered": NUMBERED, "file": FILES, "ini": INIS, "made": MADE, "tree": TREES, "inside": INSIDE}
 
 
 def document(resources: str) -> str:
