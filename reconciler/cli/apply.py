@@ -147,6 +147,7 @@ def apply(
     force: bool,
     skip_conflicts: bool,
     all_paths: bool,
+    accept: bool,
     lock_timeout: float,
     atomic: bool,
     max_changes: int | None,
@@ -177,5 +178,13 @@ def apply(
     if dry_run:
         return preview(place, wanted.prepare, options, style, extra=wanted.examine)
     return carry_out(
-        place, "apply", wanted.prepare, options, style, yes=yes, patience=lock_timeout, extra=wanted.examine
+        place,
+        "apply",
+        wanted.prepare,
+        options,
+        style,
+        yes=yes,
+        patience=lock_timeout,
+        accept=accept,
+        extra=wanted.examine,
     )

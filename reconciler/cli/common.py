@@ -19,13 +19,17 @@ F = TypeVar("F", bound=Callable[..., Any])
 STATE = "/var/lib/reconciler/events.db"
 
 
-def shared(command: F) -> F:
-    """--root, --log and --format: accepted before and after the command."""
+def located(command: F) -> F:
+    """--root and --log: accepted before and after the command."""
     command = click.option("--root", metavar="DIR", help="Work on a file system below DIR.")(command)
-    command = click.option("--log", "log_file", metavar="FILE", help="The event log.")(command)
+    return click.option("--log", "log_file", metavar="FILE", help="The event log.")(command)
+
+
+def shared(command: F) -> F:
+    """--root, --log and --format."""
     return click.option(
         "--format", "style", type=click.Choice(["text", "json"]), default="text", help="How to print data."
-    )(command)
+    )(located(command))
 
 
 def anywhere(command: F) -> F:
@@ -51,6 +55,10 @@ def writing(command: F) -> F:
     )(command)
     command = click.option("--skip-conflicts", is_flag=True, help="Leave what others changed; exit 5.")(command)
     command = click.option("--all-paths", is_flag=True, help="List every path of a tree that differs.")(command)
+    command = click.option(
+        "--accept-tampered-log", "accept", is_flag=True,
+        help="Go on although 'log verify' finds problems; the decision becomes an event.",
+    )(command)  # fmt: skip
     return click.option("--lock-timeout", type=float, default=0.0, metavar="SECONDS", help="Wait for another run.")(
         command
     )

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .common import Place, print_json, shared
+
+if TYPE_CHECKING:
+    from ..log.store import LogReader
 
 
 @click.command()
@@ -67,6 +70,27 @@ def examine(place: Place) -> list[dict[str, Any]]:
     try:
         verdict = verify(log)
         add("log", verdict.ok, f"{verdict.events} events" if verdict.ok else str(verdict.problems[0]["what"]))
+        wrong = unlike(log)
+        add("books", not wrong, wrong or "they follow from the events")
     except ReconcilerError as error:
         add("log", False, str(error))
     return checks
+
+
+def unlike(log: LogReader) -> str:
+    """Where the books are relied on: how they differ from books made anew from the events; empty where they do not."""
+    from itertools import zip_longest
+
+    from ..ledger import fold
+    from ..log.books import Books
+
+    books = log.books()
+    if books is None:
+        return ""
+    fresh = Books()
+    fold(log.events(), fresh)
+    for one, other in zip_longest(books.lines(), fresh.lines()):
+        if one != other:
+            told = (one or other or ("",))[0].partition("|")
+            return f"{told[0]} {told[2]!r} does not follow from the events; remove {log.stamp_file()} to make them anew"
+    return ""

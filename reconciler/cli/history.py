@@ -1,8 +1,10 @@
-"""history, show and log: the log, read and checked."""
+"""history and show: the log, read."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from typing import Any
 
 import click
 
@@ -15,6 +17,11 @@ from .common import Place, paint, print_json, shared
 @click.option("--limit", type=int, default=20, help="How many of the last runs.")
 @click.option("--all", "everything", is_flag=True, help="Every run.")
 @click.option("--deployment", metavar="NAME", help="Only this deployment.")
+@click.option("--run", "of_run", metavar="RUN", help="Only this run.")
+@click.option("--since", metavar="TIME", help="Not before this.")
+@click.option("--until", metavar="TIME", help="Not after this.")
+@click.option("--actor", metavar="NAME|UID", help="Only what this person started.")
+@click.option("--commit", metavar="COMMIT", help="Only what this commit of the desired state asked for.")
 @click.pass_context
 def history(
     ctx: click.Context,
@@ -25,6 +32,11 @@ def history(
     limit: int,
     everything: bool,
     deployment: str | None,
+    of_run: str | None,
+    since: str | None,
+    until: str | None,
+    actor: str | None,
+    commit: str | None,
 ) -> int:
     """Show the runs, or every event of one thing.
 
@@ -32,41 +44,71 @@ def history(
     """
     from itertools import islice
 
+    from ..ledger import Run
+    from ..log.events import Event
     from ..model import Address
+    from ..moments import time_of
     from ..report.text import event_lines, run_lines
     from ..survey import ledger_of
 
     log = Place(ctx, root, log_file).reader()
+    ledger = ledger_of(log)
     wanted = str(Address.parse(address)) if address else None
+    first, last = (time_of(t, o) if t else None for t, o in ((since, "--since"), (until, "--until")))
+    known: dict[str, bool] = {}
 
-    def fits(event: object) -> bool:
-        return (wanted is None or getattr(event, "address", None) == wanted) and (
-            deployment is None or getattr(event, "deployment", None) == deployment
+    def run_fits(run: Run | None) -> bool:
+        if run is None:
+            return actor is None and commit is None
+        who = run.actor or {}
+        people = {str(who.get(key)) for key in ("uid", "login_uid", "sudo_user") if who.get(key) is not None}
+        return (actor is None or actor in people) and (commit is None or (run.commit or "").startswith(commit))
+
+    def fits(event: Event) -> bool:
+        if event.run not in known:
+            known[event.run] = run_fits(ledger.run(event.run))
+        return (
+            known[event.run]
+            and deployment in (None, event.deployment)
+            and (first is None or event.at >= first)
+            and (last is None or event.at <= last)
         )
 
-    if style == "json":
-        click.echo('{"format_version": "1.0", "events": [', nl=False)
-        first = True
-        for event in log.raw(address=wanted):
-            if fits(event):
-                click.echo(("" if first else ",") + "\n" + json.dumps(event.json()), nl=False)
-                first = False
-        click.echo("]}")
-        return 0
-    if wanted is not None:
-        for event in log.events(address=wanted):
-            if fits(event):
-                for line in event_lines(event.json()):
-                    click.echo(line)
-        return 0
-    runs = (run for run in ledger_of(log).runs() if deployment is None or deployment in run.deployments)
+    if style == "json" or wanted is not None:
+        found = (event for event in log.events(address=wanted, run=of_run) if fits(event))
+        return _stream(found) if style == "json" else _print(line for e in found for line in event_lines(e.json()))
+
+    def listed(run: Run) -> bool:
+        return (
+            run_fits(run)
+            and of_run in (None, run.id)
+            and (deployment is None or deployment in run.deployments)
+            and (first is None or run.at >= first)
+            and (last is None or run.at <= last)
+        )
+
+    runs = filter(listed, ledger.runs())
     shown = list(runs if everything else islice(runs, limit))
-    for line in run_lines([vars(run) for run in reversed(shown)], paint()):
-        click.echo(line)
+    _print(run_lines([vars(run) for run in reversed(shown)], paint()))
     if not shown:
-        click.echo("no run yet")
+        click.echo("no run" + (" yet" if not ledger.count else " fits"))
     elif next(runs, None) is not None:
         click.echo("(there are earlier runs; --all shows them)", err=True)
+    return 0
+
+
+def _print(lines: Iterable[str]) -> int:
+    for line in lines:
+        click.echo(line)
+    return 0
+
+
+def _stream(events: Iterable[Any]) -> int:
+    """Events as one JSON document, one at a time."""
+    click.echo('{"format_version": "1.0", "events": [', nl=False)
+    for number, event in enumerate(events):
+        click.echo(("," if number else "") + "\n" + json.dumps(event.json()), nl=False)
+    click.echo("]}")
     return 0
 
 
@@ -98,52 +140,3 @@ def show(ctx: click.Context, what: str, root: str | None, log_file: str | None, 
             for line in event_lines(event.json()):
                 click.echo(line)
     return 0
-
-
-@click.group()
-def log() -> None:
-    """The log as evidence."""
-
-
-@log.command("verify")
-@shared
-@click.option("--against", metavar="FILE", help="A head that was kept elsewhere.")
-@click.pass_context
-def log_verify(ctx: click.Context, root: str | None, log_file: str | None, style: str, against: str | None) -> int:
-    """Check that no event was changed, removed, reordered or cut off.
-
-    Example: reconciler log verify
-    """
-    from ..errors import Usage
-    from ..log.chain import anchor, verify
-    from ..log.vault import Vault
-    from ..survey import ledger_of
-
-    reader = Place(ctx, root, log_file).reader()
-    if against is not None and anchor(against) is None:
-        raise Usage(f"--against {against}: no head that was kept can be read there")
-    verdict = verify(reader, against)
-    if verdict.ok:
-        vault, ledger = Vault(reader.directory), ledger_of(reader)
-        needed = {
-            (hold.seq, hold.origin["$sealed"])
-            for fields in ledger.holds.values()
-            for hold in fields.values()
-            if isinstance(hold.origin, dict) and "$sealed" in hold.origin
-        }
-        needed |= {
-            (hold.seq, layer["image"])
-            for fields in ledger.holds.values()
-            for hold in fields.values()
-            if isinstance(hold.origin, dict)
-            for layer in hold.origin.get("layers", ())
-        }
-        verdict.problems += [{"seq": seq, "what": what} for seq, name in sorted(needed) if (what := vault.check(name))]
-    if style == "json":
-        print_json({"format_version": "1.0", **verdict.json()})
-    elif verdict.ok:
-        click.echo(f"ok: {verdict.events} events, head {verdict.head}")
-    else:
-        for problem in verdict.problems:
-            click.echo(f"event {problem['seq']}: {problem['what']}", err=True)
-    return 0 if verdict.ok else 1

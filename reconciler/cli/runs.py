@@ -28,7 +28,24 @@ def intact(log: Any) -> None:
     verdict = verify(log)
     if not verdict.ok:
         first = verdict.problems[0]["what"]
-        raise Tampered(f"{log.path}: {first}; look with 'reconciler log verify', and restore the log from a backup")
+        raise Tampered(
+            f"{log.path}: {first}; look with 'reconciler log verify', and restore the log from a backup, "
+            "or decide with --accept-tampered-log to go on with what is left"
+        )
+
+
+def accepted(log: Any, place: Place, known: Any, *, accept: bool) -> None:
+    """Refuse a log that was tampered with, unless somebody decides to go on; that decision is an event."""
+    problems = verify(log).problems if accept and not log.untouched() else []
+    if problems:
+        engine = Engine(place.host(), log)
+        run = engine.next_run()
+        engine.say(run, "run.started", started("accept", place, known, deployments=[]))
+        engine.say(run, "checkpoint", {"v": 1, "accepted": problems})
+        engine.say(run, "run.finished", {"outcome": "converged", "complete": True})
+        log.keep_head()
+        talk(f"{run}: going on although the log was tampered with: {len(problems)} problems accepted")
+    intact(log)
 
 
 def look(place: Place, prepare: Prepare, options: Options, extra: Callable[[Engine, Plan], None] | None = None) -> Plan:
@@ -96,17 +113,18 @@ def carry_out(
     *,
     yes: bool,
     patience: float,
+    accept: bool = False,
     extra: Callable[[Engine, Plan], None] | None = None,
 ) -> int:
     """Plan under the lock, ask, and do it."""
     host = place.host()
+    known = facts(host)
     with place.writer(verb, patience) as log:
-        intact(log)
+        accepted(log, place, known, accept=accept)
         engine = Engine(host, log)
         settled = engine.recover()
         if settled:
             talk(f"an earlier run was cut off; settled: {settled}")
-        known = facts(host)
         goals, desired, more = prepare(engine)
         plan = engine.survey(goals, options, desired, place.identity(known))
         if extra:

@@ -23,6 +23,7 @@ class Moment:
     def prepare(self, engine: Engine) -> tuple[Any, Json, Mapping[str, Json]]:
         """The goals: every thing as it was then."""
         from ..ledger import rewind
+        from ..moments import moment
         from ..targets import Goals, from_past
 
         ledger = engine.ledger
@@ -32,42 +33,10 @@ class Moment:
                 return Goals(), None, {}
             seq = last.first - 1
         else:
-            seq = resolve(engine, self.to)
+            seq = moment(engine.log, ledger, self.to)
         goals = from_past(rewind(engine.log.events(), seq, self.deployment), ledger, engine.unseal)
         names = sorted({target.deployment for target in goals.targets.values()})
         return goals, None, {"to": seq, "only": self.deployment, "deployments": names}
-
-
-def resolve(engine: Engine, text: str) -> int:
-    """The number of the last event of a run, of a time, of a commit, or the number itself."""
-    import re
-    from datetime import datetime
-
-    from ..errors import ReconcilerError, Usage
-    from ..log.store import timestamp
-
-    found: set[int] = set()
-    ledger = engine.ledger
-    if re.fullmatch(r"r\d+", text):
-        found |= {run.last for run in [ledger.run(text)] if run}
-    elif re.fullmatch(r"\d+", text) and int(text) <= ledger.seq:
-        found.add(int(text))
-    if re.fullmatch(r"[0-9a-f]{7,64}", text):
-        found |= {run.last for run in ledger.runs() if (run.commit or "").startswith(text)}
-    if re.match(r"\d{4}-\d\d-\d\d", text):
-        try:
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            raise Usage(f"--to {text}: no time; write it like 2026-01-31T12:00:00Z") from None
-        moment = moment.astimezone() if moment.tzinfo is None else moment
-        found.add(engine.log.last_before(timestamp(moment)))
-    elif not re.fullmatch(r"r?\d+|[0-9a-f]{7,64}", text):
-        raise Usage(f"--to {text!r}: no run (r17), event number, time or commit")
-    if len(found) > 1:
-        raise Usage(f"--to {text}: stands for more than one moment; name the run instead")
-    if not found:
-        raise ReconcilerError(f"--to {text}: the log has no such run, event, time or commit; see 'reconciler history'")
-    return found.pop()
 
 
 @click.command()
@@ -90,6 +59,7 @@ def rollback(
     force: bool,
     skip_conflicts: bool,
     all_paths: bool,
+    accept: bool,
     lock_timeout: float,
     to: str | None,
     deployment: str | None,
@@ -105,7 +75,7 @@ def rollback(
     options = Options(force=force, skip_conflicts=skip_conflicts, all_paths=all_paths, keep_going=True)
     if dry_run or not place.reader().exists:
         return preview(place, moment.prepare, options, style)
-    return carry_out(place, "rollback", moment.prepare, options, style, yes=yes, patience=lock_timeout)
+    return carry_out(place, "rollback", moment.prepare, options, style, yes=yes, patience=lock_timeout, accept=accept)
 
 
 class Leaving:
@@ -155,6 +125,7 @@ def uninstall(
     force: bool,
     skip_conflicts: bool,
     all_paths: bool,
+    accept: bool,
     lock_timeout: float,
     destroy_data: bool,
 ) -> int:
@@ -169,7 +140,7 @@ def uninstall(
     options = Options(force=force, skip_conflicts=skip_conflicts, all_paths=all_paths, keep_going=True)
     if dry_run or not place.reader().exists:
         return preview(place, leaving.prepare, options, style)
-    return carry_out(place, "uninstall", leaving.prepare, options, style, yes=yes, patience=lock_timeout)
+    return carry_out(place, "uninstall", leaving.prepare, options, style, yes=yes, patience=lock_timeout, accept=accept)
 
 
 @click.command()

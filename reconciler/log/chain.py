@@ -6,10 +6,14 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from json import dumps
+from json.encoder import encode_basestring_ascii as quoted
 
+from ..errors import LogError
+from ..host.resolve import printable
 from ..model import Json
+from . import merkle
 from .events import START
+from .note import Checkpoint, Proof, VerifierKey
 from .store import LogReader, Row
 
 
@@ -21,6 +25,8 @@ class Verdict:
     head: str = START
     anchored_to: Json = None
     problems: list[Json] = field(default_factory=list)
+    accepted: list[Json] = field(default_factory=list)
+    """What somebody decided to go on with; the decision is an event itself."""
 
     @property
     def ok(self) -> bool:
@@ -30,73 +36,129 @@ class Verdict:
     def json(self) -> Json:
         """The form that ``log verify`` prints."""
         shape = {"ok": self.ok, "events": self.events, "head": self.head, "anchored_to": self.anchored_to}
-        return shape | {"problems": self.problems}
+        return shape | ({"accepted": self.accepted} if self.accepted else {}) | {"problems": self.problems}
 
 
-def follow(rows: Iterable[Row], seen: Callable[[int, str], None] = lambda seq, digest: None) -> Verdict:
+def entry_of(row: Row) -> bytes:
+    """The canonical text of all columns but the hash, put together as it stands: what hash and tree are over."""
+    seq, ident, at, run, type_, deployment, address, data, prev, _ = row
+    of = "null" if deployment is None else quoted(deployment)
+    about = "null" if address is None else quoted(address)
+    return (
+        f'{{"address":{about},"at":{quoted(at)},"data":{data},"deployment":{of},"id":{quoted(ident)},'
+        f'"prev":{quoted(prev)},"run":{quoted(run)},"seq":{seq},"type":{quoted(type_)}}}'
+    ).encode("utf-8", "surrogatepass")
+
+
+def follow(rows: Iterable[Row], seen: Callable[[Row], None] = lambda row: None) -> Verdict:
     """Check numbers, links and hashes from the first event to the last."""
-    verdict = Verdict()
-    expected = 1
+    verdict, expected, decided = Verdict(), 1, set[str]()
     for row in rows:
         seq, prev, digest = row[0], row[8], row[9]
-        seen(seq, digest)
+        seen(row)
         if seq != expected:
             verdict.problems.append({"seq": expected, "what": f"event {expected} is missing; the next one is {seq}"})
         if prev != verdict.head:
             verdict.problems.append({"seq": seq, "what": f"event {seq} does not follow the one before it"})
-        if digest_of(row) != digest:
+        if hashlib.sha256(entry_of(row)).hexdigest() != digest:
             verdict.problems.append({"seq": seq, "what": f"event {seq} was changed after it was written"})
+        elif row[4] == "checkpoint":
+            decided |= {str(item["what"]) for item in json.loads(row[7]).get("accepted", ())}
         verdict.head, verdict.events, expected = digest, verdict.events + 1, seq + 1
+    verdict.accepted = [item for item in verdict.problems if item["what"] in decided]
+    verdict.problems = [item for item in verdict.problems if item["what"] not in decided]
     return verdict
 
 
-def digest_of(row: Row) -> str:
-    """The hash that a row has to carry: of the canonical text of all its other columns, put together as it stands."""
-    seq, ident, at, run, type_, deployment, address, data, prev, _ = row
-    text = (
-        f'{{"address":{dumps(address)},"at":{dumps(at)},"data":{data},"deployment":{dumps(deployment)},'
-        f'"id":{dumps(ident)},"prev":{dumps(prev)},"run":{dumps(run)},"seq":{dumps(seq)},"type":{dumps(type_)}}}'
-    )
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+@dataclass(frozen=True)
+class Anchor:
+    """What was kept elsewhere: the hash of an event, or the root over the first so many events."""
+
+    seq: int
+    hash: str | None = None
+    root: bytes | None = None
+
+    def json(self) -> Json:
+        """The form that ``log verify`` prints."""
+        return {"seq": self.seq} | ({"hash": self.hash} if self.root is None else {"root": self.root.hex()})
 
 
-def verify(log: LogReader, against: str | None = None) -> Verdict:
-    """Check the chain, and that it still contains the head kept beside it (or in ``against``)."""
-    kept = anchor(against or log.head_file())
-    found: dict[int, str] = {}
+def verify(log: LogReader, against: Anchor | None = None) -> Verdict:
+    """Check the chain, and that it still holds the head kept beside it (or what was kept elsewhere)."""
+    kept = against or head_anchor(log.head_file())
+    hashes: dict[int, str] = {}
+    tree, roots = merkle.Tree(), dict[int, bytes]()
 
-    def note(seq: int, digest: str) -> None:
-        if kept is not None and seq == kept["seq"]:
-            found[seq] = digest
+    def note(row: Row) -> None:
+        if kept is None:
+            return
+        if row[0] == kept.seq:
+            hashes[row[0]] = row[9]
+        if kept.root is not None and tree.size < kept.seq:
+            tree.grow(merkle.leaf(entry_of(row)))
+            roots[tree.size] = tree.root() if tree.size == kept.seq else b""
 
     verdict = follow(log.rows(), note)
-    verdict.anchored_to = kept
+    verdict.anchored_to = kept.json() if kept else None
+    wrong, place = "", kept.seq if kept else verdict.events
     if kept is None:
-        if verdict.events:
-            verdict.problems.append(
-                {"seq": verdict.events, "what": "the head that is kept beside the log is missing or damaged"}
-            )
-    elif kept["seq"] == 0 and kept["hash"] == START:
+        wrong = "the head that is kept beside the log is missing or damaged" if verdict.events else ""
+    elif kept.seq == 0:
         pass
-    elif kept["seq"] not in found:
-        verdict.problems.append(
-            {"seq": verdict.events + 1, "what": f"the end was cut off: the head kept is event {kept['seq']}"}
-        )
-    elif found[kept["seq"]] != kept["hash"]:
-        verdict.problems.append(
-            {
-                "seq": kept["seq"],
-                "what": f"event {kept['seq']} is not the one whose hash was kept; the chain was rewritten",
-            }
-        )
+    elif kept.root is not None and tree.size < kept.seq:
+        wrong, place = f"the end was cut off: the checkpoint counts {kept.seq} events", verdict.events + 1
+    elif kept.root is not None and roots[kept.seq] != kept.root:
+        wrong = f"the events up to {kept.seq} are not those of the checkpoint; the chain was rewritten"
+    elif kept.root is None and kept.seq not in hashes:
+        wrong, place = f"the end was cut off: the head kept is event {kept.seq}", verdict.events + 1
+    elif kept.root is None and hashes[kept.seq] != kept.hash:
+        wrong = f"event {kept.seq} is not the one whose hash was kept; the chain was rewritten"
+    if wrong:
+        verdict.problems.append({"seq": place, "what": wrong})
     return verdict
 
 
-def anchor(path: str) -> Json:
+def head_anchor(path: str) -> Anchor | None:
     """A head that was kept: ``{"seq", "hash"}``; None where there is none that can be read."""
     try:
         with open(path, encoding="ascii") as file:
             told = json.load(file)
-        return {"seq": int(told["seq"]), "hash": str(told["hash"])}
+        return Anchor(int(told["seq"]), str(told["hash"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def note_anchor(note: str, key: VerifierKey) -> Anchor:
+    """A checkpoint that was kept, once its signature is checked; a `ValueError` where that fails."""
+    checkpoint = Checkpoint.parse(key.signed(note))
+    return Anchor(checkpoint.size, root=checkpoint.root)
+
+
+def checkpoint(log: LogReader, origin: str) -> Checkpoint:
+    """The log's size and root, with the chain's head as one more line."""
+    seq, head = log.tail()
+    root = merkle.root_of(merkle.leaf(entry_of(row)) for row in log.rows() if row[0] <= seq)
+    return Checkpoint(origin, seq, root, (f"head {seq} {head}",))
+
+
+def prove(log: LogReader, seq: int, note: str) -> Proof:
+    """That event ``seq`` is among those that a signed checkpoint counts."""
+    size = Checkpoint.parse(note.rpartition("\n\n")[0] + "\n").size
+    if not 1 <= seq <= size:
+        raise LogError(f"{printable(log.path)}: the checkpoint counts {size} events; there is no event {seq} in it")
+    tree, entry = merkle.Tree(seq - 1), b""
+    for row in log.rows():
+        if tree.size == size:
+            break
+        text = entry_of(row)
+        entry = text if tree.size == seq - 1 else entry
+        tree.grow(merkle.leaf(text))
+    return Proof(seq - 1, entry, tuple(tree.proof()), note)
+
+
+def proven(proof: Proof, key: VerifierKey) -> Json:
+    """The event that a proof is of, checked against the signature; a `ValueError` where it proves nothing."""
+    told = Checkpoint.parse(key.signed(proof.note))
+    if not merkle.included(merkle.leaf(proof.entry), proof.index, told.size, list(proof.hashes), told.root):
+        raise ValueError("the event is not in the log that the checkpoint vouches for")
+    return json.loads(proof.entry)

@@ -49,7 +49,8 @@ def timestamp(moment: datetime) -> str:
 Row = tuple[int, str, str, str, str, str | None, str | None, str, str, str]
 
 
-def _tail(base: sqlite3.Connection) -> tuple[int, str]:
+def tail(base: sqlite3.Connection) -> tuple[int, str]:
+    """The number and the hash of the last event."""
     row = base.execute("SELECT seq, hash FROM events ORDER BY seq DESC LIMIT 1").fetchone()
     return (row[0], row[1]) if row else (0, START)
 
@@ -96,7 +97,7 @@ class LogReader:
         wanted = {name: value for name, value in asked.items() if value is not None}
         where = "".join(f" AND {name} = :{name}" for name in wanted)
         query = f"SELECT {COLUMNS} FROM events WHERE seq > :after{where} ORDER BY seq"  # noqa: S608 - our own words
-        with self._reading() as base:
+        with self.reading() as base:
             try:
                 yield from base.execute(query, {"after": after, **wanted})
             except sqlite3.Error as error:
@@ -106,15 +107,15 @@ class LogReader:
         """The number of the last event that was written not after a time; 0 where there is none."""
         if not self.exists:
             return 0
-        with self._reading() as base:
+        with self.reading() as base:
             return int(base.execute("SELECT coalesce(max(seq), 0) FROM events WHERE at <= ?", (at,)).fetchone()[0])
 
     def tail(self) -> tuple[int, str]:
         """The number and the hash of the last event."""
         if not self.exists:
             return 0, START
-        with self._reading() as base:
-            return _tail(base)
+        with self.reading() as base:
+            return tail(base)
 
     def books(self) -> Books | None:
         """The books as they were posted; None where they cannot be relied on, and have to be made from the events.
@@ -127,7 +128,7 @@ class LogReader:
         base = self._open()
         books = Books(base)
         try:
-            return books if books.posted() == _tail(base)[0] else None
+            return books if books.posted() == tail(base)[0] else None
         except sqlite3.Error:
             return None
 
@@ -139,15 +140,22 @@ class LogReader:
         try:
             with open(self.stamp_file(), encoding="ascii") as file:
                 told = json.load(file)
-            return bool(told["file"] == stamp(self.path)) and (told["seq"], told["hash"]) == self.tail()
+            return bool(told == {**self._look(), "seq": told["seq"], "hash": told["hash"]}) and (
+                (told["seq"], told["hash"]) == self.tail()
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return False
+
+    def _look(self) -> dict[str, Json]:
+        with open(self.head_file(), encoding="ascii") as file:
+            return {"file": stamp(self.path), "head": file.read()}
 
     def stamp_file(self) -> str:
         """Where the look of the log's file is kept."""
         return os.path.join(self.directory, f"{self.stem}.stamp")
 
-    def _reading(self) -> AbstractContextManager[sqlite3.Connection]:
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """A connection to read with."""
         return closing(self._open())
 
     def _open(self) -> sqlite3.Connection:
@@ -216,7 +224,7 @@ class LogWriter(LogReader):
         self._lock = self._take(doing, patience)
         try:
             self._base = self._create()
-            self.seq, self.head = _tail(self._base)
+            self.seq, self.head = tail(self._base)
         except sqlite3.Error as error:
             os.close(self._lock)
             raise LogError(f"{printable(self.path)}: cannot be written: {error}") from None
@@ -274,7 +282,8 @@ class LogWriter(LogReader):
         """The books, to be posted to; None where they have to be made from the events first."""
         return Books(self._base) if super().books() is not None else None
 
-    def _reading(self) -> AbstractContextManager[sqlite3.Connection]:
+    def reading(self) -> AbstractContextManager[sqlite3.Connection]:
+        """The writer's own connection."""
         return nullcontext(self._base)
 
     def renew_books(self, fill: Callable[[Books], object]) -> None:
@@ -330,8 +339,8 @@ class LogWriter(LogReader):
 
     def keep_stamp(self) -> None:
         """Note how the file looks now; lost or torn, this costs the next run a look at the whole chain."""
-        text = json.dumps({"seq": self.seq, "hash": self.head, "file": stamp(self.path)})
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
+            text = json.dumps({"seq": self.seq, "hash": self.head, **self._look()})
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
             fd = os.open(self.stamp_file(), flags, 0o600)
             try:
@@ -350,6 +359,7 @@ class LogWriter(LogReader):
         finally:
             os.close(fd)
         os.rename(spare, self.head_file())
+        self.keep_stamp()
         if os.path.exists("/dev/log"):
             import syslog  # noqa: PLC0415 - only where something listens
 

@@ -278,3 +278,54 @@ def event_lines(event: Mapping[str, Json]) -> Iterator[str]:
     source = data.get("source")
     if source:
         yield printable(f"{'':>8}asked by {source['file']}:{source['line']}")
+
+
+def state_lines(held: Iterable[Mapping[str, Json]]) -> Iterator[str]:
+    """What is held, a thing and its fields."""
+    for item in held:
+        yield printable(f"{short(Address.parse(item['address']))}  ({item['deployment']})")
+        for part in item["fields"]:
+            if part["field"] == ["exists"]:
+                if not part["origin"]:
+                    yield "    made by us"
+                continue
+            name, value, origin = ".".join(part["field"]), value_text(part["value"]), value_text(part["origin"])
+            yield printable(f"    {name}: {value[:60]}  (before us: {origin[:60]})")
+
+
+def difference_lines(changes: Iterable[Mapping[str, Json]]) -> Iterator[str]:
+    """The fields that differ between two moments, below their things."""
+    last = None
+    for item in changes:
+        if item["address"] != last:
+            last = item["address"]
+            yield printable(short(Address.parse(item["address"])))
+        before, after = value_text(item["from"])[:60], value_text(item["to"])[:60]
+        yield printable(f"    {'.'.join(item['field'])}: {before} → {after}")
+
+
+def blame_lines(things: Iterable[Mapping[str, Json]]) -> Iterator[str]:
+    """Every field with who wrote it, and why."""
+    for thing in things:
+        inside_it = f"{thing['path']}, in " if thing.get("path") else ""
+        yield printable(f"{inside_it}{short(Address.parse(thing['address']))}")
+        for item in thing["fields"]:
+            name = "there" if item["field"] == ["exists"] else ".".join(item["field"])
+            yield printable(f"    {name}: {value_text(item['value'])[:60]}")
+            by = item["by"]
+            if by is None:
+                yield "        never changed by us"
+                continue
+            if by == "drift":
+                first, last = item["between"]
+                yield f"        drifted: written by nobody of us, after event {first} (the log ends at {last})"
+                continue
+            who = by["actor"] or {}
+            name = who.get("sudo_user") or f"uid {who.get('uid')}"
+            yield printable(f"        by {name} in run {by['run']}, event {by['seq']}, {str(by['at'])[:19]}Z")
+            if by["source"]:
+                yield printable(f"        because of {by['source']['file']}:{by['source']['line']}")
+            if by["commit"]:
+                yield printable(f"        of commit {by['commit']}")
+            if item["field"] != ["exists"]:
+                yield printable(f"        before us: {value_text(item['before_us'])[:60]}")
