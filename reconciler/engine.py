@@ -23,7 +23,7 @@ from .ledger import PATHS, changes, post, rewind
 from .log.events import Event
 from .log.store import LogWriter
 from .model import EXISTS, Address, Change, Field, Json, Unknown, inside
-from .plan import Blocked, Plan, Transition
+from .plan import Blocked, Plan, Transition, kept_promise
 from .survey import NOTHING, Options, Surveyor
 from .targets import LOOKS, Goals, Leave
 
@@ -124,10 +124,10 @@ class Engine(Surveyor):
                 report.transitions.append((transition, "skipped", f"{blocker} failed"))
                 continue
             tell(transition, "started")
-            outcome, error = self._turn(run, transition, context, report)
+            outcome, error = self._turn(run, transition, context, report, options)
             tell(transition, outcome)
             report.transitions.append((transition, outcome, error))
-            if outcome in ("failed", "undone", "stuck"):
+            if outcome in ("failed", "undone", "stuck", "stale"):
                 failed.add(transition.address)
                 stop = stop or not options.keep_going
             context.paused = frozenset(self.ledger.paused)
@@ -138,6 +138,8 @@ class Engine(Surveyor):
             "complete": not failed,
             "skipped": [list(s) for s in report.skipped[:100]],
         }
+        if options.confirm_by and report.transitions:
+            finished["confirm_by"] = options.confirm_by
         whole = not failed and not report.skipped and not report.left
         if whole and to is not None:
             finished["restored"] = to
@@ -178,7 +180,7 @@ class Engine(Surveyor):
         report = Report()
         clean = not plan.blocked
         for transition in plan.transitions:
-            outcome, _ = self._turn(run, transition, context, report)
+            outcome, _ = self._turn(run, transition, context, report, options)
             clean = clean and outcome in ("succeeded", "skipped")
             context.paused = frozenset(self.ledger.paused)
         return clean and not report.skipped
@@ -196,7 +198,9 @@ class Engine(Surveyor):
             "terms": {str(a): t for a, t in goals.terms.items()},
         }
 
-    def _turn(self, run: str, planned: Transition, context: Context, report: Report) -> tuple[str, str | None]:
+    def _turn(
+        self, run: str, planned: Transition, context: Context, report: Report, options: Options
+    ) -> tuple[str, str | None]:
         """One transition: look again, log the intent, act, read back, settle."""
         host, _ = self.writer()
         address = planned.address
@@ -214,6 +218,8 @@ class Engine(Surveyor):
         doing = _same_step(found, planned.step)
         if doing is None:
             return "skipped", "is so already"
+        if options.strict and not kept_promise(planned, Transition(doing, found)):
+            return "stale", "would not end as the plan says any more; make a new plan"
         context.planned[address] = found
         recorded, image = kind.record(host, found, doing, self.vault)
         started = self._log_intent(run, found, doing, recorded, image)

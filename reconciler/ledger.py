@@ -74,6 +74,8 @@ class Run:
     """For a rollback: the event right after which the host is to be."""
     only: str | None = None
     """For a rollback: the one deployment that it is about."""
+    plan: str | None = None
+    """The digest of the saved plan that it carried out."""
 
     @property
     def number(self) -> int:
@@ -105,6 +107,7 @@ HOLD, UNDONE, RUN, TERMS = "hold|", "undone|", "run|", "terms|"
 PARTS = (
     HOLD,
     "changed|",
+    "confirm|",
     "count|",
     "daemon|",
     "deployment|",
@@ -137,6 +140,8 @@ class Ledger:
     """Quarantines: path → run, deployment, and the holds of the tree and of what is in it, to come back with it."""
     doomed: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Quarantines whose purge has begun: path → run, deployment.  Nothing comes back from them."""
+    awaiting: dict[str, str] = field(default_factory=dict)
+    """Runs that are undone unless somebody confirms them: run → until when."""
     names: dict[str, int] = field(default_factory=dict)
     """Every deployment that a run ever named, with the event that first did."""
     seq: int = 0
@@ -156,6 +161,8 @@ class Ledger:
             match part:
                 case "changed" | "process":
                     (ledger.changed if part == "changed" else ledger.processes)[Address.parse(name)] = tuple(value)
+                case "confirm":
+                    ledger.awaiting[name] = value
                 case "count":
                     ledger.count = value
                 case "daemon" | "paused":
@@ -179,8 +186,8 @@ class Ledger:
         found |= {"count|": self.count} if self.count else {}
         found |= {"open|": self.open.json()} if self.open else {}
         for part, table in (
-            ("changed", self.changed), ("daemon", self.daemons), ("deployment", self.names), ("doomed", self.doomed),
-            ("paused", self.paused), ("process", self.processes), ("terms", self.terms),
+            ("changed", self.changed), ("confirm", self.awaiting), ("daemon", self.daemons), ("deployment", self.names),
+            ("doomed", self.doomed), ("paused", self.paused), ("process", self.processes), ("terms", self.terms),
         ):  # fmt: skip
             found |= {
                 f"{part}|{name}": list(value) if isinstance(value, tuple) else value for name, value in table.items()
@@ -325,7 +332,10 @@ def step(ledger: Ledger, event: Event) -> None:
             data.get("commit"),
             data.get("to"),
             data.get("only"),
+            data.get("saved_plan"),
         )
+        for name in data.get("confirms", ()):
+            ledger.awaiting.pop(name, None)
         ledger.count = max(ledger.count, ledger.running.number)
         for name in ledger.running.deployments:
             ledger.names.setdefault(name, event.seq)
@@ -343,6 +353,8 @@ def step(ledger: Ledger, event: Event) -> None:
     if event.type == "run.finished":
         if run is not None:
             run.outcome = data.get("outcome")
+            if data.get("confirm_by"):
+                ledger.awaiting[run.id] = data["confirm_by"]
         _finish(ledger, data)
         if run is not None and data.get("restored") is not None:
             _restore(ledger, int(data["restored"]), run.only)
@@ -391,6 +403,7 @@ def _undo(ledger: Ledger, seq: int, only: str | None) -> None:
     """The runs since event ``seq`` are undone, and what was undone then is so again."""
     now = ledger.undone()
     undone = (ledger.undone(seq) if only is None else now) | ledger.later(seq, only)
+    ledger.awaiting = {run: until for run, until in ledger.awaiting.items() if number_of(run) not in undone}
     ledger._said |= {f"{UNDONE}{number:010d}": True for number in undone - now}
     ledger._said |= {f"{UNDONE}{number:010d}": None for number in now - undone}
 

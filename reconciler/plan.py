@@ -153,6 +153,20 @@ def conflict_json(conflict: Conflict) -> Json:
     }
 
 
+def kept_promise(planned: Transition, found: Transition) -> bool:
+    """Whether a transition, looked at when its turn comes, still ends as the plan promised."""
+    if "classes" in planned.prospect.facts:
+        told, now = (
+            {(c["type"], c["before"], c["after"]) for c in t.prospect.facts.get("classes", ())}
+            for t in (planned, found)
+        )
+        return now <= told
+    promised = {c.field: c.shown[1] for c in planned.step.changes}
+    return all(
+        c.shown[1] == promised.get(c.field) or isinstance(promised.get(c.field), dict) for c in found.step.changes
+    )
+
+
 def transitions(prospects: Mapping[Address, Prospect]) -> list[Transition]:
     """Every step of every prospect, in an order that works."""
     nodes: list[Transition] = [Transition(step, p) for p in prospects.values() for step in p.steps]

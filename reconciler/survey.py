@@ -40,6 +40,10 @@ class Options:
     keep_going: bool = False
     max_changes: int | None = None
     max_paths: int | None = None
+    confirm_by: str | None = None
+    """The time until which somebody has to confirm the run, or it is undone."""
+    strict: bool = False
+    """Whether a transition that would end otherwise than planned stops the run."""
 
 
 def facts(host: Observer) -> dict[str, str | None]:

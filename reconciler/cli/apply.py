@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Place, shared, writing
+from .common import Place, duration, shared, write_fresh, writing
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -28,10 +28,13 @@ def addresses(ctx: click.Context, parameter: click.Parameter, values: tuple[str,
 class Wanted:
     """The desired state that is for this host, as a run needs it."""
 
-    def __init__(self, paths: tuple[str, ...], *, prune: bool = False) -> None:
-        from ..desired.documents import load
+    def __init__(
+        self, paths: tuple[str, ...], *, prune: bool = False, contents: Mapping[str, bytes] | None = None
+    ) -> None:
+        """``contents``: of files that were read before, in place of the paths."""
+        from ..desired.documents import load, parse
 
-        self.desired = load(paths or ("desired",))
+        self.desired = load(paths or ("desired",)) if contents is None else parse(contents)
         self.prune = prune
         self.documents: list[Any] = []
         self.unknown: list[Any] = []
@@ -94,6 +97,8 @@ class Wanted:
 @click.option("--all-paths", is_flag=True, help="List every path of a tree that differs.")
 @click.option("--only", multiple=True, callback=addresses, metavar="ADDRESS", help="This thing and what it requires.")
 @click.option("--skip-blocked", is_flag=True, help="Leave out what is blocked, and what depends on it.")
+@click.option("--prune", is_flag=True, help="Give back deployments that are not in the input any more.")
+@click.option("--out", metavar="FILE", help="Save the plan, for 'apply --plan FILE' to carry out exactly this.")
 @click.pass_context
 def plan(
     ctx: click.Context,
@@ -105,23 +110,29 @@ def plan(
     all_paths: bool,
     only: tuple[Any, ...],
     skip_blocked: bool,
+    prune: bool,
+    out: str | None,
 ) -> int:
-    """Show what apply would do, in order. Nothing is written anywhere.
+    """Show what apply would do, in order. Nothing is written on the host.
 
     Example: reconciler plan desired/
     """
+    from ..saved import save
     from ..survey import Options
     from .runs import preview
 
-    wanted = Wanted(paths)
+    wanted = Wanted(paths, prune=prune)
     options = Options(all_paths=all_paths, only=only, skip_blocked=skip_blocked)
+
+    def examine(engine: Engine, found: Plan) -> None:
+        wanted.examine(engine, found)
+        if out is not None:
+            contents = wanted.desired.contents
+            text = save(found, contents, only=only, skip_blocked=skip_blocked, prune=prune)
+            write_fresh("--out", out, text.encode(), 0o600)
+
     return preview(
-        Place(ctx, root, log_file),
-        wanted.prepare,
-        options,
-        style,
-        detailed=detailed_exitcode,
-        extra=wanted.examine,
+        Place(ctx, root, log_file), wanted.prepare, options, style, detailed=detailed_exitcode, extra=examine
     )
 
 
@@ -135,6 +146,12 @@ def plan(
 @click.option("--only", multiple=True, callback=addresses, metavar="ADDRESS", help="This thing and what it requires.")
 @click.option("--prune", is_flag=True, help="Give back deployments that are not in the input any more.")
 @click.option("--skip-blocked", is_flag=True, help="Leave out what is blocked, and what depends on it.")
+@click.option("--plan", "plan_file", metavar="FILE", help="Carry out exactly this saved plan, at most once.")
+@click.option(
+    "--confirm-within", "within", metavar="TIME", callback=duration,
+    help="Undo the run by itself unless 'reconciler confirm' comes within this time, as in 10m.",
+)  # fmt: skip
+@click.option("--rehearse", is_flag=True, help="Apply, check, roll back, and prove that all is as it was.")
 @click.pass_context
 def apply(
     ctx: click.Context,
@@ -155,15 +172,31 @@ def apply(
     only: tuple[Any, ...],
     prune: bool,
     skip_blocked: bool,
+    plan_file: str | None,
+    within: float | None,
+    rehearse: bool,
 ) -> int:
     """Bring the host to the desired state, one logged transition at a time.
 
     Example: reconciler apply desired/ --yes
     """
+    from ..errors import Usage
+    from ..saved import read
     from ..survey import Options
+    from . import promise
     from .runs import carry_out, preview
 
-    wanted = Wanted(paths, prune=prune)
+    place, saved = Place(ctx, root, log_file), None
+    if plan_file is not None:
+        if paths or only or prune or skip_blocked:
+            raise Usage("--plan FILE holds its input; give no paths, --only, --prune or --skip-blocked beside it")
+        saved = read(plan_file)
+        only, prune, skip_blocked = saved.only, saved.prune, saved.skip_blocked
+    if rehearse and within is not None:
+        raise Usage("--rehearse undoes the run by itself; --confirm-within has no meaning beside it")
+    if not dry_run:
+        promise.approved(place, plan_file)
+    guard = promise.Guard(Wanted(paths, prune=prune, contents=saved.inputs if saved else None), saved)
     options: Options = Options(
         force=force,
         skip_conflicts=skip_conflicts,
@@ -173,18 +206,17 @@ def apply(
         atomic=atomic,
         max_changes=max_changes,
         max_paths=max_paths,
+        strict=saved is not None,
+        confirm_by=promise.deadline(within),
     )
-    place = Place(ctx, root, log_file)
     if dry_run:
-        return preview(place, wanted.prepare, options, style, extra=wanted.examine)
-    return carry_out(
-        place,
-        "apply",
-        wanted.prepare,
-        options,
-        style,
-        yes=yes,
-        patience=lock_timeout,
-        accept=accept,
-        extra=wanted.examine,
-    )
+        return preview(place, guard.prepare, options, style, extra=guard.examine)
+    code = carry_out(
+        place, "apply", guard.prepare, options, style,
+        yes=yes or saved is not None, patience=lock_timeout, accept=accept, extra=guard.examine,
+    )  # fmt: skip
+    if rehearse:
+        return promise.undone_again(place, guard, style, code, lock_timeout)
+    if within is not None:
+        promise.watch(place)
+    return code

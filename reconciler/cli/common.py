@@ -129,6 +129,11 @@ class Place:
         finally:
             log.close()
 
+    def words(self) -> list[str]:
+        """The options that lead another process to the same host and log."""
+        root = ["--root", os.path.abspath(self.root)] if self.root else []
+        return root + (["--log", os.path.abspath(self.given_log)] if self.given_log else [])
+
     def identity(self, facts: dict[str, str | None]) -> Json:
         """The host as plans and events name it."""
         return {"name": facts.get("hostname") or "unknown", "id": facts.get("machine_id") or "unknown"}
@@ -180,6 +185,27 @@ def confirm(question: str, *, yes: bool) -> None:
         raise Usage("there is no terminal to ask on; say --yes, or look first with --dry-run")
     if not click.confirm(question, default=False, err=True):
         raise click.Abort
+
+
+def duration(ctx: click.Context, parameter: click.Parameter, value: str | None) -> float | None:  # noqa: ARG001
+    """A time span on the command line, in seconds: 90s, 10m, 2h, 1d."""
+    if value is None:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, unit = value[:-1], value[-1:]
+    if unit not in units or not number.isascii() or not number.isdecimal() or int(number) == 0:
+        raise click.BadParameter(f"{value!r} is no time span; write it like 90s, 10m or 2h")
+    return float(int(number) * units[unit])
+
+
+def write_fresh(option: str, path: str, data: bytes, mode: int = 0o644) -> None:
+    """Write a file that the user named; an existing one is replaced, and no link is followed."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise Usage(f"{option} {path}: cannot be written: {(error.strerror or '').lower()}") from None
 
 
 def print_json(value: Json) -> None:

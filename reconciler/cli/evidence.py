@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Place, located, print_json, shared
+from .common import Place, located, print_json, shared, write_fresh
 
 if TYPE_CHECKING:
     from ..log.chain import Anchor
@@ -264,6 +264,5 @@ def _fresh(path: str) -> Any:
 def _write(path: str | None, data: bytes) -> None:
     if path is None:
         click.echo(data.decode(), nl=False)
-        return
-    with _fresh(path) as file:
-        file.write(data)
+    else:
+        write_fresh("--out", path, data)

@@ -17,6 +17,7 @@ COMMANDS = {
     "validate": "validate",
     "plan": "apply",
     "apply": "apply",
+    "confirm": "promise",
     "status": "status",
     "rollback": "undo",
     "uninstall": "undo",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -89,10 +90,15 @@ class Document:
 
 @dataclass(frozen=True)
 class Desired:
-    """All documents of an input, and the digests of the files that they came from."""
+    """All documents of an input, and the files that they came from."""
 
     documents: tuple[Document, ...]
-    files: Mapping[str, str]
+    contents: Mapping[str, bytes]
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The digest of every file."""
+        return {path: hashlib.sha256(data).hexdigest() for path, data in self.contents.items()}
 
 
 def find_files(paths: Iterable[str], problems: list[Mistake]) -> list[str]:
@@ -136,8 +142,6 @@ def load(paths: Iterable[str]) -> Desired:
 
 def parse(contents: Mapping[str, bytes], mistakes: list[Mistake] | None = None) -> Desired:
     """Read the contents of files; raises `Mistakes` with all that is wrong in all of them."""
-    import hashlib  # noqa: PLC0415 - start-up counts
-
     problems = [] if mistakes is None else mistakes
     documents: list[Document] = []
     for path, data in contents.items():
@@ -163,7 +167,7 @@ def parse(contents: Mapping[str, bytes], mistakes: list[Mistake] | None = None) 
     check(documents, problems)
     if problems:
         raise Mistakes(problems)
-    return Desired(tuple(documents), {path: hashlib.sha256(data).hexdigest() for path, data in contents.items()})
+    return Desired(tuple(documents), dict(contents))
 
 
 def build(text: Text, problems: list[Mistake]) -> Document | None:

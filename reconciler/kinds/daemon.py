@@ -37,9 +37,9 @@ class DaemonState(State):
     found: bool = True
     masked: bool = False
     strange: bool = False
+    """Whether our drop-in holds what we did not write."""
     mtime: int | None = None
     """When our drop-in was written; None: now, whenever that is."""
-    """Whether our drop-in holds what we did not write."""
     installable: bool = True
     ours: Mapping[str, str] = {}
     """What our drop-in sets."""

@@ -20,7 +20,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from reconciler.cli.doctor import unlike
 from reconciler.host.port import File
+from reconciler.ledger import PARTS as FACTS
+from reconciler.ledger import fold
+from reconciler.log.books import Books
+from reconciler.log.chain import verify
+from reconciler.log.store import LogReader
 from tests.drive import Bench, Killed, Mortal
 from tests.laws.hosts import file_host, memory_host, snapshot
 
@@ -186,10 +192,21 @@ class Story(RuleBasedStateMachine):
     @invariant()
     def log_is_whole(self) -> None:
         if hasattr(self, "bench"):
-            from reconciler.log.chain import verify
-            from reconciler.log.store import LogReader
+            log = LogReader(self.bench.log)
+            assert verify(log).ok
+            assert log.books() is not None or not log.exists, "the last writer's books can be relied on"
+            assert not unlike(log)
 
-            assert verify(LogReader(self.bench.log)).ok
+    @precondition(lambda self: self.marks)
+    @rule(data=st.data())
+    def remember(self, data: st.DataObject) -> None:
+        """What the books say of a moment is what its events said then."""
+        log = LogReader(self.bench.log)
+        seq, books = data.draw(st.integers(0, self.bench.seq())), log.books()
+        assert books is not None
+        then = Books()
+        fold(log.events(), then, seq)
+        assert books.at(seq, *FACTS) == then.now(*FACTS)
 
     def teardown(self) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)

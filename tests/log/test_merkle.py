@@ -82,7 +82,13 @@ def test_the_published_example_of_a_signed_note_is_read_and_checked() -> None:
     key = VerifierKey.parse(KEY)
     assert key.name == "PeterNeumann" and key_id(key.name, key.public).hex() == "c74f20a3" and str(key) == KEY
     assert key.signed(NOTE).endswith("then you don't know what your problem is.\n")
-    for broken in (NOTE.replace("think", "thing"), NOTE.replace("x08go/ZJ", "x08go/ZK"), NOTE.replace("\u2014", "-"), "", "\n\n"):
+    for broken in (
+        NOTE.replace("think", "thing"),
+        NOTE.replace("x08go/ZJ", "x08go/ZK"),
+        NOTE.replace("\u2014", "-"),
+        "",
+        "\n\n",
+    ):
         with pytest.raises(ValueError):
             key.signed(broken)
     for broken in ("", "a", "a+b+c", KEY[:-4], KEY.replace("c74f", "c74e"), KEY.removeprefix("PeterNeumann")):
