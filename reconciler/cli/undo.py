@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Place, confirm, shared, started, talk, writing
+from .common import Place, confirm, shared, started, talk, write_fresh, writing
 
 if TYPE_CHECKING:
     from ..engine import Engine
     from ..model import Json
+    from ..plan import Plan
+    from ..survey import Options
 
 
 class Moment:
@@ -106,10 +108,47 @@ class Leaving:
         return goals, None, {"deployments": [self.deployment]}
 
 
+def emit_script(place: Place, leaving: Leaving, options: Options, path: str) -> int:
+    """Plan the uninstall and write it as a shell script; nothing is changed."""
+    from .. import __version__
+    from ..emit import script
+    from ..errors import Refused
+    from ..survey import facts
+    from .runs import look, refused
+
+    made: list[str] = []
+
+    def write(engine: Engine, plan: Plan) -> None:
+        host = place.identity(facts(engine.host))
+        title = f"Gives back everything that the deployment {leaving.deployment} took."
+        about = {
+            "title": title,
+            "version": __version__,
+            "host": f"{host['name']} ({host['id']})",
+            "seq": engine.ledger.seq,
+        }
+        if reason := refused(plan, options):
+            raise Refused(f"no script is written: {reason}")
+        sealed = {
+            address: ", ".join(sorted({h.origin["$sealed"] for h in fields.values() if "$sealed" in (h.origin or ())}))
+            for address, fields in engine.ledger.holds.items()
+        }
+        made.append(script(engine.host, plan, engine.vault, about, sealed))
+
+    look(place, leaving.prepare, options, write)
+    write_fresh("--emit-script", path, made[0].encode("utf-8", "surrogateescape"), 0o700)
+    talk(f"{path}: read it, keep it off this host, and run it as root where reconciler is gone")
+    return 0
+
+
 @click.command()
 @click.argument("deployment")
 @shared
 @writing
+@click.option(
+    "--emit-script", "script_file", metavar="FILE",
+    help="Change nothing; write a shell script that does it where this tool is gone.",
+)  # fmt: skip
 @click.option(
     "--destroy-data", is_flag=True, help="Allow trees declared 'on_uninstall: delete' to go, into quarantine."
 )
@@ -127,6 +166,7 @@ def uninstall(
     all_paths: bool,
     accept: bool,
     lock_timeout: float,
+    script_file: str | None,
     destroy_data: bool,
 ) -> int:
     """Give back everything that a deployment ever took.
@@ -138,6 +178,8 @@ def uninstall(
 
     place, leaving = Place(ctx, root, log_file), Leaving(deployment, destroy=destroy_data)
     options = Options(force=force, skip_conflicts=skip_conflicts, all_paths=all_paths, keep_going=True)
+    if script_file is not None:
+        return emit_script(place, leaving, options, script_file)
     if dry_run or not place.reader().exists:
         return preview(place, leaving.prepare, options, style)
     return carry_out(place, "uninstall", leaving.prepare, options, style, yes=yes, patience=lock_timeout, accept=accept)

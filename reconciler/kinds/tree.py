@@ -322,6 +322,12 @@ class TreeKind(Kind[TreeState]):
         """Whether the top is a directory that goes with a file that it was made for."""
         return name in _going(context)[1] and not self._others_in(host, name, context)
 
+    def rule(self, host: Observer, target: Target, vault: Vault) -> Rule:
+        """The rule by which a planned transition changes the tree."""
+        found = self._rule(host, target, Context(vault=vault))
+        assert found is not None
+        return found
+
     def _rule(self, host: Observer, target: Target, context: Context) -> Rule | None:
         nested = list(target.options.get("nested", ()))
         if isinstance(target.wish, Tree):
@@ -474,10 +480,9 @@ class TreeKind(Kind[TreeState]):
         if step.verb != "own":
             return step.changes, {"absent": isinstance(found.before, Absent), "state": {}}
         target = found.target
-        rule = self._rule(host, target, Context(vault=vault))
+        rule = self.rule(host, target, vault)
         survey = Survey()
         total = not target.options.get("held")
-        assert rule is not None
         layer = save_image(judged(host, target.address.name, rule, survey), vault, total=total)
         found.facts["survey"] = survey  # type: ignore[index] # handed on to perform within this turn
         return (with_(step.changes[0], before={"layers": [layer]}),), {"absent": False, "state": {}}
@@ -493,8 +498,7 @@ class TreeKind(Kind[TreeState]):
             bring(host, name, step.changes[0].before, step.changes[0].after)
             if len(step.changes) == 1:
                 return []
-        rule = self._rule(host, target, Context(vault=vault))
-        assert rule is not None
+        rule = self.rule(host, target, vault)
         survey = found.facts.get("survey") or Survey()
         if isinstance(rule, Wish):
             return amend(host, name, rule, survey, handing_over=True)
@@ -502,13 +506,10 @@ class TreeKind(Kind[TreeState]):
         left: list[tuple[str, str]] = []
         if survey.links:
             left += amend(host, name, rule, survey, handing_over=False, directories=True)
-            again = self._rule(host, target, Context(vault=vault))
-            assert again is not None
             survey = Survey()
-            for _ in judged(host, name, again, survey):
+            for _ in judged(host, name, self.rule(host, target, vault), survey):
                 pass
-            rule = self._rule(host, target, Context(vault=vault))
-            assert rule is not None
+            rule = self.rule(host, target, vault)
         return left + amend(host, name, rule, survey, handing_over=False)
 
     def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:

@@ -1,0 +1,316 @@
+"""The way back as a POSIX shell script, for a host where this tool is gone.
+
+The plan is carried out on a recorder that writes nothing: what each kind would do to the host becomes lines of
+shell.  Whoever reads the script sees every path, owner, mode and line that it will set.  It holds no secret: what
+only a sealed before-image knows is named, to be given back by hand.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from .host.accounts import PATHS as ACCOUNT_FILES
+from .host.port import Attributes, Decide, Entry, File, Observer, Order, Result, Skipped, Stat
+from .host.resolve import printable
+from .kinds import kinds
+from .kinds.base import SECRET
+from .kinds.ownership import Survey, judged
+from .kinds.tree import TreeKind
+from .log.vault import Vault
+from .model import Absent, Address, Json
+from .plan import Plan, Transition
+
+HEAD = r"""#!/bin/sh
+# {title}
+# Written by reconciler {version} on {host}, from event {seq} of its log.
+# Run it as root while no program of the deployment's accounts runs. ROOT=DIR works on a root directory instead.
+# It needs a POSIX shell and its utilities; setfattr only where a line below says so.
+# Exit code 0: all is given back. 1: what could not be is named on stderr; the rest is done.
+set -u
+umask 077
+LC_ALL=C
+export LC_ALL
+ROOT=${{ROOT-}}
+failed=0
+spare=$(mktemp) || exit 1
+trap 'rm -f "$spare"' EXIT
+
+bad() {{ printf '%s\n' "$*" >&2; failed=1; }}
+there() {{ [ -e "$1" ] || [ -L "$1" ]; }}
+# own UID:GID MODE PATH: a link is owned itself; mode - leaves it.
+own() {{
+  there "$ROOT$3" || return 0
+  chown -h "$1" "$ROOT$3" || {{ bad "$3: chown failed"; return 0; }}
+  [ "$2" = - ] || [ -L "$ROOT$3" ] || chmod "$2" "$ROOT$3" || bad "$3: chmod failed"
+}}
+# attribute NAME HEX PATH: an extended attribute; - takes it away.
+attribute() {{
+  there "$ROOT$3" || return 0
+  if [ "$2" = - ]; then setfattr -h -x "$1" "$ROOT$3" 2>/dev/null || :
+  else setfattr -h -n "$1" -v "$2" "$ROOT$3" || bad "$3: attribute $1 is missing"; fi
+}}
+# as_left PATH SUM: whether a file is as it was left; SUM is what cksum says, - for no file.
+as_left() {{
+  if [ "$2" = - ]; then ! there "$ROOT$1"
+  else [ -f "$ROOT$1" ] && [ ! -L "$ROOT$1" ] && [ "$(cksum < "$ROOT$1")" = "$2" ]; fi && return 0
+  bad "$1: is not as it was left; give it back by hand"
+  return 1
+}}
+# put PATH: the new bytes are in $spare; owner, mode and attributes of the file stay.
+put() {{ there "$ROOT$1" || : > "$ROOT$1"; cat "$spare" > "$ROOT$1" || bad "$1: cannot be written"; }}
+# line FILE OLD NEW: one line of an account file; an empty NEW takes it out.
+line() {{
+  OLD=$2 NEW=$3 awk '$0 == ENVIRON["OLD"] && !done {{ done = 1; if (ENVIRON["NEW"] != "") print ENVIRON["NEW"]; next }}
+    {{ print }} END {{ exit !done }}' "$ROOT$1" > "$spare" && put "$1" || bad "$1: a line to be given back is not there"
+}}
+# leave FILE NAME: the line of an account or a group.
+leave() {{ NAME=$2 awk -F: '$1 != ENVIRON["NAME"]' "$ROOT$1" > "$spare" && put "$1"; }}
+"""
+
+
+class Recorder:
+    """A host that notes down what would be done to it; what was noted is what it shows from then on."""
+
+    def __init__(self, host: Observer) -> None:
+        self._host = host
+        self.live, self.where = host.live, host.where
+        self.lines: list[str] = []
+        self._files: dict[str, File | None] = {}
+        self._made: dict[str, Stat | None] = {}
+        self.hidden = ""
+        """Why the bytes that are written now must not be shown; empty where they may."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._host, name)
+
+    def read(self, path: str) -> File | None:
+        """The file as it would be by now."""
+        return self._files[path] if path in self._files else self._host.read(path)
+
+    def stat(self, path: str) -> Stat | None:
+        """The path as it would be by now."""
+        return self._made[path] if path in self._made else self._host.stat(path)
+
+    def replace(self, path: str, file: File) -> None:
+        """The lines that differ, and what else the file is to have."""
+        old = self.read(path)
+        if path in ACCOUNT_FILES.values():
+            self.lines += list(_account_lines(path, old.data if old else b"", file.data))
+        elif self.hidden and (old is None or old.data != file.data):
+            self.lines.append(f"bad {quoted(f'{printable(path)}: {self.hidden}')}")
+            return
+        else:
+            self._replace(path, old, file)
+        self._files[path] = file
+        self._made.pop(path, None)
+
+    def _replace(self, path: str, old: File | None, file: File) -> None:
+        name, body = quoted(path), []
+        if old is None or old.data != file.data:
+            body += [
+                f'  {{ {"; ".join(_pieces(path, old.data if old else b"", file.data))}; }} > "$spare" && put {name}'
+            ]
+        body.append(f"  own {file.uid}:{file.gid} {file.mode:04o} {name}")
+        for key, value in file.xattrs.items():
+            if old is None or old.xattrs.get(key) != value:
+                body.append(f"  attribute {quoted(key)} 0x{value.hex()} {name}")
+        if file.mtime_ns is not None:
+            body.append(f'  touch -d {stamp(file.mtime_ns)} "$ROOT"{name}')
+        guard = checksum(old.data) if old is not None else "-"
+        self.lines += [f"if as_left {name} {quoted(guard)}; then", *body, "fi"]
+
+    def remove(self, path: str) -> None:
+        """A file that goes, if it is as it was left; a link."""
+        old = self.read(path)
+        name = quoted(path)
+        if old is not None:
+            self.lines.append(f'as_left {name} {quoted(checksum(old.data))} && rm -f "$ROOT"{name}')
+        else:
+            self.lines.append(f'[ ! -L "$ROOT"{name} ] || rm -f "$ROOT"{name}')
+        self._files[path] = self._made[path] = None
+
+    def discard(self, path: str) -> None:
+        """Nothing was half-written."""
+
+    def mkdir(self, path: str, mode: int, uid: int, gid: int) -> None:
+        """A directory."""
+        self.lines.append(f'there "$ROOT"{quoted(path)} || mkdir "$ROOT"{quoted(path)}')
+        self.lines.append(f"own {uid}:{gid} {mode:04o} {quoted(path)}")
+
+    def rmdir(self, path: str) -> bool:
+        """A directory, where nothing is in it."""
+        self.lines.append(f'rmdir "$ROOT"{quoted(path)} 2>/dev/null || :')
+        return True
+
+    def symlink(self, path: str, target: str) -> None:
+        """A link."""
+        self.lines.append(f'there "$ROOT"{quoted(path)} || ln -s {quoted(target)} "$ROOT"{quoted(path)}')
+
+    def rename(self, old: str, new: str) -> None:
+        """A move, into quarantine or out of it."""
+        self.lines.append(f'there "$ROOT"{quoted(new)} || mv "$ROOT"{quoted(old)} "$ROOT"{quoted(new)}')
+        self._made[old] = None
+
+    def amend(self, top: str, order: Order, decide: Decide) -> Iterator[Skipped]:
+        """Owners, modes and attributes of a tree's paths, in walking order."""
+        found: list[list[str]] = []
+
+        def note(entry: Entry, wanted: Attributes) -> None:
+            inner = entry.path.decode("utf-8", "surrogateescape")
+            name = quoted(f"{top.rstrip('/')}/{inner}" if inner else top)
+            mode = "-" if wanted.mode is None else f"{wanted.mode:04o}"
+            lines = [f"own {wanted.uid}:{wanted.gid} {mode} {name}"]
+            for key, value in wanted.xattrs.items():
+                lines.append(f"attribute {quoted(key)} {'-' if value is None else '0x' + value.hex()} {name}")
+            found.append(lines)
+
+        for entry in self._host.walk(top):
+            wanted = decide(entry)
+            if wanted is not None:
+                note(entry, wanted)
+        for lines in found if order == "pre" else reversed(found):
+            self.lines += lines
+        yield from ()
+
+    def run(self, argv: Sequence[str]) -> Result:
+        """A program of the host, where the script works on the running one."""
+        words = " ".join(quoted(word) for word in argv)
+        self.lines.append(f'[ -n "$ROOT" ] || {words} || bad {quoted(" ".join(argv) + ": failed")}')
+        return Result(0, "", "")
+
+    @contextmanager
+    def accounts_locked(self) -> Iterator[None]:
+        """The script is run by hand, when nobody else edits accounts."""
+        yield
+
+
+def script(host: Observer, plan: Plan, vault: Vault, about: Mapping[str, Json], sealed: Mapping[Address, str]) -> str:
+    """The whole script for a plan; ``sealed``: the before-images of each thing, for what a script must not hold."""
+    recorder = Recorder(host)
+    lines = [HEAD.format(**{key: printable(str(value)) for key, value in about.items()})]
+    for transition in plan.transitions:
+        address = transition.address
+        recorder.lines, recorder.hidden = [], _hidden(transition, sealed.get(address, "none"))
+        # Whether the name service agrees is asked of a host that was really changed.
+        recorder.live = host.live and address.kind not in ("account", "group")
+        _perform(recorder, transition, vault)
+        lines += [f"# {transition.verb} {printable(str(address))}", *recorder.lines, ""]
+    lines.append("exit $failed")
+    return "\n".join(lines) + "\n"
+
+
+def _perform(recorder: Recorder, transition: Transition, vault: Vault) -> None:
+    found, step, address = transition.prospect, transition.step, transition.address
+    kind = kinds()[address.kind]
+    if isinstance(kind, TreeKind) and step.verb == "own":
+        survey = Survey()
+        for _ in judged(recorder, address.name, kind.rule(recorder, found.target, vault), survey):
+            pass
+        found.facts["survey"] = survey  # type: ignore[index] # what a turn hands on, as in the engine
+    for path, reason in kind.perform(recorder, found, step, step.changes, vault):
+        recorder.lines.append(f"bad {quoted(f'{path}: {reason}')}")
+
+
+def _hidden(transition: Transition, sealed: str) -> str:
+    """Why what this transition writes must not stand in a script; empty where it may."""
+    if isinstance(transition.prospect.after, Absent):
+        return ""
+    for change in transition.step.changes:
+        if SECRET in change.shown or (isinstance(change.after, dict) and change.after.get("private")):
+            return f"what was there is secret, and not in this script; it is sealed in the log's blob {sealed}"
+    return ""
+
+
+def _account_lines(path: str, old: bytes, new: bytes) -> Iterator[str]:
+    """The lines of an account file that go, come or change; of a password only its place is named."""
+    before, after = (data.decode("utf-8", "surrogateescape").splitlines() for data in (old, new))
+    for tag, i, j, k, m in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if tag == "equal":
+            continue
+        gone, come = before[i:j], after[k:m]
+        names = {text.split(":")[0]: text for text in come}
+        for text in gone:
+            name = text.split(":")[0]
+            if name not in names:
+                yield f"leave {path} {quoted(name)}"
+                continue
+            wanted = names.pop(name)
+            if any(_password(line) for line in (text, wanted)):
+                yield f"bad {quoted(f'{path}: the line of {name} holds a password; give it back by hand')}"
+            else:
+                yield f"line {path} {quoted(text)} {quoted(wanted)}"
+        for name, text in names.items():
+            if _password(text):
+                yield f"bad {quoted(f'{path}: the line of {name} holds a password; give it back by hand')}"
+            else:
+                added = shell_bytes(text.encode("utf-8", "surrogateescape") + b"\n")
+                yield f'{{ cat "$ROOT{path}"; {added}; }} > "$spare" && put {path}'
+
+
+def _password(text: str) -> bool:
+    """Whether a line holds a password's hash."""
+    columns = text.split(":")
+    return len(columns) > 1 and columns[1].strip("!*x") != ""
+
+
+def _pieces(path: str, old: bytes, new: bytes) -> Iterator[str]:
+    """Commands that print the new bytes, taking the lines that stay from the file itself."""
+    name = f'"$ROOT"{quoted(path)}'
+    before, after = (re.findall(rb"[^\n]*\n|[^\n]+$", data) for data in (old, new))
+    for tag, i, j, k, m in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+        if tag == "equal":
+            yield f"tail -n +{i + 1} {name} | head -n {j - i}"
+        elif k < m:
+            yield shell_bytes(b"".join(after[k:m]))
+    yield ":"
+
+
+def shell_bytes(data: bytes) -> str:
+    """A command that prints exactly these bytes."""
+    shown = "".join(
+        "\\\\" if c == 92 else "%%" if c == 37 else "'\\''" if c == 39 else "\\n" if c == 10
+        else chr(c) if 32 <= c < 127 else f"\\{c:03o}"
+        for c in data
+    )  # fmt: skip
+    return f"printf '{shown}'"
+
+
+def quoted(text: str) -> str:
+    """One word of shell, whatever is in it; the bytes of a name that is no text stand in it as they are."""
+    return "'" + text.replace("'", "'\\''") + "'"
+
+
+def stamp(mtime_ns: int) -> str:
+    """A time as touch -d takes it, to the nanosecond."""
+    seconds, rest = divmod(mtime_ns, 10**9)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:09d}Z"
+
+
+def checksum(data: bytes) -> str:
+    """What the program cksum says of these bytes: the POSIX CRC and the length."""
+    crc, length = 0, len(data)
+    tail = bytearray()
+    while length:
+        tail.append(length & 0xFF)
+        length >>= 8
+    for byte in data + bytes(tail):
+        crc = ((crc << 8) & 0xFFFFFFFF) ^ TABLE[(crc >> 24) ^ byte]
+    return f"{crc ^ 0xFFFFFFFF} {len(data)}"
+
+
+def _table() -> list[int]:
+    found = []
+    for byte in range(256):
+        crc = byte << 24
+        for _ in range(8):
+            crc = ((crc << 1) ^ 0x04C11DB7 if crc & 0x80000000 else crc << 1) & 0xFFFFFFFF
+        found.append(crc)
+    return found
+
+
+TABLE = _table()

@@ -1,0 +1,111 @@
+"""The emitted script, run by a plain shell: the first digest comes back, and no secret stands in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.emit import checksum, quoted, shell_bytes
+from tests.worlds import digest, managesoft, reconciler, system
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="giving files to accounts needs root")
+NASTY = ["it's", "two\nlines", "-rf", "$(touch x)", "`id`", "sp ace", "\\back", "caf\udce9", "tab\t", "*", "ends\n"]
+PATH = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+
+
+def run(script: Path, root: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["sh", str(script)], env={**PATH, "ROOT": str(root)}, capture_output=True, text=True, errors="replace"
+    )
+
+
+def test_the_script_gives_everything_back_without_us(tmp_path: Path) -> None:
+    root = managesoft(system(tmp_path / "root"))
+    data = root / "var/opt/managesoft"
+    for name in NASTY:
+        (data / name).write_text("x")
+        (data / f"d{name}").mkdir(mode=0o711)
+    (root / "etc/crlf.ini").write_bytes(b"; caf\xe9\r\n[S]\r\nk = 1 ; x%d\\n\r\nlast=1")
+    os.utime(root / "etc/crlf.ini", ns=(10**18, 10**18 + 123456789))
+    os.setxattr(data / "it's", "user.x", b"1")
+    if shutil.which("setcap"):
+        subprocess.run(["setcap", "cap_net_raw+ep", str(root / "opt/managesoft/bin/ndtrack")], check=False)
+    before = digest(root)
+    (tmp_path / "d.yaml").write_text(
+        "deployment: m\nprofile: managesoft\nmode: least-privilege\nwith: {sudoers: 'false'}\nresources:\n"
+        "  - ini: /etc/crlf.ini\n    set: {S: {k: '2', n: \"a'b%\"}}\n    owner: daemon\n"
+        "  - file: /etc/new/deep/f\n    content: x\n  - tree: /srv/made\n    create: true\n"
+    )
+    (root / "srv").mkdir(exist_ok=True)
+    before = digest(root)
+    reconciler("apply", tmp_path / "d.yaml", "--yes", root=root, check=0)
+    left = digest(root)
+    reconciler("uninstall", "m", "--emit-script", tmp_path / "undo.sh", root=root, check=0)
+    assert digest(root) == left, "only a script was written"
+    shutil.rmtree(root / "var/lib/reconciler")
+    done = run(tmp_path / "undo.sh", root)
+    assert done.returncode == 0, done.stderr
+    assert digest(root) == before
+    assert run(tmp_path / "undo.sh", root).returncode in (0, 1)
+    assert digest(root) == before, "twice is once"
+
+
+def test_a_secret_is_named_and_not_written_down(tmp_path: Path) -> None:
+    root = system(tmp_path / "root")
+    (root / "etc/s.ini").write_text("[S]\npassword=hunter2\nopen=1\n")
+    (root / "etc/o.ini").write_text("[S]\nk=1\nother_password=hunter3\n")
+    (root / "etc/private").write_text("hunter4")
+    (root / "etc/private").chmod(0o600)
+    (tmp_path / "d.yaml").write_text(
+        "deployment: d\nresources:\n  - ini: /etc/s.ini\n    set: {S: {password: swordfish}}\n"
+        "  - ini: /etc/o.ini\n    set: {S: {k: '2'}}\n  - file: /etc/private\n    content: other\n"
+    )
+    reconciler("apply", tmp_path / "d.yaml", "--yes", root=root, check=0)
+    reconciler("uninstall", "d", "--emit-script", tmp_path / "undo.sh", root=root, check=0)
+    text = (tmp_path / "undo.sh").read_text()
+    assert not any(secret in text for secret in ("hunter2", "hunter3", "hunter4", "swordfish"))
+    done = run(tmp_path / "undo.sh", root)
+    assert done.returncode == 1 and "/etc/s.ini" in done.stderr and "/etc/private" in done.stderr
+    blobs = os.listdir(root / "var/lib/reconciler/blobs")
+    assert any(name in done.stderr for name in blobs)
+    assert (root / "etc/o.ini").read_text() == "[S]\nk=1\nother_password=hunter3\n"
+
+
+def test_what_was_changed_since_is_left_and_named(tmp_path: Path) -> None:
+    root = system(tmp_path / "root")
+    (root / "etc/x.ini").write_text("[S]\nk=1\n")
+    (tmp_path / "d.yaml").write_text(
+        "deployment: d\nresources:\n  - ini: /etc/x.ini\n    set: {S: {k: '2'}}\n  - file: /etc/f\n    content: x\n"
+    )
+    reconciler("apply", tmp_path / "d.yaml", "--yes", root=root, check=0)
+    reconciler("uninstall", "d", "--emit-script", tmp_path / "undo.sh", root=root, check=0)
+    (root / "etc/x.ini").write_text("[S]\nk=3\n")
+    (root / "etc/f").unlink()
+    os.symlink("/etc/hostname", root / "etc/f")
+    done = run(tmp_path / "undo.sh", root)
+    assert done.returncode == 1 and "/etc/x.ini: is not as it was left" in done.stderr and "/etc/f" in done.stderr
+    assert (root / "etc/x.ini").read_text() == "[S]\nk=3\n" and (root / "etc/f").is_symlink()
+    # What would be refused is no script either.
+    refused = reconciler("uninstall", "d", "--emit-script", tmp_path / "other.sh", root=root, check=3)
+    assert "no script is written" in refused.stderr and not (tmp_path / "other.sh").exists()
+    reconciler("uninstall", "nobody", "--emit-script", tmp_path / "other.sh", root=root, check=1)
+
+
+@given(st.binary(max_size=60))
+def test_bytes_come_out_of_the_shell_as_they_went_in(data: bytes) -> None:
+    assert subprocess.run(["sh", "-c", shell_bytes(data)], capture_output=True, check=True).stdout == data
+    told = subprocess.run(["cksum"], input=data, capture_output=True, check=True).stdout.decode().strip()
+    assert checksum(data) == told
+
+
+@given(st.binary(min_size=1, max_size=30).filter(lambda raw: b"\0" not in raw))
+def test_a_word_is_one_word_whatever_is_in_it(raw: bytes) -> None:
+    text = raw.decode("utf-8", "surrogateescape")
+    command = f"printf %s. {quoted(text)}".encode("utf-8", "surrogateescape")
+    assert subprocess.run([b"sh", b"-c", command], capture_output=True, check=True).stdout == raw + b"."
