@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..engine import Engine, Report
-from ..errors import Refused, Tampered
+from ..errors import LogError, Partial, Refused, Tampered
 from ..log.chain import verify
 from ..model import Json
 from ..plan import Plan, conflict_json
@@ -140,8 +140,14 @@ def carry_out(
             show_plan(plan, style)
         if plan.transitions:
             confirm("Carry this out?", yes=yes)
-        with progress(plan, style) as tell:
-            report = engine.execute(plan, goals, options, started(verb, place, known, **more), tell)
+        first = log.seq
+        try:
+            with progress(plan, style) as tell:
+                report = engine.execute(plan, goals, options, started(verb, place, known, **more), tell)
+        except LogError as error:
+            if log.seq == first:
+                raise
+            raise Partial(f"{error}; the run stopped half-way, and the next run settles what was under way") from None
     if style == "json":
         print_json(result_json(report, plan))
     else:

@@ -11,6 +11,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 
+from ..errors import LogError
 from ..model import Json
 from .events import canonical
 
@@ -39,16 +40,22 @@ class Books:
             base.executescript(SCHEMA)
         self._base = base
 
+    def _ask(self, query: str, values: tuple[Json, ...] = ()) -> Iterator[tuple[Json, ...]]:
+        try:
+            yield from self._base.execute(query, values)
+        except sqlite3.Error as error:
+            raise LogError(f"the books of the log cannot be read: {error}; restore events.db from a backup") from None
+
     def posted(self) -> int:
         """The last event that is taken into account."""
-        return int(self._base.execute("SELECT seq FROM posted").fetchone()[0])
+        return next((int(row[0]) for row in self._ask("SELECT seq FROM posted")), -1)
 
     def now(self, *prefixes: str) -> dict[str, Json]:
         """What holds now of the keys that begin so."""
         found: dict[str, Json] = {}
         for low, high in map(_range, prefixes):
             query = "SELECT key, value FROM books WHERE until IS NULL AND key >= ? AND key < ? ORDER BY key"
-            found |= {key: json.loads(value) for key, value in self._base.execute(query, (low, high))}
+            found |= {key: json.loads(value) for key, value in self._ask(query, (low, high))}
         return found
 
     def at(self, seq: int, *prefixes: str) -> dict[str, Json]:
@@ -59,21 +66,19 @@ class Books:
                 "SELECT key, value FROM books WHERE key >= ? AND key < ? AND since <= ? "
                 "AND (until IS NULL OR until > ?) ORDER BY key"
             )
-            found |= {key: json.loads(value) for key, value in self._base.execute(query, (low, high, seq, seq))}
+            found |= {key: json.loads(value) for key, value in self._ask(query, (low, high, seq, seq))}
         return found
 
     def runs(self) -> Iterator[Json]:
         """The lines of all runs, the last one first."""
         query = "SELECT value FROM books WHERE until IS NULL AND key >= ? AND key < ? ORDER BY key DESC"
-        for (value,) in self._base.execute(query, _range(RUN)):
+        for (value,) in self._ask(query, _range(RUN)):
             yield json.loads(value)
 
     def run(self, number: int) -> Json:
         """One run's line; None where there is no such run."""
-        row = self._base.execute(
-            "SELECT value FROM books WHERE until IS NULL AND key = ?", (run_key(number),)
-        ).fetchone()
-        return json.loads(row[0]) if row else None
+        query = "SELECT value FROM books WHERE until IS NULL AND key = ?"
+        return next((json.loads(row[0]) for row in self._ask(query, (run_key(number),))), None)
 
     def post(self, seq: int, facts: Mapping[str, Json]) -> None:
         """Take the facts of one event down; None ends a fact."""
@@ -89,9 +94,9 @@ class Books:
                 self._base.execute("INSERT INTO books VALUES (?, ?, ?, NULL)", (key, canonical(value), seq))
         self._base.execute("UPDATE posted SET seq = ?", (seq,))
 
-    def lines(self) -> Iterator[tuple[str, str, int, int | None]]:
+    def lines(self) -> Iterator[tuple[Json, ...]]:
         """Every fact that ever held, in one order, to compare books with."""
-        yield from self._base.execute("SELECT key, value, since, until FROM books ORDER BY key, since, until IS NULL")
+        yield from self._ask("SELECT key, value, since, until FROM books ORDER BY key, since, until IS NULL")
 
     def clear(self) -> None:
         """Forget everything, to be posted anew."""

@@ -8,7 +8,7 @@ import os
 import sqlite3
 import stat as st
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 
 from ..errors import Busy, LogError
@@ -97,24 +97,33 @@ class LogReader:
         wanted = {name: value for name, value in asked.items() if value is not None}
         where = "".join(f" AND {name} = :{name}" for name in wanted)
         query = f"SELECT {COLUMNS} FROM events WHERE seq > :after{where} ORDER BY seq"  # noqa: S608 - our own words
-        with self.reading() as base:
-            try:
-                yield from base.execute(query, {"after": after, **wanted})
-            except sqlite3.Error as error:
-                raise LogError(f"{printable(self.path)}: cannot be read: {error}; restore it from a backup") from None
+        with self._said("read"), self.reading() as base:
+            yield from base.execute(query, {"after": after, **wanted})
+
+    @contextmanager
+    def _said(self, what: str) -> Iterator[None]:
+        """What SQLite or the file system refuses, in words that name the log."""
+        hint = "restore it from a backup" if what == "read" else "nothing further was done"
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise LogError(f"{printable(self.path)}: cannot be {what}: {error}; {hint}") from None
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise LogError(f"{printable(error.filename or self.path)}: cannot be {what}: {reason}; {hint}") from None
 
     def last_before(self, at: str) -> int:
         """The number of the last event that was written not after a time; 0 where there is none."""
         if not self.exists:
             return 0
-        with self.reading() as base:
+        with self._said("read"), self.reading() as base:
             return int(base.execute("SELECT coalesce(max(seq), 0) FROM events WHERE at <= ?", (at,)).fetchone()[0])
 
     def tail(self) -> tuple[int, str]:
         """The number and the hash of the last event."""
         if not self.exists:
             return 0, START
-        with self.reading() as base:
+        with self._said("read"), self.reading() as base:
             return tail(base)
 
     def books(self) -> Books | None:
@@ -129,8 +138,8 @@ class LogReader:
         books = Books(base)
         try:
             return books if books.posted() == tail(base)[0] else None
-        except sqlite3.Error:
-            return None
+        except (sqlite3.Error, LogError):
+            return None  # a log without books yet; and one that cannot be read will say so
 
     def untouched(self) -> bool:
         """Whether the file is the one that our last writer left, as far as the file system can tell.
@@ -223,17 +232,15 @@ class LogWriter(LogReader):
         checked(self.path)
         self._lock = self._take(doing, patience)
         try:
-            self._base = self._create()
-            self.seq, self.head = tail(self._base)
-        except sqlite3.Error as error:
-            os.close(self._lock)
-            raise LogError(f"{printable(self.path)}: cannot be written: {error}") from None
+            with self._said("written"):
+                self._base = self._create()
+                self.seq, self.head = tail(self._base)
+                if not self.seq and not os.path.exists(self.head_file()):
+                    # From the first moment on there is a head, so that a log without one was tampered with.
+                    self.keep_head()
         except BaseException:
             os.close(self._lock)
             raise
-        if not self.seq and not os.path.exists(self.head_file()):
-            # From the first moment on there is a head, so that a log without one was tampered with.
-            self.keep_head()
 
     def _take(self, doing: str, patience: float) -> int:
         import time  # noqa: PLC0415 - start-up counts
@@ -254,8 +261,13 @@ class LogWriter(LogReader):
                     os.close(fd)
                     raise Busy(busy(holder)) from None
                 time.sleep(0.05)
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, json.dumps({"pid": os.getpid(), "since": now(), "doing": doing}).encode(), 0)
+        try:
+            with self._said("written"):
+                os.ftruncate(fd, 0)
+                os.pwrite(fd, json.dumps({"pid": os.getpid(), "since": now(), "doing": doing}).encode(), 0)
+        except LogError:
+            os.close(fd)
+            raise
         return fd
 
     def _create(self) -> sqlite3.Connection:
@@ -288,15 +300,17 @@ class LogWriter(LogReader):
 
     def renew_books(self, fill: Callable[[Books], object]) -> None:
         """Make the books anew, all or nothing."""
-        self._base.execute("BEGIN IMMEDIATE")
-        try:
-            books = Books(self._base)
-            books.clear()
-            fill(books)
-            self._base.execute("COMMIT")
-        except BaseException:
-            self._base.execute("ROLLBACK")
-            raise
+        with self._said("written"):
+            self._base.execute("BEGIN IMMEDIATE")
+            try:
+                books = Books(self._base)
+                books.clear()
+                fill(books)
+                self._base.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._base.execute("ROLLBACK")
+                raise
         self.keep_stamp()
 
     def append(
@@ -321,7 +335,7 @@ class LogWriter(LogReader):
             digest,
         )
         whole = Event(**{**event.json(), "hash": digest})
-        try:
+        with self._said("written"):
             self._base.execute("BEGIN IMMEDIATE")
             try:
                 self._base.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?)", row)
@@ -331,8 +345,6 @@ class LogWriter(LogReader):
                 with suppress(sqlite3.Error):
                     self._base.execute("ROLLBACK")
                 raise
-        except sqlite3.Error as error:
-            raise LogError(f"{printable(self.path)}: cannot be written: {error}; nothing further was done") from None
         self.seq, self.head = seq, digest
         self.keep_stamp()
         return whole
@@ -352,13 +364,14 @@ class LogWriter(LogReader):
         """Keep the head beside the log, and send it where local files do not reach."""
         text = json.dumps({"seq": self.seq, "hash": self.head, "at": now()}) + "\n"
         spare = self.head_file() + ".tmp"
-        fd = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            os.write(fd, text.encode())
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.rename(spare, self.head_file())
+        with self._said("written"):
+            fd = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                os.write(fd, text.encode())
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.rename(spare, self.head_file())
         self.keep_stamp()
         if os.path.exists("/dev/log"):
             import syslog  # noqa: PLC0415 - only where something listens
