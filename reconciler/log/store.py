@@ -223,6 +223,14 @@ def checked(path: str) -> None:
                 )
 
 
+def _connected(path: str) -> sqlite3.Connection:
+    base = sqlite3.connect(path, isolation_level=None)
+    # A rollback journal: the WAL of the SQLite that Debian 12 links can lose commits, and readers of a WAL write.
+    base.execute("PRAGMA journal_mode = DELETE")
+    base.execute("PRAGMA synchronous = EXTRA")
+    return base
+
+
 class LogWriter(LogReader):
     """The log under its lock, to be appended to.  Every event is durable when `append` returns."""
 
@@ -271,24 +279,34 @@ class LogWriter(LogReader):
         return fd
 
     def _create(self) -> sqlite3.Connection:
-        from sqlite_utils import Database  # noqa: PLC0415 - start-up counts
-
         if self.exists:
             super()._open().close()
         else:
-            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-        base = sqlite3.connect(self.path, isolation_level=None)
-        # A rollback journal: the WAL of the SQLite that Debian 12 links can lose commits, and readers of a WAL write.
-        base.execute("PRAGMA journal_mode = DELETE")
-        base.execute("PRAGMA synchronous = EXTRA")
-        tables = Database(base).table_names()
-        if "events" not in tables:
-            base.execute(f"PRAGMA application_id = {APPLICATION}")
-            base.execute(f"PRAGMA user_version = {VERSION}")
-            base.executescript("BEGIN;" + SCHEMA + "COMMIT;")
-        if "books" not in tables:
+            self._make()
+        base = _connected(self.path)
+        from sqlite_utils import Database  # noqa: PLC0415 - start-up counts
+
+        if "books" not in Database(base).table_names():
             base.executescript("BEGIN;" + BOOKS + "COMMIT;")
         return base
+
+    def _make(self) -> None:
+        """Make an empty log under another name first, so that a crash leaves none or a whole one."""
+        spare = f"{self.path}.new"
+        for left in (spare, f"{spare}-journal"):
+            with suppress(FileNotFoundError):
+                os.unlink(left)
+        os.close(os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+        with closing(_connected(spare)) as base:
+            base.execute(f"PRAGMA application_id = {APPLICATION}")
+            base.execute(f"PRAGMA user_version = {VERSION}")
+            base.executescript("BEGIN;" + SCHEMA + BOOKS + "COMMIT;")
+        os.rename(spare, self.path)
+        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
     def books(self) -> Books | None:
         """The books, to be posted to; None where they have to be made from the events first."""

@@ -31,7 +31,7 @@ CALLS = {
     "mkdir,mkdirat": ["ENOSPC", "EROFS"],
     "ftruncate": ["EIO"],
 }
-ROUNDS = int(os.environ.get("RECONCILER_FAULT_ROUNDS", "6"))
+ROUNDS = int(os.environ.get("RECONCILER_FAULT_ROUNDS", "2"))
 traced = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not here, which makes calls fail")
 rooted = pytest.mark.skipif(os.geteuid() != 0, reason="owners and mounts need root")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -45,6 +46,48 @@ def test_killed_at_random_instants_and_then_exact(seed: int, tmp_path: Path) -> 
     assert digest(root) == before
     leftovers = [p for p in root.rglob(".reconciler-*") if p.is_file()]
     assert not leftovers
+
+
+BOUNDARIES = int(os.environ.get("RECONCILER_KILLS", "8"))
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not here, which kills at a given call")
+@pytest.mark.skipif(os.geteuid() != 0, reason="the profile gives files to an account, which needs root")
+@pytest.mark.parametrize("verb", ["apply", "rollback", "uninstall"])
+def test_killed_at_the_boundary_of_an_event(verb: str, tmp_path: Path) -> None:
+    """SIGKILL at a sync: right before an event, a before-image or a file is durable."""
+    desired = tmp_path / "d.yaml"
+    desired.write_text(YAML)
+    words = {"apply": ["apply", str(desired)], "rollback": ["rollback"], "uninstall": ["uninstall", "managesoft"]}[verb]
+    env = {**os.environ, "PYTHONPATH": str(REPO), "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def world(name: str) -> tuple[Path, dict[str, tuple[object, ...]]]:
+        root = managesoft(system(tmp_path / name))
+        os.chmod(root, 0o755)
+        before = digest(root)
+        if verb != "apply":
+            reconciler("apply", desired, "--yes", root=root, check=0)
+        return root, before
+
+    def strace(root: Path, *options: str) -> int:
+        command = [sys.executable, "-m", "reconciler", *words, "--yes", "--root", str(root)]
+        traced = ["strace", "-f", "-qq", "-e", "trace=fsync,fdatasync", *options, *command]
+        return subprocess.run(traced, env=env, stdin=subprocess.DEVNULL, capture_output=True).returncode
+
+    root, _ = world("counted")
+    assert strace(root, "-o", str(tmp_path / "count")) == 0
+    total = len((tmp_path / "count").read_text().splitlines())
+    assert total > BOUNDARIES
+    for number in range(BOUNDARIES):
+        at = 1 + number * total // BOUNDARIES
+        root, before = world(f"r{number}")
+        strace(root, "-o", str(tmp_path / "trace"), "-e", f"inject=fsync,fdatasync:signal=KILL:when={at}")
+        assert json.loads(reconciler("log", "verify", "--format", "json", root=root, check=0).stdout)["ok"], at
+        reconciler("apply", desired, "--yes", root=root, check=0)
+        assert "Nothing to do" in reconciler("plan", desired, root=root, check=0).stdout, at
+        reconciler("uninstall", "managesoft", "--yes", root=root, check=0)
+        assert digest(root) == before, at
+        shutil.rmtree(root)
 
 
 def test_a_second_run_waits_its_turn_and_says_who_is_busy(tmp_path: Path) -> None:

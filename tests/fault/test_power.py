@@ -14,7 +14,7 @@ import pytest
 from tests.fault.trace import copy, crash, record
 from tests.worlds import REPO, digest, reconciler, system
 
-SAMPLES = int(os.environ.get("RECONCILER_POWER_SAMPLES", "24"))
+SAMPLES = int(os.environ.get("RECONCILER_POWER_SAMPLES", "10"))
 ENV = {**os.environ, "PYTHONPATH": str(REPO), "PYTHONDONTWRITEBYTECODE": "1"}
 FIRST = """deployment: d
 resources:
