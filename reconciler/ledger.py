@@ -24,6 +24,8 @@ BACKWARD = {"rollback"}
 class Posted(Protocol):
     """The books that a ledger is posted to: facts by key, each valid from one event to another."""
 
+    def posted(self) -> int: ...
+
     def now(self, *prefixes: str) -> dict[str, Json]: ...
 
     def at(self, seq: int, *prefixes: str) -> dict[str, Json]: ...
@@ -297,8 +299,8 @@ def facts_of(holds: Holds) -> dict[str, Json]:
 
 
 def fold(events: Iterable[Event], books: Posted, upto: int | None = None) -> Ledger:
-    """Read the log from its start (up to and with event ``upto``), and post it to empty books."""
-    ledger = Ledger(books)
+    """Read on from where the books stand (up to and with event ``upto``), and post what follows."""
+    ledger = Ledger.load(books, books.posted())
     for event in events:
         if upto is not None and event.seq > upto:
             break

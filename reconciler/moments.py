@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
-from .errors import ReconcilerError, Usage
+from .errors import ReconcilerError, Refused, Usage
 from .ledger import Ledger
 from .log.store import LogReader, timestamp
 
@@ -23,6 +23,9 @@ def moment(log: LogReader, ledger: Ledger, text: str, option: str = "--to") -> i
         found.add(log.last_before(time_of(text, option)))
     elif not re.fullmatch(r"r?\d+|[0-9a-f]{7,64}", text):
         raise Usage(f"{option} {text!r}: no run (r17), event number, time or commit")
+    start = log.archived().seq
+    if found and max(found) < start:
+        raise Refused(f"{option} {text}: the events up to {start} were archived; look into the archive that holds them")
     if len(found) > 1:
         raise Usage(f"{option} {text}: stands for more than one moment; name the run instead")
     if not found:

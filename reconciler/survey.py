@@ -72,7 +72,9 @@ def ledger_of(log: LogReader) -> Ledger:
         log.renew_books(lambda empty: fold(log.events(), empty))
         books = log.books()
     if books is None:
-        return fold(log.events(), Books())
+        fresh, start = Books(), log.archived()
+        fresh.begin(start.seq, start.facts)
+        return fold(log.events(), fresh)
     return Ledger.load(books, books.posted())
 
 

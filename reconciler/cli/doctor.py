@@ -87,7 +87,8 @@ def unlike(log: LogReader) -> str:
     books = log.books()
     if books is None:
         return ""
-    fresh = Books()
+    fresh, start = Books(), log.archived()
+    fresh.begin(start.seq, start.facts)
     fold(log.events(), fresh)
     for one, other in zip_longest(books.lines(), fresh.lines()):
         if one != other:

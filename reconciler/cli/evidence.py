@@ -72,6 +72,7 @@ def kept(reader: LogReader, path: str, key: str | None) -> Anchor:
 @click.option("--against", metavar="FILE", help="A checkpoint or head that was kept elsewhere.")
 @click.option("--key", metavar="KEY|FILE", help="The verifier key; by default the one beside the log.")
 @click.option("--proof", metavar="FILE", help="Check a proof of 'log prove' instead; needs no log, only --key.")
+@click.option("--archive", "archive_file", metavar="FILE", help="Check an archive instead; needs no log, only --key.")
 @click.pass_context
 def log_verify(
     ctx: click.Context,
@@ -81,6 +82,7 @@ def log_verify(
     against: str | None,
     key: str | None,
     proof: str | None,
+    archive_file: str | None,
 ) -> int:
     """Check that no event was changed, removed, reordered or cut off.
 
@@ -93,6 +95,8 @@ def log_verify(
     reader = Place(ctx, root, log_file).reader()
     if proof is not None:
         return _check_proof(reader, proof, key, style)
+    if archive_file is not None:
+        return _check_archive(reader, archive_file, key, style)
     verdict = verify(reader, None if against is None else kept(reader, against, key))
     if verdict.ok:
         vault, ledger = Vault(reader.directory), ledger_of(reader)
@@ -135,6 +139,23 @@ def _check_proof(reader: LogReader, path: str, key: str | None, style: str) -> i
         click.echo("ok: this event is in the log that the checkpoint vouches for")
         for line in event_lines(event):
             click.echo(line)
+    return 0
+
+
+def _check_archive(reader: LogReader, path: str, key: str | None, style: str) -> int:
+    from ..errors import ReconcilerError, Usage
+    from ..log.archive import check
+
+    try:
+        first, last = check(path, verifier(reader, key))
+    except OSError as error:
+        raise Usage(f"--archive {path}: cannot be read: {(error.strerror or '').lower()}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ReconcilerError(f"--archive {path}: {error}") from None
+    if style == "json":
+        print_json({"format_version": "1.0", "ok": True, "from": first, "to": last})
+    else:
+        click.echo(f"ok: events {first} to {last}, signed by {verifier(reader, key).name}")
     return 0
 
 
@@ -227,6 +248,54 @@ def log_export(ctx: click.Context, root: str | None, log_file: str | None, style
     file.flush()
     if out is not None:
         file.close()
+    return 0
+
+
+@log.command("archive")
+@shared
+@click.option("--upto", required=True, metavar="RUN|TIME|SEQ", help="Archive the runs that had ended by then.")
+@click.option("--out", required=True, metavar="FILE", help="The new file that takes the events.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask.")
+@click.pass_context
+def log_archive(
+    ctx: click.Context, root: str | None, log_file: str | None, style: str, upto: str, out: str, yes: bool
+) -> int:
+    """Move old runs into a signed file. Uninstall still gives everything back; rollback goes no further back.
+
+    Example: reconciler log archive --upto 2025-12-31 --out /root/reconciler-2025.archive
+    """
+    from ..engine import Engine
+    from ..errors import Refused
+    from ..ledger import PARTS
+    from ..log.archive import archive
+    from ..moments import moment
+    from ..survey import facts
+    from .common import confirm, started, talk
+    from .runs import intact
+
+    place = Place(ctx, root, log_file)
+    with place.writer("log archive", 0.0) as writer:
+        intact(writer)
+        engine = Engine(place.host(), writer)
+        last = moment(writer, engine.ledger, upto, "--upto")
+        ended = [run for run in engine.ledger.runs() if run.last <= last and run.outcome is not None]
+        if not ended or engine.ledger.open is not None or engine.ledger.awaiting:
+            raise Refused("nothing to archive: no run had ended by then, or one is still under way")
+        known = facts(engine.host)
+        confirm(f"Archive {len(ended)} runs, up to {ended[0].id} (event {ended[0].last})?", yes=yes)
+        told = engine.ledger.books.at(ended[0].last, *PARTS)
+        start = archive(writer, ended[0].last, told, out, signer(writer), origin(known))
+        run = engine.next_run()
+        # Said first: the chain vouches for what the log goes on from before the events go.
+        engine.say(run, "run.started", started("archive", place, known, deployments=[]))
+        engine.say(run, "checkpoint", {"v": 1, "archived": start.digest(), "upto": start.seq})
+        engine.say(run, "run.finished", {"outcome": "converged", "complete": True})
+        writer.archive(start)
+        writer.keep_head()
+    if style == "json":
+        print_json({"format_version": "1.0", "run": run, "archived": start.seq, "file": out})
+    else:
+        talk(f"{run}: events up to {start.seq} are in {out}; 'log verify --archive {out}' checks it")
     return 0
 
 

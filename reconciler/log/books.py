@@ -98,10 +98,10 @@ class Books:
         """Every fact that ever held, in one order, to compare books with."""
         yield from self._ask("SELECT key, value, since, until FROM books ORDER BY key, since, until IS NULL")
 
-    def clear(self) -> None:
-        """Forget everything, to be posted anew."""
+    def begin(self, seq: int, facts: Mapping[str, Json]) -> None:
+        """Forget everything, and begin with what held right after event ``seq``."""
         self._base.execute("DELETE FROM books")
-        self._base.execute("UPDATE posted SET seq = 0")
+        self.post(seq, facts)
 
 
 def _range(prefix: str) -> tuple[str, str]:

@@ -14,7 +14,9 @@ from ..model import Json
 from . import merkle
 from .events import START
 from .note import Checkpoint, Proof, VerifierKey
-from .store import LogReader, Row
+from .store import Archived, LogReader, Row
+
+NOTHING = Archived()
 
 
 @dataclass
@@ -50,9 +52,10 @@ def entry_of(row: Row) -> bytes:
     ).encode("utf-8", "surrogatepass")
 
 
-def follow(rows: Iterable[Row], seen: Callable[[Row], None] = lambda row: None) -> Verdict:
-    """Check numbers, links and hashes from the first event to the last."""
-    verdict, expected, decided = Verdict(), 1, set[str]()
+def follow(rows: Iterable[Row], seen: Callable[[Row], None] = lambda row: None, start: Archived = NOTHING) -> Verdict:
+    """Check numbers, links and hashes from the first event (behind the archived ones) to the last."""
+    verdict, expected, decided = Verdict(start.seq, start.hash), start.seq + 1, set[str]()
+    told = not start.seq
     for row in rows:
         seq, prev, digest = row[0], row[8], row[9]
         seen(row)
@@ -63,8 +66,13 @@ def follow(rows: Iterable[Row], seen: Callable[[Row], None] = lambda row: None) 
         if hashlib.sha256(entry_of(row)).hexdigest() != digest:
             verdict.problems.append({"seq": seq, "what": f"event {seq} was changed after it was written"})
         elif row[4] == "checkpoint":
-            decided |= {str(item["what"]) for item in json.loads(row[7]).get("accepted", ())}
+            data = json.loads(row[7])
+            decided |= {str(item["what"]) for item in data.get("accepted", ())}
+            told = told or data.get("archived") == start.digest()
         verdict.head, verdict.events, expected = digest, verdict.events + 1, seq + 1
+    if not told:
+        what = f"what the log goes on from behind the archived event {start.seq} is not what was archived"
+        verdict.problems.append({"seq": start.seq, "what": what})
     verdict.accepted = [item for item in verdict.problems if item["what"] in decided]
     verdict.problems = [item for item in verdict.problems if item["what"] not in decided]
     return verdict
@@ -87,7 +95,10 @@ def verify(log: LogReader, against: Anchor | None = None) -> Verdict:
     """Check the chain, and that it still holds the head kept beside it (or what was kept elsewhere)."""
     kept = against or head_anchor(log.head_file())
     hashes: dict[int, str] = {}
-    tree, roots = merkle.Tree(), dict[int, bytes]()
+    start = log.archived()
+    tree, roots = merkle.Tree(peaks=peaks_of(start)), {start.seq: merkle.Tree(peaks=peaks_of(start)).root()}
+    if kept is not None and kept.seq == start.seq:
+        hashes[start.seq] = start.hash
 
     def note(row: Row) -> None:
         if kept is None:
@@ -98,13 +109,15 @@ def verify(log: LogReader, against: Anchor | None = None) -> Verdict:
             tree.grow(merkle.leaf(entry_of(row)))
             roots[tree.size] = tree.root() if tree.size == kept.seq else b""
 
-    verdict = follow(log.rows(), note)
+    verdict = follow(log.rows(), note, start)
     verdict.anchored_to = kept.json() if kept else None
     wrong, place = "", kept.seq if kept else verdict.events
     if kept is None:
         wrong = "the head that is kept beside the log is missing or damaged" if verdict.events else ""
     elif kept.seq == 0:
         pass
+    elif kept.seq < start.seq:
+        wrong = f"event {kept.seq} was archived; check the archive that holds it against this"
     elif kept.root is not None and tree.size < kept.seq:
         wrong, place = f"the end was cut off: the checkpoint counts {kept.seq} events", verdict.events + 1
     elif kept.root is not None and roots[kept.seq] != kept.root:
@@ -137,8 +150,16 @@ def note_anchor(note: str, key: VerifierKey) -> Anchor:
 def checkpoint(log: LogReader, origin: str) -> Checkpoint:
     """The log's size and root, with the chain's head as one more line."""
     seq, head = log.tail()
-    root = merkle.root_of(merkle.leaf(entry_of(row)) for row in log.rows() if row[0] <= seq)
-    return Checkpoint(origin, seq, root, (f"head {seq} {head}",))
+    tree = merkle.Tree(peaks=peaks_of(log.archived()))
+    for row in log.rows():
+        if row[0] <= seq:
+            tree.grow(merkle.leaf(entry_of(row)))
+    return Checkpoint(origin, seq, tree.root(), (f"head {seq} {head}",))
+
+
+def peaks_of(start: Archived) -> list[tuple[int, bytes]]:
+    """The subtrees over the archived events."""
+    return [(level, bytes.fromhex(digest)) for level, digest in start.peaks]
 
 
 def prove(log: LogReader, seq: int, note: str) -> Proof:
@@ -146,7 +167,10 @@ def prove(log: LogReader, seq: int, note: str) -> Proof:
     size = Checkpoint.parse(note.rpartition("\n\n")[0] + "\n").size
     if not 1 <= seq <= size:
         raise LogError(f"{printable(log.path)}: the checkpoint counts {size} events; there is no event {seq} in it")
-    tree, entry = merkle.Tree(seq - 1), b""
+    start = log.archived()
+    if seq <= start.seq:
+        raise LogError(f"{printable(log.path)}: event {seq} was archived; its proof is in the archive that holds it")
+    tree, entry = merkle.Tree(seq - 1, peaks_of(start)), b""
     for row in log.rows():
         if tree.size == size:
             break

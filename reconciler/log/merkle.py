@@ -23,22 +23,27 @@ EMPTY = hashlib.sha256(b"").digest()
 class Tree:
     """A tree that is grown leaf by leaf and keeps only its perfect subtrees; for one leaf also its neighbours."""
 
-    def __init__(self, watched: int | None = None) -> None:
-        """``watched``: the index of the leaf whose inclusion is to be proven."""
+    def __init__(self, watched: int | None = None, peaks: Iterable[tuple[int, bytes]] = ()) -> None:
+        """``watched``: the index of the leaf whose inclusion is to be proven; ``peaks``: what was grown before."""
         self.size = 0
-        self._peaks: list[tuple[int, bytes]] = []
+        self.peaks: list[tuple[int, bytes]] = []
+        """The perfect subtrees, the biggest first: level and root."""
         self._watched, self._siblings = watched, {}  # type: int | None, dict[int, bytes]
+        for level, digest in peaks:
+            self._note(level, self.size >> level, digest)
+            self.peaks.append((level, digest))
+            self.size += 1 << level
 
     def grow(self, digest: bytes) -> None:
         """Add one leaf by its hash."""
         level, index = 0, self.size
         self.size += 1
         self._note(level, index, digest)
-        while self._peaks and self._peaks[-1][0] == level:
-            digest = node(self._peaks.pop()[1], digest)
+        while self.peaks and self.peaks[-1][0] == level:
+            digest = node(self.peaks.pop()[1], digest)
             level, index = level + 1, index >> 1
             self._note(level, index, digest)
-        self._peaks.append((level, digest))
+        self.peaks.append((level, digest))
 
     def _note(self, level: int, index: int, digest: bytes) -> None:
         if self._watched is not None and index == (self._watched >> level) ^ 1:
@@ -46,17 +51,17 @@ class Tree:
 
     def root(self) -> bytes:
         """The root of all leaves so far."""
-        return _folded([digest for _, digest in self._peaks]) if self._peaks else EMPTY
+        return _folded([digest for _, digest in self.peaks]) if self.peaks else EMPTY
 
     def proof(self) -> list[bytes]:
         """The hashes that lead from the watched leaf to the root, the nearest first."""
         assert self._watched is not None and self._watched < self.size
         start = 0
-        for place, (level, _) in enumerate(self._peaks):
+        for place, (level, _) in enumerate(self.peaks):
             if self._watched < start + (1 << level):
                 inner = [self._siblings[low] for low in range(level)]
-                right = [digest for _, digest in self._peaks[place + 1 :]]
-                left = [digest for _, digest in reversed(self._peaks[:place])]
+                right = [digest for _, digest in self.peaks[place + 1 :]]
+                left = [digest for _, digest in reversed(self.peaks[:place])]
                 return inner + ([_folded(right)] if right else []) + left
             start += 1 << level
         raise AssertionError("every leaf lies below one peak")
@@ -67,14 +72,6 @@ def _folded(peaks: list[bytes]) -> bytes:
     for digest in reversed(peaks[:-1]):
         found = node(digest, found)
     return found
-
-
-def root_of(leaves: Iterable[bytes]) -> bytes:
-    """The root over the hashes of all leaves."""
-    tree = Tree()
-    for digest in leaves:
-        tree.grow(digest)
-    return tree.root()
 
 
 def included(digest: bytes, index: int, size: int, proof: list[bytes], root: bytes) -> bool:

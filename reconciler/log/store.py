@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import sqlite3
 import stat as st
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from ..errors import Busy, LogError
@@ -30,8 +32,10 @@ CREATE INDEX events_by_address ON events(address, seq);
 CREATE INDEX events_by_run ON events(run, seq);
 CREATE INDEX events_by_time ON events(at);
 CREATE TRIGGER events_no_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
-CREATE TRIGGER events_no_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 """
+NO_DELETE = (
+    "CREATE TRIGGER events_no_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;"
+)
 
 COLUMNS = "seq, id, at, run, type, deployment, address, data, prev, hash"
 
@@ -44,6 +48,25 @@ def now() -> str:
 def timestamp(moment: datetime) -> str:
     """A time in the form whose order as text is the order in time."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True)
+class Archived:
+    """What a log goes on from where its oldest events were archived: all that has to be known of them."""
+
+    seq: int = 0
+    hash: str = START
+    peaks: tuple[tuple[int, str], ...] = ()
+    """The perfect subtrees over the archived events: level, root in hex."""
+    facts: Mapping[str, Json] = field(default_factory=dict)
+
+    def json(self) -> Json:
+        """The form in which it is kept, and digested."""
+        return {"seq": self.seq, "hash": self.hash, "peaks": [list(p) for p in self.peaks], "facts": dict(self.facts)}
+
+    def digest(self) -> str:
+        """What the event of the archiving says of it."""
+        return hashlib.sha256(canonical(self.json()).encode()).hexdigest()
 
 
 Row = tuple[int, str, str, str, str, str | None, str | None, str, str, str]
@@ -111,6 +134,21 @@ class LogReader:
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             raise LogError(f"{printable(error.filename or self.path)}: cannot be {what}: {reason}; {hint}") from None
+
+    def archived(self) -> Archived:
+        """What is known of the events that were archived; of none where there were none."""
+        if not self.exists:
+            return Archived()
+        with self._said("read"), self.reading() as base:
+            if not base.execute("SELECT 1 FROM sqlite_schema WHERE name = 'archived'").fetchone():
+                return Archived()
+            row = base.execute("SELECT text FROM archived").fetchone()
+        try:
+            told = json.loads(row[0])
+            peaks = tuple((int(level), str(digest)) for level, digest in told["peaks"])
+            return Archived(int(told["seq"]), str(told["hash"]), peaks, told["facts"])
+        except (TypeError, ValueError, KeyError):
+            return Archived()
 
     def last_before(self, at: str) -> int:
         """The number of the last event that was written not after a time; 0 where there is none."""
@@ -300,7 +338,7 @@ class LogWriter(LogReader):
         with closing(_connected(spare)) as base:
             base.execute(f"PRAGMA application_id = {APPLICATION}")
             base.execute(f"PRAGMA user_version = {VERSION}")
-            base.executescript("BEGIN;" + SCHEMA + BOOKS + "COMMIT;")
+            base.executescript("BEGIN;" + SCHEMA + NO_DELETE + BOOKS + "COMMIT;")
         os.rename(spare, self.path)
         fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -321,14 +359,35 @@ class LogWriter(LogReader):
         with self._said("written"):
             self._base.execute("BEGIN IMMEDIATE")
             try:
-                books = Books(self._base)
-                books.clear()
+                books, start = Books(self._base), self.archived()
+                books.begin(start.seq, start.facts)
                 fill(books)
                 self._base.execute("COMMIT")
             except BaseException:
                 with suppress(sqlite3.Error):
                     self._base.execute("ROLLBACK")
                 raise
+        self.keep_stamp()
+
+    def archive(self, start: Archived) -> None:
+        """Drop the events up to ``start``, which goes in their place, all or nothing."""
+        with self._said("written"):
+            self._base.execute("BEGIN IMMEDIATE")
+            try:
+                self._base.execute("DROP TRIGGER events_no_delete")
+                self._base.execute(
+                    "CREATE TABLE IF NOT EXISTS archived (one INTEGER PRIMARY KEY CHECK (one = 1), text TEXT)"
+                )
+                self._base.execute("INSERT OR REPLACE INTO archived VALUES (1, ?)", (canonical(start.json()),))
+                self._base.execute("DELETE FROM events WHERE seq <= ?", (start.seq,))
+                self._base.execute(NO_DELETE)
+                self._base.execute("UPDATE posted SET seq = -1")
+                self._base.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._base.execute("ROLLBACK")
+                raise
+            self._base.execute("VACUUM")
         self.keep_stamp()
 
     def append(
