@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 from .errors import ReconcilerError
+from .holds import HOLD, MARK, PATHS, Hold, Holds, holds_of
 from .host.names import Names
 from .host.port import Observer
 from .host.resolve import printable
 from .kinds import kinds
 from .kinds.base import SECRET, gone
 from .kinds.ownership import Look, recorded_in
-from .ledger import HOLD, MARK, PATHS, Hold, Holds, Ledger, holds_of
+from .ledger import Ledger
 from .log.store import LogReader
 from .log.vault import Vault
 from .model import EXISTS, Address, Field, Json, Unknown, inside

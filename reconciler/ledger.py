@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
+from .holds import HOLD, MARK, PATHS, Hold, Holds, facts_of, holds_of, in_order, layered, merged, placed
 from .log.events import Event
-from .model import EXISTS, Address, Field, Json, Source, inside
+from .model import EXISTS, Address, Field, Json, inside
+from .past import FRESH, changes
 
-RUNNING: Field = ("running",)
-FRESH: Field = ("fresh",)
-PATHS: Field = ("paths",)
-MARK: Field = ("file",)
-"""What is known of an ini file as a whole; it lives as long as one of its keys is held."""
 NUMBERS: frozenset[Field] = frozenset({("uid",), ("gid",)})
 PASSIVE = {"start", "stop", "restart", "enable", "disable"}
 """Verbs that change no setting, so that nothing has to be restarted for them."""
@@ -35,27 +31,6 @@ class Posted(Protocol):
     def run(self, number: int) -> Json: ...
 
     def post(self, seq: int, facts: Mapping[str, Json]) -> None: ...
-
-
-@dataclass(frozen=True)
-class Hold:
-    """One field that we changed: how it was, how we left it, and for which deployments."""
-
-    origin: Json
-    current: Json
-    holders: tuple[str, ...]
-    seq: int
-    source: Json = None
-
-    def json(self) -> Json:
-        """The form that the books carry."""
-        return [self.origin, self.current, list(self.holders), self.seq, self.source]
-
-    @classmethod
-    def parse(cls, raw: Json) -> Hold:
-        """Read what `json` wrote."""
-        origin, current, holders, seq, source = raw
-        return cls(origin, current, tuple(holders), seq, source)
 
 
 @dataclass
@@ -104,8 +79,7 @@ def number_of(run: str) -> int:
     return int(run[1:]) if run[:1] == "r" and run[1:].isascii() and run[1:].isdecimal() else 0
 
 
-Holds = dict[Address, dict[Field, Hold]]
-HOLD, UNDONE, RUN, TERMS = "hold|", "undone|", "run|", "terms|"
+UNDONE, RUN, TERMS = "undone|", "run|", "terms|"
 PARTS = (
     HOLD,
     "changed|",
@@ -273,31 +247,6 @@ class Ledger:
         )
 
 
-def holds_of(facts: Mapping[str, Json]) -> Holds:
-    """The holds among facts."""
-    found: Holds = {}
-    for key, value in facts.items():
-        if key.startswith(HOLD):
-            name, _, path = key.removeprefix(HOLD).rpartition("\t")
-            found.setdefault(Address.parse(name), {})[tuple(json.loads(path))] = Hold.parse(value)
-    # Within an address in the order in which the fields were taken.
-    return {a: dict(sorted(fields.items(), key=lambda item: item[1].seq)) for a, fields in in_order(found)}
-
-
-def in_order(holds: Holds) -> list[tuple[Address, dict[Field, Hold]]]:
-    """The addresses in the order in which they were last changed."""
-    return sorted(holds.items(), key=lambda item: (min(h.seq for h in item[1].values()), str(item[0])))
-
-
-def facts_of(holds: Holds) -> dict[str, Json]:
-    """Holds as facts."""
-    return {
-        f"{HOLD}{address}\t{json.dumps(list(name))}": hold.json()
-        for address, fields in holds.items()
-        for name, hold in fields.items()
-    }
-
-
 def fold(events: Iterable[Event], books: Posted, upto: int | None = None) -> Ledger:
     """Read on from where the books stand (up to and with event ``upto``), and post what follows."""
     ledger = Ledger.load(books, books.posted())
@@ -443,7 +392,7 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
         path for hold in fields.values() if isinstance(hold.origin, dict) for path in hold.origin.get("missing", ())
     }
     for change in changes(started):
-        name, before, after = change.field, _placed(change.before, address, ended.seq), change.after
+        name, before, after = change.field, placed(change.before, address, ended.seq), change.after
         if isinstance(before, dict) and "missing" in before:
             # Directories that we made for one setting of a drop-in are there for the others too.
             before = {**before, "missing": sorted(made | set(before["missing"]), key=len)}
@@ -479,7 +428,7 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
         else:
             fields[name] = replace(
                 hold,
-                origin=_layered(hold.origin, before),
+                origin=layered(hold.origin, before),
                 current=after,
                 seq=ended.seq,
                 source=data.get("source"),
@@ -501,26 +450,6 @@ def _hand_on_parents(ledger: Ledger, address: Address, hold: Hold | None) -> Non
             known = theirs.origin["absent"].get("missing", [])
             missing = sorted({*needed, *known}, key=len)
             fields[EXISTS] = replace(theirs, origin={"absent": {**theirs.origin["absent"], "missing": missing}})
-
-
-def _placed(value: Json, address: Address, seq: int) -> Json:
-    """Images of a tree with the tree's top and their moment, since a path may pass from one tree to another."""
-    if isinstance(value, dict) and "layers" in value:
-        return {"layers": [{"seq": seq, "top": address.name, **layer} for layer in value["layers"]]}
-    return value
-
-
-def merged(values: Iterable[Json]) -> Json:
-    """The images of several trees in the order of time."""
-    layers = [layer for value in values if isinstance(value, dict) for layer in value.get("layers", ())]
-    return {"layers": sorted(layers, key=lambda layer: int(layer["seq"]))}
-
-
-def _layered(origin: Json, before: Json) -> Json:
-    """The older origin counts; images of a tree pile up, the oldest on top."""
-    if isinstance(origin, dict) and isinstance(before, dict) and "layers" in origin and "layers" in before:
-        return merged([origin, before])
-    return before if origin is None and isinstance(before, dict) and "layers" in before else origin
 
 
 def _gone(value: Json) -> bool:
@@ -568,63 +497,3 @@ def _finish(ledger: Ledger, data: Mapping[str, Json]) -> None:
                 ledger.holds.pop(where, None)
     for store in data.get("purged", ()):
         ledger.doomed.pop(store, None)
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A change as the log keeps it; sealed values are references into the vault."""
-
-    field: Field
-    before: Json
-    after: Json
-    shown: tuple[Json, Json]
-
-
-def changes(started: Event) -> list[Recorded]:
-    """The changes of a transition."""
-    found = []
-    blob = started.data.get("sealed")
-    for index, raw in enumerate(started.data["changes"]):
-        before, after = raw.get("before"), raw.get("after")
-        if raw.get("sealed"):
-            before, after = ({"$sealed": blob, "index": index, "side": side} for side in (0, 1))
-        found.append(Recorded(tuple(raw["field"]), before, after, tuple(raw["shown"])))
-    return found
-
-
-@dataclass
-class Past:
-    """What one thing was at a moment: the values that its fields had then."""
-
-    deployment: str
-    values: dict[Field, Json] = field(default_factory=dict)
-    source: Json = None
-    seqs: dict[Field, int] = field(default_factory=dict)
-    """Which event first changed each field since."""
-
-
-def rewind(events: Iterable[Event], to: int, deployment: str | None = None) -> dict[Address, Past]:
-    """What every thing changed since event ``to`` was right after it: of each field its first value since."""
-    found: dict[Address, Past] = {}
-    started: Event | None = None
-    for event in events:
-        if event.type == "transition.started":
-            started = event
-        elif event.type in ("transition.succeeded", "transition.stuck") and started is not None:
-            if event.seq <= to or started.data.get("pause") or (deployment and started.deployment != deployment):
-                continue
-            address = Address.parse(str(started.address))
-            past = found.setdefault(address, Past(str(started.deployment), source=started.data.get("source")))
-            for change in changes(started):
-                if change.field == FRESH:
-                    continue
-                before = _placed(change.before, address, event.seq)
-                past.seqs.setdefault(change.field, event.seq)
-                known = past.values.get(change.field)
-                past.values[change.field] = _layered(known, before) if change.field in past.values else before
-    return found
-
-
-def source_of(raw: Json) -> Source | None:
-    """A source as events carry it."""
-    return Source(raw["file"], raw["line"], raw["column"], raw.get("commit")) if raw else None

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from .errors import ReconcilerError
+from .holds import MARK
 from .kinds import kinds
 from .kinds.base import Conflict, Prospect, Step
-from .ledger import MARK
 from .log.events import FORMAT, canonical
 from .model import Absent, Address, Json, Target, inside
 

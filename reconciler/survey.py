@@ -13,15 +13,17 @@ from dataclasses import replace as with_
 from typing import Any
 
 from .errors import HostError, LogError, Refused
+from .holds import PATHS
 from .host.port import Observer
 from .inifile import IniFile, shown
 from .kinds import kinds
 from .kinds.base import Context, Prospect
 from .kinds.units import load as load_unit
-from .ledger import PATHS, Ledger, fold
+from .ledger import Ledger, fold
 from .log.books import Books
-from .log.store import LogReader, LogWriter
+from .log.store import LogReader
 from .log.vault import Vault
+from .log.writer import LogWriter
 from .model import EXISTS, Absent, Address, Field, Json, Target, Unknown
 from .plan import Blocked, Plan, Transition, transitions
 from .targets import Goals

@@ -10,7 +10,8 @@ from reconciler.cli.runs import intact, refused
 from reconciler.cli.undo import Moment
 from reconciler.desired.documents import parse
 from reconciler.engine import Engine, Report
-from reconciler.log.store import LogReader, LogWriter
+from reconciler.log.store import LogReader
+from reconciler.log.writer import LogWriter
 from reconciler.survey import Options
 from reconciler.targets import Goals, from_desired, from_uninstall
 

@@ -17,7 +17,7 @@ sys.path.insert(0, str(REPO))
 from contrib.demo.agentroot import managesoft, system  # noqa: E402
 from reconciler.ledger import post  # noqa: E402
 from reconciler.log.events import Event, canonical  # noqa: E402
-from reconciler.log.store import LogWriter  # noqa: E402
+from reconciler.log.writer import LogWriter  # noqa: E402
 from reconciler.survey import ledger_of  # noqa: E402
 
 RUNS = 9

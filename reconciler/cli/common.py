@@ -121,7 +121,7 @@ class Place:
     @contextmanager
     def writer(self, doing: str, patience: float) -> Iterator[Any]:
         """The log under its lock."""
-        from ..log.store import LogWriter
+        from ..log.writer import LogWriter
 
         log = LogWriter(self.log_path(), doing, patience)
         try:

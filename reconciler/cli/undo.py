@@ -24,8 +24,8 @@ class Moment:
 
     def prepare(self, engine: Engine) -> tuple[Any, Json, Mapping[str, Json]]:
         """The goals: every thing as it was then."""
-        from ..ledger import rewind
         from ..moments import moment
+        from ..past import rewind
         from ..targets import Goals, from_past
 
         ledger = engine.ledger

@@ -18,7 +18,8 @@ from . import merkle
 from .chain import entry_of, note_anchor, peaks_of
 from .events import canonical
 from .note import Checkpoint, Signer, VerifierKey
-from .store import Archived, LogWriter
+from .store import Archived
+from .writer import LogWriter
 
 FORMAT = "reconciler-archive/1"
 

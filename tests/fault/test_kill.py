@@ -91,7 +91,7 @@ def test_killed_at_the_boundary_of_an_event(verb: str, tmp_path: Path) -> None:
 
 
 def test_a_second_run_waits_its_turn_and_says_who_is_busy(tmp_path: Path) -> None:
-    from reconciler.log.store import LogWriter
+    from reconciler.log.writer import LogWriter
 
     root = system(tmp_path / "root")
     (tmp_path / "d.yaml").write_text("deployment: d\nresources:\n  - ini: /etc/x.ini\n    set: {S: {k: v}}\n")

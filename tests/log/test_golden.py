@@ -11,7 +11,7 @@ import pytest
 
 from reconciler.ledger import fold
 from reconciler.log.books import Books
-from reconciler.log.store import LogWriter
+from reconciler.log.writer import LogWriter
 from tests.worlds import REPO, digest, reconciler, system
 
 GOLDEN = sorted(path for path in (REPO / "tests/golden").iterdir() if path.is_dir())
