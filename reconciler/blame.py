@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from posixpath import normpath
 from typing import Any
 
 from .errors import ReconcilerError
@@ -103,6 +104,7 @@ class Blame:
     def explain(self, text: str) -> list[Json]:
         """Every held thing that ``ADDRESS|PATH[:field]`` means, field by field."""
         for name, asked in readings(text):
+            name = normpath(name) if name.startswith("/") else name  # noqa: PLW2901 - as people and shells write it
             things = (
                 self._thing(address, fields) if _called(address, name) else self._path(address, fields, name)
                 for address, fields in sorted(self.ledger.holds.items())
@@ -168,11 +170,15 @@ class Blame:
         if not same:
             return {"by": "drift", "between": [hold.seq, self.ledger.seq]}
         event = next(self.log.events(hold.seq - 1), None)
-        run = self.ledger.run(event.run) if event else None
+        if event is None or event.seq != hold.seq:
+            return {
+                "by": {"run": None, "seq": hold.seq, "at": None, "actor": None, "source": hold.source, "commit": None}
+            }
+        run = self.ledger.run(event.run)
         commit = (hold.source or {}).get("commit") or (run.commit if run else None)
         return {
             "by": {
-                "run": run.id if run else None, "seq": hold.seq, "at": event.at if event else None,
+                "run": event.run, "seq": hold.seq, "at": event.at,
                 "actor": run.actor if run else None, "source": hold.source, "commit": commit,
             }
         }  # fmt: skip
@@ -181,4 +187,8 @@ class Blame:
 def _called(address: Address, name: str) -> bool:
     """Whether a word means this very thing."""
     short = address.name.removesuffix(".service")
-    return name in (str(address), f"{address.kind}:{short}") or (name.startswith("/") and name == address.name)
+    kind = kinds().get(address.kind)
+    files = kind.edits(address.name) if kind is not None else ()
+    return name in (str(address), f"{address.kind}:{short}") or (
+        name.startswith("/") and name in (address.name, *files)
+    )

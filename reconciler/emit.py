@@ -19,7 +19,8 @@ from .host.port import Attributes, Decide, Entry, File, Observer, Order, Result,
 from .host.resolve import printable
 from .kinds import kinds
 from .kinds.base import SECRET
-from .kinds.ownership import Survey, judged
+from .kinds.modes import SPECIAL
+from .kinds.ownership import CAPABILITY, Survey, judged
 from .kinds.tree import TreeKind
 from .log.vault import Vault
 from .model import Absent, Address, Json
@@ -29,22 +30,39 @@ HEAD = r"""#!/bin/sh
 # {title}
 # Written by reconciler {version} on {host}, from event {seq} of its log.
 # Run it as root while no program of the deployment's accounts runs. ROOT=DIR works on a root directory instead.
-# It needs a POSIX shell and its utilities; setfattr only where a line below says so.
+# It needs a POSIX shell and its utilities; sha256sum and setfattr only where a line below says so.
 # Exit code 0: all is given back. 1: what could not be is named on stderr; the rest is done.
 set -u
 umask 077
 LC_ALL=C
 export LC_ALL
 ROOT=${{ROOT-}}
+top=
 failed=0
 spare=$(mktemp) || exit 1
 trap 'rm -f "$spare"' EXIT
 
 bad() {{ printf '%s\n' "$*" >&2; failed=1; }}
 there() {{ [ -e "$1" ] || [ -L "$1" ]; }}
+# inside PATH: whether the directory of a path below $top is where it says, and no link leads elsewhere.
+inside() {{
+  base=$(cd -P "$ROOT$top/" 2>/dev/null && pwd -P && echo .) || return 1
+  here=$(cd -P "$ROOT${{1%/*}}/" 2>/dev/null && pwd -P && echo .) || return 1
+  rest=${{1%/*}}
+  [ "${{here%??}}" = "${{base%??}}${{rest#"$top"}}" ]
+}}
+# same SHA256 PATH: whether a file that gets setuid, setgid or capabilities back holds the bytes that had them.
+same() {{
+  [ -f "$ROOT$2" ] && [ ! -L "$ROOT$2" ] && [ "$(sha256sum < "$ROOT$2" | cut -c1-64)" = "$1" ] && return 0
+  bad "$2: holds other bytes than it did; it stays without setuid, setgid and capabilities"
+  return 1
+}}
 # own UID:GID MODE PATH: a link is owned itself; mode - leaves it.
 own() {{
   there "$ROOT$3" || return 0
+  [ -z "$top" ] || case "$3" in
+    "$top"/*) inside "$3" || {{ bad "$3: its directory is not where it was; left alone"; return 0; }} ;;
+  esac
   chown -h "$1" "$ROOT$3" || {{ bad "$3: chown failed"; return 0; }}
   [ "$2" = - ] || [ -L "$ROOT$3" ] || chmod "$2" "$ROOT$3" || bad "$3: chmod failed"
 }}
@@ -163,18 +181,28 @@ class Recorder:
         def note(entry: Entry, wanted: Attributes) -> None:
             inner = entry.path.decode("utf-8", "surrogateescape")
             name = quoted(f"{top.rstrip('/')}/{inner}" if inner else top)
-            mode = "-" if wanted.mode is None else f"{wanted.mode:04o}"
+            bits = wanted.mode or 0
+            special = entry.stat.type == "file" and bool(bits & SPECIAL)
+            mode = "-" if wanted.mode is None else f"{bits & ~SPECIAL if special else bits:04o}"
             lines = [f"own {wanted.uid}:{wanted.gid} {mode} {name}"]
+            guard = f"same {entry.digest()} {name} && " if entry.stat.type == "file" else ""
+            if special:
+                lines.append(f'{guard}chmod {bits:04o} "$ROOT"{name}')
             for key, value in wanted.xattrs.items():
-                lines.append(f"attribute {quoted(key)} {'-' if value is None else '0x' + value.hex()} {name}")
+                if key == CAPABILITY and value is not None:
+                    lines.append(f"{guard}attribute {quoted(key)} 0x{value.hex()} {name}")
+                else:
+                    lines.append(f"attribute {quoted(key)} {'-' if value is None else '0x' + value.hex()} {name}")
             found.append(lines)
 
         for entry in self._host.walk(top):
             wanted = decide(entry)
             if wanted is not None:
                 note(entry, wanted)
+        self.lines.append(f"top={quoted(top)}")
         for lines in found if order == "pre" else reversed(found):
             self.lines += lines
+        self.lines.append("top=")
         yield from ()
 
     def run(self, argv: Sequence[str]) -> Result:

@@ -6,16 +6,16 @@ import re
 from datetime import datetime
 
 from .errors import ReconcilerError, Refused, Usage
-from .ledger import Ledger
+from .ledger import Ledger, number_of
 from .log.store import LogReader, timestamp
 
 
 def moment(log: LogReader, ledger: Ledger, text: str, option: str = "--to") -> int:
     """The number of the last event of a run, of a time, of a commit, or the number itself."""
     found: set[int] = set()
-    if re.fullmatch(r"r\d+", text):
+    if re.fullmatch(r"r[0-9]+", text):
         found |= {run.last for run in [ledger.run(text)] if run}
-    elif re.fullmatch(r"\d+", text) and int(text) <= ledger.seq:
+    elif re.fullmatch(r"[0-9]{1,18}", text) and int(text) <= ledger.seq:
         found.add(int(text))
     if re.fullmatch(r"[0-9a-f]{7,64}", text):
         found |= {run.last for run in ledger.runs() if (run.commit or "").startswith(text)}
@@ -28,6 +28,8 @@ def moment(log: LogReader, ledger: Ledger, text: str, option: str = "--to") -> i
         raise Refused(f"{option} {text}: the events up to {start} were archived; look into the archive that holds them")
     if len(found) > 1:
         raise Usage(f"{option} {text}: stands for more than one moment; name the run instead")
+    if not found and start and 0 < number_of(text) <= ledger.count:
+        raise Refused(f"{option} {text}: that run was archived; look into the archive that holds it")
     if not found:
         raise ReconcilerError(
             f"{option} {text}: the log has no such run, event, time or commit; see 'reconciler history'"

@@ -68,7 +68,7 @@ def read(path: str) -> Saved:
         body = {key: value for key, value in plan.items() if key not in ("plan_id", "saved")}
     except OSError as error:
         raise Usage(f"--plan {printable(path)}: cannot be read: {(error.strerror or '').lower()}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Usage(f"--plan {printable(path)}: is no saved plan; 'reconciler plan --out FILE' makes one") from None
     if plan["plan_id"] != "sha256:" + hashlib.sha256(canonical(body).encode()).hexdigest():
         raise Refused(f"--plan {printable(path)}: was edited after it was saved; make a new one")

@@ -285,12 +285,15 @@ def looking_order(targets: Mapping[Address, Target]) -> list[Address]:
     when it is known what of theirs is given back.
     """
 
-    def key(address: Address) -> tuple[int, int]:
+    def key(address: Address) -> tuple[int, float]:
         kind = kinds().get(address.kind)
         rank = kind.rank if kind else 99
         if targets[address].wish is None and address.kind in ("account", "group"):
             return (2, -rank)
-        return (0, rank) if targets[address].wish is None and address.kind in ("file", "ini") else (1, rank)
+        if targets[address].wish is None and address.kind in ("file", "ini"):
+            return (0, rank)
+        # Of trees that go the inner ones first, so that the outer one is known to be empty then.
+        return (1, rank - len(address.name) / 10**4 if targets[address].wish is None else rank)
 
     return sorted(targets, key=key)
 

@@ -193,9 +193,11 @@ def duration(ctx: click.Context, parameter: click.Parameter, value: str | None) 
         return None
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
     number, unit = value[:-1], value[-1:]
-    if unit not in units or not number.isascii() or not number.isdecimal() or int(number) == 0:
-        raise click.BadParameter(f"{value!r} is no time span; write it like 90s, 10m or 2h")
-    return float(int(number) * units[unit])
+    plain = unit in units and number.isascii() and number.isdecimal() and len(number) < 9
+    seconds = int(number) * units[unit] if plain else 0
+    if not 0 < seconds <= 366 * 86400:
+        raise click.BadParameter(f"{value!r} is no time span of at most a year; write it like 90s, 10m or 2h")
+    return float(seconds)
 
 
 def write_fresh(option: str, path: str, data: bytes, mode: int = 0o644) -> None:

@@ -64,7 +64,7 @@ def examine(place: Place) -> list[dict[str, Any]]:
     visudo = shutil.which("visudo", path="/usr/sbin:/usr/bin:/sbin:/bin")
     add("visudo", True, visudo or "not found: sudoers files with 'validate: visudo' would be blocked")
     log = place.reader()
-    if not log.exists:
+    if not log.exists and not os.path.exists(log.head_file()):
         add("log", True, f"none yet; the first apply makes {log.path}")
         return checks
     try:

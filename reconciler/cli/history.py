@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,7 +15,7 @@ from .common import Place, paint, print_json, shared
 @click.command()
 @click.argument("address", required=False)
 @shared
-@click.option("--limit", type=int, default=20, help="How many of the last runs.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, help="How many of the last runs.")
 @click.option("--all", "everything", is_flag=True, help="Every run.")
 @click.option("--deployment", metavar="NAME", help="Only this deployment.")
 @click.option("--run", "of_run", metavar="RUN", help="Only this run.")
@@ -44,17 +45,26 @@ def history(
     """
     from itertools import islice
 
+    from ..errors import ReconcilerError, Usage
     from ..ledger import Run
     from ..log.events import Event
     from ..model import Address
     from ..moments import time_of
     from ..report.text import event_lines, run_lines
     from ..survey import ledger_of
+    from .runs import warned
 
     log = Place(ctx, root, log_file).reader()
+    warned(log)
     ledger = ledger_of(log)
+    if commit is not None and not re.fullmatch("[0-9a-f]{7,64}", commit):
+        raise Usage(f"--commit {commit}: a commit has at least 7 hex digits")
+    if of_run is not None and ledger.run(of_run) is None:
+        raise ReconcilerError(f"--run {of_run}: the log has no such run; see 'reconciler history --all'")
+    if address is not None and ":" not in address:
+        raise Usage(f"{address!r} is no address; write kind:name, or ask 'reconciler explain {address}'")
     wanted = str(Address.parse(address)) if address else None
-    first, last = (time_of(t, o) if t else None for t, o in ((since, "--since"), (until, "--until")))
+    first, last = (time_of(t, o) if t is not None else None for t, o in ((since, "--since"), (until, "--until")))
     known: dict[str, bool] = {}
 
     def run_fits(run: Run | None) -> bool:
@@ -62,6 +72,7 @@ def history(
             return actor is None and commit is None
         who = run.actor or {}
         people = {str(who.get(key)) for key in ("uid", "login_uid", "sudo_user") if who.get(key) is not None}
+        people |= {f"uid {who.get('uid')}", *(["root"] if who.get("uid") == 0 else [])}
         return (actor is None or actor in people) and (commit is None or (run.commit or "").startswith(commit))
 
     def fits(event: Event) -> bool:
@@ -127,7 +138,7 @@ def show(ctx: click.Context, what: str, root: str | None, log_file: str | None, 
     from ..report.text import event_lines
 
     log = Place(ctx, root, log_file).reader()
-    if what.isascii() and what.isdecimal():
+    if what.isascii() and what.isdecimal() and len(what) < 19:
         found = [event for event in islice(log.events(int(what) - 1), 1) if event.seq == int(what)]
     else:
         found = list(log.events(run=what))

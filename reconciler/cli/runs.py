@@ -34,6 +34,12 @@ def intact(log: Any) -> None:
         )
 
 
+def warned(log: Any) -> None:
+    """Say that what follows comes from a log that was tampered with."""
+    if not log.untouched() and (problems := verify(log).problems):
+        talk(f"{log.path}: {problems[0]['what']}; look with 'reconciler log verify'")
+
+
 def accepted(log: Any, place: Place, known: Any, *, accept: bool) -> None:
     """Refuse a log that was tampered with, unless somebody decides to go on; that decision is an event."""
     problems = verify(log).problems if accept and not log.untouched() else []

@@ -31,10 +31,13 @@ def status(
     from ..status import status as survey
     from ..survey import Options
     from .apply import Wanted
+    from .runs import intact
 
     place = Place(ctx, root, log_file)
     wanted = Wanted(paths)
-    engine = Engine(place.observer(), place.reader())
+    log = place.reader()
+    intact(log)
+    engine = Engine(place.observer(), log)
     goals, desired, _ = wanted.prepare(engine)
     options = Options()
     plan = engine.survey(goals, options, desired)

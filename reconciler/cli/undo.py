@@ -24,6 +24,7 @@ class Moment:
 
     def prepare(self, engine: Engine) -> tuple[Any, Json, Mapping[str, Json]]:
         """The goals: every thing as it was then."""
+        from ..errors import Refused
         from ..moments import moment
         from ..past import rewind
         from ..targets import Goals, from_past
@@ -32,6 +33,8 @@ class Moment:
         if self.to is None:
             last = ledger.last_forward()
             if last is None:
+                if ledger.holds and engine.log.archived().seq:
+                    raise Refused("the runs that could be rolled back were archived; 'uninstall' still gives all back")
                 return Goals(), None, {}
             seq = last.first - 1
         else:
@@ -130,7 +133,15 @@ def emit_script(place: Place, leaving: Leaving, options: Options, path: str) -> 
         if reason := refused(plan, options):
             raise Refused(f"no script is written: {reason}")
         sealed = {
-            address: ", ".join(sorted({h.origin["$sealed"] for h in fields.values() if "$sealed" in (h.origin or ())}))
+            address: ", ".join(
+                sorted(
+                    {
+                        h.origin["$sealed"]
+                        for h in fields.values()
+                        if isinstance(h.origin, dict) and "$sealed" in h.origin
+                    }
+                )
+            )
             for address, fields in engine.ledger.holds.items()
         }
         made.append(script(engine.host, plan, engine.vault, about, sealed))

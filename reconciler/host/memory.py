@@ -142,7 +142,7 @@ class MemoryHost:
             node = self.nodes.get(path)
             if node is not None:
                 relative = path[len(where) :].lstrip("/").encode("utf-8", "surrogateescape")
-                yield Entry(relative, self._stat(path, node), _lazily(node), bool)
+                yield Entry(relative, self._stat(path, node), _lazily(node), bool, digest=_digesting(node))
 
     def mounts(self) -> list[tuple[str, str]]:
         """Nothing is mounted."""
@@ -271,6 +271,10 @@ class MemoryHost:
     def accounts_locked(self) -> Iterator[None]:
         """Nobody else is here."""
         yield
+
+
+def _digesting(node: Node) -> Callable[[], str]:
+    return lambda: hashlib.sha256(node.data).hexdigest()
 
 
 def _lazily(node: Node) -> Callable[[], Mapping[str, bytes]]:

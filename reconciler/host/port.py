@@ -50,6 +50,8 @@ class Entry:
     xattrs: Callable[[], Mapping[str, bytes]]
     frozen: Callable[[], bool]
     mount: bool = False
+    digest: Callable[[], str] = str
+    """The SHA-256 of a regular file's bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ opened for reading, other mounts are not entered.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import resource
 import struct
@@ -152,7 +153,9 @@ class Walker:
         return _Level(
             fd,
             path,
-            Entry(path, entry.stat, lambda: xattrs_of(fd), lambda: kernel().frozen(fd), entry.mount),
+            Entry(
+                path, entry.stat, lambda: xattrs_of(fd), lambda: kernel().frozen(fd), entry.mount, lambda: digest_of(fd)
+            ),
             iter(names),
         )
 
@@ -166,7 +169,8 @@ class Walker:
             return None
         found = facts(os.fstat(fd))
         crossing = mount is not None and kernel().mount(fd) != mount
-        return Entry(path, found, lambda: xattrs_of(fd), lambda: kernel().frozen(fd), crossing), fd
+        more = (lambda: xattrs_of(fd), lambda: kernel().frozen(fd), crossing, lambda: digest_of(fd))
+        return Entry(path, found, *more), fd
 
     def _act(self, fd: int, entry: Entry, decide: Decide | None) -> None:
         if decide is None:
@@ -180,6 +184,13 @@ class Walker:
             return
         except OSError as error:
             self.skipped.append(Skipped(entry.path, why(error)))
+
+
+def digest_of(fd: int) -> str:
+    """The SHA-256 of the regular file behind an O_PATH descriptor."""
+    handle = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def amend(fd: int, entry: Entry, wanted: Attributes) -> None:

@@ -268,9 +268,9 @@ class FileKind(Kind[FileState]):
         return super().same(field, a, b)
 
     def change(self, field: Field, old: Json, new: Json) -> Change:
-        """Content of a file that not everybody may read is not shown to anybody; a new file's came from the YAML."""
+        """Content of a file that not everybody may read, or will not, is not shown to anybody."""
         change = super().change(field, old, new)
-        if field == CONTENT and old is not None and old.get("private"):
+        if field == CONTENT and any(value is not None and value.get("private") for value in (old, new)):
             return with_(change, shown=(SECRET, None if new is None else SECRET))
         return change
 

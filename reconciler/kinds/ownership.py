@@ -32,11 +32,14 @@ class Look:
     group: Owner
     mode: int | None
     xattrs: tuple[tuple[str, str], ...] = ()
+    digest: str = ""
+    """Of a setuid or setgid file, or one with capabilities, in a before-image: the bytes that get those back."""
 
     def json(self) -> Json:
         """The form that images carry."""
         out: dict[str, Json] = {"owner": self.owner, "group": self.group, "mode": self.mode}
-        return out | ({"xattrs": dict(self.xattrs)} if self.xattrs else {})
+        out |= {"xattrs": dict(self.xattrs)} if self.xattrs else {}
+        return out | ({"digest": self.digest} if self.digest else {})
 
     def shown(self) -> Json:
         """The form that plans carry."""
@@ -54,7 +57,9 @@ class Look:
     @classmethod
     def parse(cls, raw: Mapping[str, Json]) -> Look:
         """Read what `json` wrote."""
-        return cls(raw["owner"], raw["group"], raw["mode"], tuple(sorted(raw.get("xattrs", {}).items())))
+        return cls(
+            raw["owner"], raw["group"], raw["mode"], tuple(sorted(raw.get("xattrs", {}).items())), raw.get("digest", "")
+        )
 
 
 @dataclass(slots=True)
@@ -66,6 +71,8 @@ class Said:
     newborn: bool = False
     drifted: bool = False
     known: Look | None = None
+    replaced: bool = False
+    """Whether the bytes are not those that were setuid, so that nothing of that kind comes back."""
 
 
 class Rule(Protocol):
@@ -136,6 +143,8 @@ class Wish:
             if gave is not None and had is not None and had != gave:
                 packed = ((CAPABILITY, had),)
                 break
+        if records and mode & SPECIAL and not names_special(spec) and other_bytes(entry, changed_first(records).before):
+            return Said(deprived(replace(new, mode=mode)), replaced=True)
         return Said(replace(new, mode=mode, xattrs=packed))
 
 
@@ -145,6 +154,25 @@ def unasked(records: Sequence[Record], look: Look) -> Look:
         if any(r.after is not None and getattr(r.before, part) != getattr(r.after, part) for r in records):
             look = replace(look, **{part: getattr(changed_first(records).before, part)})
     return look
+
+
+def privileged(look: Look) -> bool:
+    """Whether whoever runs this file gets more than he has."""
+    return bool((look.mode or 0) & SPECIAL) or CAPABILITY in dict(look.xattrs)
+
+
+def deprived(look: Look) -> Look:
+    """The look without all that gives whoever runs the file more than he has."""
+    xattrs = {key: "" if key == CAPABILITY else value for key, value in look.xattrs}
+    return replace(look, mode=None if look.mode is None else look.mode & ~SPECIAL, xattrs=tuple(sorted(xattrs.items())))
+
+
+REPLACED = "holds other bytes than when it was setuid; it comes back without setuid, setgid and capabilities"
+
+
+def other_bytes(entry: Entry, before: Look) -> bool:
+    """Whether a file that was setuid holds other bytes than it did: the account may have put them there."""
+    return bool(before.digest) and entry.stat.type == "file" and entry.digest() != before.digest
 
 
 def changed_first(records: Sequence[Record]) -> Record:
@@ -266,6 +294,8 @@ def save_image(judged: Iterable[tuple[Entry, Look, Said]], vault: Vault, *, tota
                 have = {name for name, _ in look.xattrs}
                 missing = tuple((name, "") for name, _ in said.after.xattrs if name not in have)
                 look = replace(look, xattrs=look.xattrs + missing)  # noqa: PLW2901 - the record's own look
+            if changes and entry.stat.type == "file" and privileged(look):
+                look = replace(look, digest=entry.digest())  # noqa: PLW2901 - as above
             key = (look, said.after if changes else None)
             number = numbers.setdefault(key, len(numbers))
             yield b"%d\t%s\n" % (number, _escaped(entry.path))
@@ -304,6 +334,9 @@ class Return:
             xattrs = {key: value for record in reversed(found) for key, value in record.before.xattrs}
             first = changed_first(found)
             before = replace(first.before, xattrs=tuple(sorted(xattrs.items())))
+            replaced = other_bytes(entry, before)
+            before = deprived(before) if replaced else before
+            left = next((r.after for r in reversed(found) if r.after is not None), before)
             if entry.stat.type == "directory":
                 self.ancestors.append((path, before))
             if covered or all(record.after is None for record in found):
@@ -321,8 +354,8 @@ class Return:
             spoken = self.spoken.get(path, {})
             own = {part: getattr(look, part) for part, seq in spoken.items() if seq < first.seq}
             # An owner or group that no image changed is not ours to return, whoever changed it since.
-            for part, left in (("owner", self.ours[0]), ("group", self.ours[1])):
-                made = {left} | {getattr(r.after, part) for r in found if r.after}
+            for part, ours in (("owner", self.ours[0]), ("group", self.ours[1])):
+                made = {ours} | {getattr(r.after, part) for r in found if r.after}
                 changed = any(r.after and getattr(r.before, part) != getattr(r.after, part) for r in found)
                 if not changed and getattr(look, part) not in made:
                     own.setdefault(part, getattr(look, part))
@@ -330,11 +363,12 @@ class Return:
                 "group" not in own and look.group not in groups
             )
             if foreign and self.keep_foreign:
-                return Said(None, foreign=True, known=before)
+                return Said(None, foreign=True, known=left)
             if own:
-                return Said(replace(before, **own), foreign=foreign, known=before)
+                return Said(replace(before, **own), foreign=foreign, known=left, replaced=replaced)
             modes = {before.mode, *(r.after.mode for r in found if r.after)}
-            return Said(before, foreign=foreign, drifted=look.mode not in modes, known=before)
+            drifted = look.mode not in modes
+            return Said(before, foreign=foreign, drifted=drifted, known=left, replaced=replaced)
         if (
             covered
             or path in self.spoken
@@ -435,7 +469,7 @@ def judged(
             if not said.after.xattrs and now.xattrs:
                 # Capabilities outlive a change of owner here; both looks say so.
                 kept = tuple(x for x in now.xattrs if x[0] == CAPABILITY)
-                said = Said(replace(said.after, xattrs=kept), said.foreign, said.newborn, said.drifted, said.known)
+                said = replace(said, after=replace(said.after, xattrs=kept))
         yield entry, now, said
 
 

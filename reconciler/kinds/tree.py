@@ -35,6 +35,7 @@ from ..model import (
 from .base import Conflict, Context, Kind, Prospect, Step, Vault, gone, nobody
 from .modes import check_mode, pack_capability
 from .ownership import (
+    REPLACED,
     SAMPLE,
     Exemption,
     Look,
@@ -245,6 +246,8 @@ class TreeKind(Kind[TreeState]):
 
     def _missing(self, host: Observer, target: Target, context: Context) -> Prospect:
         wish = target.wish
+        if wish is not None and (reason := nobody(host, wish.requires(), context)):
+            return Prospect(target, Absent(), Absent(), blocked=Unknown(reason, unknown=False))
         if not isinstance(wish, Tree):
             return Prospect(target, Absent(), Absent(), notes=("the tree is gone; nothing to give back",))
         parent = wish.name.rpartition("/")[0] or "/"
@@ -362,6 +365,8 @@ class TreeKind(Kind[TreeState]):
             if not entry.path:
                 found.top = (look, said.after)
             found.newborn += said.newborn
+            if said.replaced:
+                found.skipped.append((absolute(name, entry.path), REPLACED))
             if said.after is not None and entry.path in watched:
                 found.coming[entry.path] = said.after
             if said.foreign and said.known is not None:

@@ -9,7 +9,7 @@ from ..host.names import Names
 from ..host.port import Attributes, Entry, Host, Observer
 from ..host.resolve import printable
 from ..model import Json
-from .ownership import Rule, Survey, Wish, attributes, differs, looker, obstacle
+from .ownership import REPLACED, Rule, Survey, Wish, attributes, differs, looker, obstacle
 
 QUARANTINE = ".reconciler-quarantine"
 
@@ -34,6 +34,8 @@ def amend(
         said = rule.judge(entry, now)
         if said.after is None or (directories and entry.stat.type != "directory"):
             return None
+        if said.replaced:
+            left.append((printable(absolute(name, entry.path)), REPLACED))
         if said.after.xattrs:
             now = look(entry, True)
         if not differs(now, said.after):

@@ -54,7 +54,7 @@ def entry_of(row: Row) -> bytes:
 
 def follow(rows: Iterable[Row], seen: Callable[[Row], None] = lambda row: None, start: Archived = NOTHING) -> Verdict:
     """Check numbers, links and hashes from the first event (behind the archived ones) to the last."""
-    verdict, expected, decided = Verdict(start.seq, start.hash), start.seq + 1, set[str]()
+    verdict, expected = Verdict(start.seq, start.hash), start.seq + 1
     told = not start.seq
     for row in rows:
         seq, prev, digest = row[0], row[8], row[9]
@@ -67,14 +67,13 @@ def follow(rows: Iterable[Row], seen: Callable[[Row], None] = lambda row: None, 
             verdict.problems.append({"seq": seq, "what": f"event {seq} was changed after it was written"})
         elif row[4] == "checkpoint":
             data = json.loads(row[7])
-            decided |= {str(item["what"]) for item in data.get("accepted", ())}
+            verdict.accepted += data.get("accepted", ())
             told = told or data.get("archived") == start.digest()
         verdict.head, verdict.events, expected = digest, verdict.events + 1, seq + 1
     if not told:
         what = f"what the log goes on from behind the archived event {start.seq} is not what was archived"
         verdict.problems.append({"seq": start.seq, "what": what})
-    verdict.accepted = [item for item in verdict.problems if item["what"] in decided]
-    verdict.problems = [item for item in verdict.problems if item["what"] not in decided]
+    verdict.problems = [item for item in verdict.problems if item not in verdict.accepted]
     return verdict
 
 

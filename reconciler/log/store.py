@@ -93,8 +93,9 @@ class LogReader:
             seq, ident, at, in_run, type_, deployment, of, text, prev, digest = row
             try:
                 data = json.loads(text)
-            except (TypeError, ValueError):
-                data = {"damaged": str(text)}
+            except (TypeError, ValueError, RecursionError):
+                data = None
+            data = data if isinstance(data, dict) else {"damaged": str(text)}
             yield Event(seq, ident, at, in_run, type_, deployment, of, data, prev, digest)
 
     def rows(self, after: int = 0, *, address: str | None = None, run: str | None = None) -> Iterator[Row]:

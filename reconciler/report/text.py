@@ -322,7 +322,10 @@ def blame_lines(things: Iterable[Mapping[str, Json]]) -> Iterator[str]:
                 continue
             who = by["actor"] or {}
             name = who.get("sudo_user") or f"uid {who.get('uid')}"
-            yield printable(f"        by {name} in run {by['run']}, event {by['seq']}, {str(by['at'])[:19]}Z")
+            if by["run"] is None:
+                yield f"        by event {by['seq']}, which was archived; look into the archive that holds it"
+            else:
+                yield printable(f"        by {name} in run {by['run']}, event {by['seq']}, {str(by['at'])[:19]}Z")
             if by["source"]:
                 yield printable(f"        because of {by['source']['file']}:{by['source']['line']}")
             if by["commit"]:
