@@ -21,7 +21,7 @@ def moment(log: LogReader, ledger: Ledger, text: str, option: str = "--to") -> i
         found |= {run.last for run in ledger.runs() if (run.commit or "").startswith(text)}
     if re.match(r"\d{4}-\d\d-\d\d", text):
         found.add(log.last_before(time_of(text, option)))
-    elif not re.fullmatch(r"r?\d+|[0-9a-f]{7,64}", text):
+    elif not re.fullmatch(r"r?[0-9]+|[0-9a-f]{7,64}", text):
         raise Usage(f"{option} {text!r}: no run (r17), event number, time or commit")
     start = log.archived().seq
     if found and max(found) < start:

@@ -35,6 +35,7 @@ MADE = [
     "- {ini: /n/a/c.ini, set: {S: {k: v}}}",
     "- {file: /n/a/b, content: y, mode: '6755'}\n- {tree: /n2, create: true, owner: svc}",
     "- {tree: /n, create: true, owner: svc, directory_mode: '0700'}",
+    "- {tree: /n, create: true, owner: svc}\n- {tree: /n/er, create: true, owner: ann}",
     "- {tree: /n, create: true, owner: svc}\n- {file: /n/q, content: z}\n- {ini: /n/r/s, set: {S: {k: v}}}",
 ]
 TREES = [

@@ -36,6 +36,10 @@ def test_what_is_archived_is_proven_and_what_is_held_comes_back(tmp_path: Path) 
         assert next(c for c in checks if c["name"] == "books")["ok"]
         assert json.loads(reconciler("state", "--format", "json", root=root, check=0).stdout)["held"] == state
         assert "Nothing to do" in reconciler("plan", tmp_path / "d.yaml", root=root, check=0).stdout
+    (field,) = json.loads(reconciler("explain", "/etc/x.ini:k", "--format", "json", root=root, check=0).stdout)[
+        "fields"
+    ]
+    assert field["by"]["run"] == "r4"
     events = json.loads(reconciler("history", "--format", "json", root=root, check=0).stdout)["events"]
     assert events[0]["run"] == "r4"
     lines = [
@@ -57,6 +61,16 @@ def test_what_is_archived_is_proven_and_what_is_held_comes_back(tmp_path: Path) 
     after = digest(root)
     assert after["etc/x.ini"] == before["etc/x.ini"]
     assert {k for k in {*before, *after} if before.get(k) != after.get(k)} == set()
+
+
+def test_what_an_archive_took_is_said_and_not_guessed(tmp_path: Path) -> None:
+    root, _ = story(tmp_path)
+    reconciler("log", "archive", "--upto", "r4", "--out", tmp_path / "a", "--yes", root=root, check=0)
+    told = json.loads(reconciler("explain", "/etc/x.ini:k", "--format", "json", root=root, check=0).stdout)["fields"][0]
+    assert told["value"] == "v4" and told["by"]["run"] is None and told["by"]["actor"] is None
+    assert "archived" in reconciler("explain", "/etc/x.ini:k", root=root, check=0).stdout
+    assert "uninstall" in reconciler("rollback", "--yes", root=root, check=3).stderr
+    assert "archived" in reconciler("state", "--at", "r2", root=root, check=3).stderr
 
 
 def test_an_archive_that_was_changed_is_named(tmp_path: Path) -> None:

@@ -109,3 +109,72 @@ def test_a_word_is_one_word_whatever_is_in_it(raw: bytes) -> None:
     text = raw.decode("utf-8", "surrogateescape")
     command = f"printf %s. {quoted(text)}".encode("utf-8", "surrogateescape")
     assert subprocess.run([b"sh", b"-c", command], capture_output=True, check=True).stdout == raw + b"."
+
+
+TAKEN = "deployment: t\nresources:\n  - account: aa\n  - tree: /srv/tr\n    owner: aa\n    group: aa\n"
+
+
+def taken_over(tmp_path: Path) -> Path:
+    """A root whose tree with a setuid program belongs to an account now."""
+    root = system(tmp_path / "root")
+    tool = root / "srv/tr/sub/su"
+    tool.parent.mkdir(parents=True)
+    for path in (tool, root / "srv/tr/sub/kept"):
+        path.write_text("the vendor's")
+        path.chmod(0o4755)
+    (root / "srv/elsewhere").mkdir()
+    (root / "srv/elsewhere/su").write_text("planted")
+    (root / "srv/elsewhere/su").chmod(0o755)
+    (tmp_path / "d.yaml").write_text(TAKEN)
+    reconciler("apply", tmp_path / "d.yaml", "--yes", root=root, check=0)
+    return root
+
+
+@pytest.mark.parametrize("by", ["uninstall", "rollback", "edit", "script"])
+def test_no_other_bytes_become_setuid(by: str, tmp_path: Path) -> None:
+    root = taken_over(tmp_path)
+    tool = root / "srv/tr/sub/su"
+    uid = tool.stat().st_uid
+    if by == "script":
+        reconciler("uninstall", "t", "--emit-script", tmp_path / "undo.sh", root=root, check=0)
+    tool.unlink()
+    tool.write_text("the attacker's")
+    os.chown(tool, uid, uid)
+    tool.chmod(0o4755)
+    if by == "script":
+        done = run(tmp_path / "undo.sh", root)
+        assert done.returncode == 1
+        told = done.stderr
+    elif by == "edit":
+        (tmp_path / "d.yaml").write_text(TAKEN.split("  - tree", maxsplit=1)[0])
+        told = reconciler("apply", tmp_path / "d.yaml", "--yes", root=root, check=5).stdout
+    else:
+        words = ["uninstall", "t"] if by == "uninstall" else ["rollback"]
+        told = reconciler(*words, "--yes", root=root, check=5).stdout
+    assert "other bytes" in " ".join(told.split())
+    assert tool.stat().st_mode & 0o7777 == 0o755 and tool.stat().st_uid == 0
+    assert (root / "srv/tr/sub/kept").stat().st_mode & 0o7777 == 0o4755, "what is still the vendor's comes back whole"
+
+
+def test_the_script_is_led_nowhere_by_a_link_in_the_way(tmp_path: Path) -> None:
+    root = taken_over(tmp_path)
+    reconciler("uninstall", "t", "--emit-script", tmp_path / "undo.sh", root=root, check=0)
+    shutil.rmtree(root / "srv/tr/sub")
+    os.symlink("../elsewhere", root / "srv/tr/sub")
+    before = digest(root / "srv/elsewhere")
+    done = run(tmp_path / "undo.sh", root)
+    assert done.returncode == 1 and "not where it was" in done.stderr
+    assert digest(root / "srv/elsewhere") == before
+
+
+def test_the_script_knows_files_that_only_changed_their_mode(tmp_path: Path) -> None:
+    root = system(tmp_path / "root")
+    (root / "etc/f").write_text("x")
+    (root / "etc/f").chmod(0o644)
+    before = digest(root)
+    (tmp_path / "d.yaml").write_text('deployment: d\nresources:\n  - {file: /etc/f, mode: "0600"}\n')
+    reconciler("apply", tmp_path / "d.yaml", "--yes", root=root, check=0)
+    reconciler("uninstall", "d", "--emit-script", tmp_path / "undo.sh", root=root, check=0)
+    shutil.rmtree(root / "var/lib/reconciler")
+    assert run(tmp_path / "undo.sh", root).returncode == 0
+    assert digest(root) == before

@@ -241,3 +241,55 @@ def test_time_travel(root: Path) -> None:
     assert {c["address"] for c in changes} == {"ini:/etc/x.ini", "file:/etc/f2", "file:/etc/f3"}
     reconciler("state", "--at", "r99", root=root, check=1)
     reconciler("state", "--at", "soon", root=root, check=64)
+
+
+def test_content_that_will_be_private_is_shown_nowhere(root: Path) -> None:
+    text = 'deployment: s\nresources:\n  - {file: /etc/fresh, content: "password: swordfish", mode: "0600"}\n'
+    (root.parent / "s.yaml").write_text(text)
+    shown = reconciler("plan", root.parent / "s.yaml", root=root, check=0).stdout
+    shown += reconciler("plan", root.parent / "s.yaml", "--format", "json", root=root, check=0).stdout
+    reconciler("apply", root.parent / "s.yaml", "--yes", root=root, check=0)
+    for words in (
+        ["show", "r5"],
+        ["history", "--format", "json"],
+        ["log", "export"],
+        ["state"],
+        ["explain", "/etc/fresh"],
+    ):
+        shown += reconciler(*words, root=root, check=0).stdout
+    assert "swordfish" not in shown
+    assert b"swordfish" not in log_of(root).read_bytes()
+
+
+def test_questions_are_answered_or_refused_in_words(root: Path) -> None:
+    told = reconciler("explain", "/etc//x.ini", root=root, check=0)
+    assert "S.k: v4" in told.stdout
+    for words, code in (
+        (["show", "9" * 30], 1), (["history", "--limit", "-1"], 64), (["history", "--since", ""], 64),
+        (["history", "--commit", "zz"], 64), (["history", "--run", "r99"], 1), (["history", "/etc/x.ini"], 64),
+        (["rollback", "--to", "\u0663", "--yes"], 64), (["state", "--at", "r\u0663"], 64),
+    ):  # fmt: skip
+        answer = reconciler(*words, root=root, check=code)
+        assert answer.stderr and "unexpected" not in answer.stderr
+    plan = root.parent / "deep.json"
+    plan.write_text("[" * 100000)
+    assert "is no saved plan" in reconciler("apply", "--plan", plan, root=root, check=64).stderr
+    assert "r4" in reconciler("history", "--actor", "root", root=root, check=0).stdout
+
+
+def test_whoever_reads_a_tampered_log_is_told(root: Path, tmp_path: Path) -> None:
+    edit(root, "UPDATE events SET data = 'null' WHERE seq = 5")
+    reconciler("status", tmp_path / "d.yaml", root=root, check=3)
+    told = reconciler("history", root=root, check=0)
+    assert "log verify" in told.stderr
+    log_of(root).unlink()
+    checks = json.loads(reconciler("doctor", "--format", "json", root=root, check=1).stdout)["checks"]
+    assert not next(c for c in checks if c["name"] == "log")["ok"]
+
+
+def test_a_cut_that_was_accepted_stays_known(root: Path, tmp_path: Path) -> None:
+    edit(root, "DELETE FROM events WHERE seq > 12")
+    (tmp_path / "d.yaml").write_text(YAML.format(n=8))
+    reconciler("apply", tmp_path / "d.yaml", "--yes", "--force", "--accept-tampered-log", root=root, check=0)
+    told = reconciler("log", "verify", root=root, check=0)
+    assert "the end was cut off" in told.stderr and "decided to go on" in told.stderr
