@@ -224,6 +224,15 @@ class Ledger:
         fields = self.holds.get(address, {})
         return {name: hold for name, hold in fields.items() if deployment in hold.holders}
 
+    def images(self) -> set[tuple[int, str]]:
+        """The before-images without which something held could not be given back, each with its event."""
+        found: set[tuple[int, str]] = set()
+        for hold in (hold for fields in self.holds.values() for hold in fields.values()):
+            if isinstance(hold.origin, dict):
+                found |= {(hold.seq, hold.origin["$sealed"])} if "$sealed" in hold.origin else set()
+                found |= {(hold.seq, layer["image"]) for layer in hold.origin.get("layers", ())}
+        return found
+
     def last_forward(self) -> Run | None:
         """The last run that `rollback` would undo."""
         undone = self.undone()

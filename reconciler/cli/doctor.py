@@ -40,6 +40,8 @@ def examine(place: Place) -> list[dict[str, Any]]:
     from ..host.accounts import PATHS
     from ..kinds.units import has_systemd
     from ..log.chain import verify
+    from ..log.vault import Vault
+    from ..survey import ledger_of
 
     checks: list[dict[str, Any]] = []
 
@@ -70,6 +72,9 @@ def examine(place: Place) -> list[dict[str, Any]]:
     try:
         verdict = verify(log)
         add("log", verdict.ok, f"{verdict.events} events" if verdict.ok else str(verdict.problems[0]["what"]))
+        vault, needed = Vault(log.directory), ledger_of(log).images() if verdict.ok else set()
+        broken = [what for _, name in sorted(needed) if (what := vault.check(name))]
+        add("images", not broken, broken[0] if broken else f"{len(needed)} before-images are whole")
         wrong = unlike(log)
         add("books", not wrong, wrong or "they follow from the events")
     except ReconcilerError as error:

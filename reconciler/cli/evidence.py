@@ -100,12 +100,9 @@ def log_verify(
     verdict = verify(reader, None if against is None else kept(reader, against, key))
     if verdict.ok:
         vault, ledger = Vault(reader.directory), ledger_of(reader)
-        needed: set[tuple[int, str]] = set()
-        for hold in (hold for fields in ledger.holds.values() for hold in fields.values()):
-            if isinstance(hold.origin, dict):
-                needed |= {(hold.seq, hold.origin["$sealed"])} if "$sealed" in hold.origin else set()
-                needed |= {(hold.seq, layer["image"]) for layer in hold.origin.get("layers", ())}
-        verdict.problems += [{"seq": seq, "what": what} for seq, name in sorted(needed) if (what := vault.check(name))]
+        verdict.problems += [
+            {"seq": seq, "what": what} for seq, name in sorted(ledger.images()) if (what := vault.check(name))
+        ]
     if style == "json":
         print_json({"format_version": "1.0", **verdict.json()})
     else:

@@ -18,6 +18,9 @@ def backup(log: LogReader, directory: str) -> Json:
     """Copy the events first, then the before-images: whatever an event names is there before the event is."""
     if not log.exists:
         raise LogError(f"{printable(log.path)}: there is no log to copy")
+    source = os.path.join(log.directory, "blobs")
+    if os.path.isdir(source) and os.listdir(source) and not os.path.exists(os.path.join(log.directory, "key")):
+        raise LogError(f"{printable(log.directory)}/key: is missing, and before-images cannot be read without it")
     target = os.path.abspath(directory)
     spare = f"{target}.part"
     try:
@@ -31,7 +34,6 @@ def backup(log: LogReader, directory: str) -> Json:
             seq, digest = tail(copy)
         blobs = 0
         os.mkdir(os.path.join(spare, "blobs"), 0o700)
-        source = os.path.join(log.directory, "blobs")
         for blob in sorted(os.listdir(source)) if os.path.isdir(source) else ():
             if not blob.endswith(".tmp"):
                 _copy(os.path.join(source, blob), os.path.join(spare, "blobs", blob))

@@ -65,6 +65,8 @@ class Vault:
 
         key = self.key()
         path = os.path.join(self.blobs, name)
+        if key is None and os.path.exists(path):
+            raise self._no_key()
         try:
             with open(path, "rb") as file:
                 data = file.read()
@@ -113,7 +115,9 @@ class Vault:
     def stream(self, name: str) -> Iterator[bytes]:
         """The lines that `put_stream` kept, without their newlines; checked against the name at the end."""
         path = os.path.join(self.blobs, name)
-        key = self.key() or b""
+        key = self.key()
+        if key is None:
+            raise self._no_key()
         digest = hmac.new(key, b"stream", hashlib.sha256)
         try:
             with open(path, "rb") as file:
@@ -132,6 +136,10 @@ class Vault:
             raise LogError(f"{printable(path)}: the before-image was changed, so this cannot be given back") from None
         if digest.hexdigest()[:40] != name:
             raise LogError(f"{printable(path)}: the before-image was changed, so this cannot be given back")
+
+    def _no_key(self) -> LogError:
+        where = printable(self._key_file)
+        return LogError(f"{where}: the key that seals before-images is missing; restore it from a backup of the log")
 
     def check(self, name: str) -> str:
         """What is wrong with a blob; empty where it is whole."""

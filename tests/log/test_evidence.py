@@ -293,3 +293,13 @@ def test_a_cut_that_was_accepted_stays_known(root: Path, tmp_path: Path) -> None
     reconciler("apply", tmp_path / "d.yaml", "--yes", "--force", "--accept-tampered-log", root=root, check=0)
     told = reconciler("log", "verify", root=root, check=0)
     assert "the end was cut off" in told.stderr and "decided to go on" in told.stderr
+
+
+def test_a_missing_key_is_named_and_no_backup_pretends(root: Path, tmp_path: Path) -> None:
+    (log_of(root).parent / "key").unlink()
+    for words in (["log", "verify"], ["uninstall", "d", "--yes"], ["log", "backup", str(tmp_path / "b")]):
+        told = reconciler(*words, root=root)
+        assert told.returncode != 0 and "/key" in told.stderr + told.stdout
+    assert not (tmp_path / "b").exists()
+    checks = json.loads(reconciler("doctor", "--format", "json", root=root, check=1).stdout)["checks"]
+    assert not next(c for c in checks if c["name"] == "images")["ok"]
