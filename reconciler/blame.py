@@ -14,7 +14,8 @@ from .host.port import Observer
 from .host.resolve import printable
 from .kinds import kinds
 from .kinds.base import SECRET, gone
-from .kinds.ownership import Look, recorded_in
+from .kinds.ownership import Look, differs, looker, open_layer, recorded_in
+from .kinds.treework import absolute
 from .ledger import Ledger
 from .log.store import LogReader
 from .log.vault import Vault
@@ -134,9 +135,26 @@ class Blame:
                 now = kind.value(kind.aligned(seen, [left]), name)
                 same = not kind.altered(name, now, left)
                 value = shown(address, name, now)
+            elif name == PATHS:
+                same = not self._paths_drifted(address, hold)
             before = shown(address, name, self.unseal(hold.origin))
             listed.append({"field": list(name), "value": value, "before_us": before, **self._who(hold, same=same)})
         return {"address": str(address), "fields": listed}
+
+    def _paths_drifted(self, address: Address, hold: Hold) -> bool:
+        """Whether any path of a tree is not as we left it, besides those that are held by themselves."""
+        held = {a.name for a in self.ledger.holds if a != address and a.name.startswith("/")}
+        layers = [open_layer(layer, self.vault, address.name) for layer in hold.origin["layers"]]
+        look = looker(self.host)
+        for entry in self.host.walk(address.name):
+            known = [record for layer in layers if (record := layer.at(entry.path)) is not None]
+            left = next((record.after for record in reversed(known) if record.after is not None), None)
+            path = absolute(address.name, entry.path)
+            if left is None or entry.mount or any(inside(path, name) for name in held if name != address.name):
+                continue
+            if differs(look(entry, bool(left.xattrs)), left):
+                return True
+        return False
 
     def _path(self, address: Address, fields: Mapping[Field, Hold], path: str) -> Json:
         """One path inside a tree: of owner, group and mode who changed them last."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from reconciler.log.chain import entry_of
-from tests.worlds import digest, reconciler, system
+from tests.worlds import digest, managesoft, reconciler, system
 
 YAML = (
     "deployment: d\nresources:\n  - ini: /etc/x.ini\n    set: {{S: {{k: v{n}}}}}\n  - file: /etc/f{n}\n    content: x\n"
@@ -303,3 +303,20 @@ def test_a_missing_key_is_named_and_no_backup_pretends(root: Path, tmp_path: Pat
     assert not (tmp_path / "b").exists()
     checks = json.loads(reconciler("doctor", "--format", "json", root=root, check=1).stdout)["checks"]
     assert not next(c for c in checks if c["name"] == "images")["ok"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving files to an account needs root")
+def test_explain_tells_of_a_tree_that_drifted(tmp_path: Path) -> None:
+    root = managesoft(system(tmp_path / "root"))
+    (tmp_path / "d.yaml").write_text(
+        "deployment: m\nprofile: managesoft\nmode: least-privilege\nwith: {sudoers: 'false'}\n"
+    )
+    reconciler("apply", tmp_path / "d.yaml", "--yes", root=root, check=0)
+
+    def paths() -> object:
+        told = json.loads(reconciler("explain", "tree:/opt/managesoft", "--format", "json", root=root, check=0).stdout)
+        return next(f["by"] for f in told["fields"] if f["field"] == ["paths"])
+
+    assert isinstance(paths(), dict)
+    (root / "opt/managesoft/bin/ndtrack").chmod(0o600)
+    assert paths() == "drift"
