@@ -305,7 +305,8 @@ def shell_bytes(data: bytes) -> str:
         else chr(c) if 32 <= c < 127 else f"\\{c:03o}"
         for c in data
     )  # fmt: skip
-    return f"printf '{shown}'"
+    # What begins with a hyphen would be taken for an option.
+    return f"printf '\\055{shown[1:]}'" if shown.startswith("-") else f"printf '{shown}'"
 
 
 def quoted(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace as with_
@@ -20,6 +21,8 @@ from .base import SECRET, Context, Kind, Prospect, Vault, empty_left, gone, nobo
 from .modes import SPECIAL, apply_mode, check_mode, names_special
 
 CONTENT: Field = ("content",)
+BYTES: Field = ("file",)
+"""Of a setuid or setgid file the digest of its bytes, so that no others get those bits back."""
 MODE: Field = ("mode",)
 SHOWN = 64 * 1024
 
@@ -173,6 +176,24 @@ def latin(xattrs: Mapping[str, bytes]) -> dict[str, str]:
     return {name: value.decode("latin-1") for name, value in sorted(xattrs.items())}
 
 
+REPLACED = "holds other bytes than when it was setuid or setgid; it comes back without that"
+
+
+def digest(state: FileState) -> str:
+    """The SHA-256 of a file's bytes."""
+    return hashlib.sha256(state.data.encode("latin-1")).hexdigest()
+
+
+def other_bytes(target: Target, seen: State, content: Json) -> bool:
+    """Whether a mode to give back was that of other bytes, which whoever owned the file meanwhile may have written."""
+    known = target.give_back.get(BYTES)
+    if not known or MODE not in target.give_back or MODE in target.keep or not isinstance(seen, FileState):
+        return False
+    asked = getattr(target.wish, "mode", None)
+    coming = FileState(data=content["data"]) if content is not None else seen
+    return asked is None and digest(coming) != known["sha256"]
+
+
 class FileKind(Kind[FileState]):
     """Regular files."""
 
@@ -233,6 +254,8 @@ class FileKind(Kind[FileState]):
             return {}
         content = {"data": state.data, "mtime": state.mtime_ns, "private": not state.mode & 0o004}
         found: dict[Field, Json] = {EXISTS: True, CONTENT: content}
+        if state.mode & SPECIAL:
+            found[BYTES] = {"sha256": digest(state)}
         return found | {("owner",): state.owner, ("group",): state.group, MODE: state.mode}
 
     def patch(self, state: State, values: Mapping[Field, Json]) -> State:
@@ -261,6 +284,14 @@ class FileKind(Kind[FileState]):
                 return f"({len(text)} bytes)"
         return super().show(field, value)
 
+    def display(self, field: Field, value: Json) -> Json:
+        """A digest is nothing for people."""
+        return None if field == BYTES else super().display(field, value)
+
+    def altered(self, field: Field, now: Json, recorded: Json) -> bool:
+        """Other bytes are looked at where they would matter, and are no conflict by themselves."""
+        return field != BYTES and super().altered(field, now, recorded)
+
     def same(self, field: Field, a: Json, b: Json) -> bool:
         """Content is the same byte by byte."""
         if field == CONTENT and a is not None and b is not None:
@@ -275,8 +306,8 @@ class FileKind(Kind[FileState]):
         return change
 
     def bulky(self, field: Field) -> bool:
-        """Content is kept beside the log."""
-        return field == CONTENT
+        """Content is kept beside the log, and so is a digest of it."""
+        return field in (CONTENT, BYTES)
 
     def needs(self, name: str, state: State) -> set[Address]:
         """Its owner and group."""
@@ -294,6 +325,8 @@ class FileKind(Kind[FileState]):
         origin, asked = target.give_back.get(CONTENT), found.get(CONTENT)
         if origin and asked and origin["data"] == asked["data"]:
             found[CONTENT] = origin  # the content of before us comes back with its time, whoever asks for it
+        if MODE in found and other_bytes(target, seen, found.get(CONTENT)):
+            found[MODE] = int(found[MODE]) & ~SPECIAL
         return found
 
     def foreseen(self, seen: State, name: str, context: Context) -> State:
@@ -309,6 +342,8 @@ class FileKind(Kind[FileState]):
         """As for every kind, and the checker is asked before anything is planned."""
         found = super().prospect(host, target, context)
         wish, after = target.wish, found.after
+        if isinstance(after, FileState) and other_bytes(target, found.before, {"data": after.data}):
+            found = with_(found, skipped=(*found.skipped, (printable(target.address.name), REPLACED)))
         content = [c for s in found.steps for c in s.changes if c.field in (EXISTS, CONTENT)]
         if isinstance(wish, File) and wish.validate_with and content and isinstance(after, FileState):
             try:

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.emit import checksum, quoted, shell_bytes
@@ -98,6 +98,7 @@ def test_what_was_changed_since_is_left_and_named(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=60))
+@example(b"-n\0")
 def test_bytes_come_out_of_the_shell_as_they_went_in(data: bytes) -> None:
     assert subprocess.run(["sh", "-c", shell_bytes(data)], capture_output=True, check=True).stdout == data
     told = subprocess.run(["cksum"], input=data, capture_output=True, check=True).stdout.decode().strip()
@@ -178,3 +179,25 @@ def test_the_script_knows_files_that_only_changed_their_mode(tmp_path: Path) -> 
     shutil.rmtree(root / "var/lib/reconciler")
     assert run(tmp_path / "undo.sh", root).returncode == 0
     assert digest(root) == before
+
+
+@pytest.mark.parametrize("changed", [True, False])
+def test_a_file_of_other_bytes_does_not_become_setuid_again(changed: bool, tmp_path: Path) -> None:
+    root = system(tmp_path / "root")
+    tool = root / "srv/su"
+    tool.parent.mkdir(exist_ok=True)
+    tool.write_text("the vendor's")
+    tool.chmod(0o4755)
+    before = digest(root)
+    (tmp_path / "d.yaml").write_text("deployment: d\nresources:\n  - {file: /srv/su, owner: daemon}\n")
+    reconciler("apply", tmp_path / "d.yaml", "--yes", root=root, check=0)
+    assert tool.stat().st_mode & 0o7777 == 0o755
+    if changed:
+        tool.write_text("the attacker's")
+    told = reconciler("uninstall", "d", "--yes", root=root, check=5 if changed else 0)
+    if changed:
+        assert "other bytes" in " ".join(told.stdout.split())
+        assert tool.stat().st_mode & 0o7777 == 0o755 and tool.stat().st_uid == 0
+    else:
+        assert digest(root) == before
+    assert reconciler("uninstall", "d", "--yes", root=root, check=0)
