@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.log import store
+from reconciler.log import store, writer
+from reconciler.log.chain import verify
+from reconciler.log.store import LogReader
 from tests.drive import Bench
 from tests.fault.test_power import ENV, FIRST, SECOND, world
 from tests.laws.hosts import memory_host, snapshot
@@ -174,7 +176,7 @@ def test_a_clock_that_jumps_back_changes_nothing_but_the_times(tmp_path: Path, m
     host = memory_host()
     bench, before = Bench(host, tmp_path), snapshot(host)
     years = iter([2030, 2010, 2031, 1999, 2024, 2000] * 9)
-    monkeypatch.setattr(store, "now", lambda: store.timestamp(datetime(next(years), 1, 1, tzinfo=UTC)))
+    monkeypatch.setattr(writer, "now", lambda: store.timestamp(datetime(next(years), 1, 1, tzinfo=UTC)))
     text = "deployment: d\nresources:\n  - file: /etc/agent.conf\n    content: '{}'\n    owner: svc\n"
     marks = []
     for value in ("a", "b", "c"):
@@ -185,3 +187,6 @@ def test_a_clock_that_jumps_back_changes_nothing_but_the_times(tmp_path: Path, m
         assert snapshot(host)["etc/agent.conf"][:-1] == expected["etc/agent.conf"][:-1]
     assert bench.uninstall("d").exit_code == 0
     assert snapshot(host) == before
+    times = [event.at for event in LogReader(bench.log).events()]
+    assert times != sorted(times), "the clock did jump back"
+    assert verify(LogReader(bench.log)).ok

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import random
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -256,6 +255,3 @@ def _settle(place: Path, inode: Inode, *, fresh: bool) -> None:
         os.chmod(place, *inode.attributes["fchmod"])
     if "utime" in inode.attributes:
         os.utime(place, ns=inode.attributes["utime"] * 2)
-
-
-__all__ = ["copy", "crash", "record", "shutil"]
