@@ -196,7 +196,9 @@ def apply(
         raise Usage("--rehearse undoes the run by itself; --confirm-within has no meaning beside it")
     if not dry_run:
         promise.approved(place, plan_file)
-    guard = promise.Guard(Wanted(paths, prune=prune, contents=saved.inputs if saved else None), saved)
+    guard = promise.Guard(
+        Wanted(paths, prune=prune, contents=saved.inputs if saved else None), saved, rehearsing=rehearse
+    )
     options: Options = Options(
         force=force,
         skip_conflicts=skip_conflicts,

@@ -57,8 +57,8 @@ def approved(place: Place, plan_file: str | None) -> None:
 class Guard:
     """The desired state of an apply, and what must be true before its first event."""
 
-    def __init__(self, wanted: Wanted, saved: Saved | None) -> None:
-        self.wanted, self.saved = wanted, saved
+    def __init__(self, wanted: Wanted, saved: Saved | None, *, rehearsing: bool = False) -> None:
+        self.wanted, self.saved, self.rehearsing = wanted, saved, rehearsing
         self.before: dict[str, str] = {}
 
     def prepare(self, engine: Engine) -> tuple[Any, Json, Mapping[str, Json]]:
@@ -68,8 +68,6 @@ class Guard:
 
     def examine(self, engine: Engine, plan: Plan) -> None:
         """Refuse a plan that is stale or was applied, and any run while another waits to be confirmed."""
-        from ..rehearsal import looks
-
         self.wanted.examine(engine, plan)
         if engine.ledger.awaiting:
             name, until = next(iter(engine.ledger.awaiting.items()))
@@ -84,7 +82,10 @@ class Guard:
             if moved:
                 listed = "".join(f"\n  {line}" for line in moved)
                 raise Refused(f"the plan is stale, nothing was changed; make a new one. What moved:{listed}")
-        self.before = looks(engine.host, plan)
+        if self.rehearsing:
+            from ..rehearsal import looks
+
+            self.before = looks(engine.host, plan)
 
 
 def deadline(within: float | None) -> str | None:
