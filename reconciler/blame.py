@@ -8,7 +8,7 @@ from posixpath import normpath
 from typing import Any
 
 from .errors import ReconcilerError
-from .holds import HOLD, MARK, PATHS, Hold, Holds, holds_of
+from .holds import HOLD, Hold, Holds, holds_of
 from .host.names import Names
 from .host.port import Observer
 from .host.resolve import printable
@@ -19,7 +19,7 @@ from .kinds.treework import absolute
 from .ledger import Ledger
 from .log.store import LogReader
 from .log.vault import Vault
-from .model import EXISTS, Address, Field, Json, Unknown, inside
+from .model import EXISTS, MARK, PATHS, Address, Field, Json, Unknown, inside
 
 Unseal = Callable[[Json], Json]
 

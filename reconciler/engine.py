@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import ReconcilerError
-from .holds import PATHS
 from .host.port import Host
 from .kinds import kinds
 from .kinds.base import Context, Prospect, Step
@@ -23,7 +22,7 @@ from .kinds.ownership import recorded_in
 from .ledger import post
 from .log.events import Event
 from .log.writer import LogWriter
-from .model import EXISTS, Address, Change, Field, Json, Unknown, inside
+from .model import EXISTS, PATHS, Address, Change, Field, Json, Unknown, inside
 from .past import changes, rewind
 from .plan import Blocked, Plan, Transition, kept_promise
 from .survey import NOTHING, Options, Surveyor

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 
 from .model import Address, Field, Json
 
-PATHS: Field = ("paths",)
-MARK: Field = ("file",)
-"""What is known of an ini file as a whole; it lives as long as one of its keys is held."""
 HOLD = "hold|"
 """How the keys of holds begin in the books."""
 

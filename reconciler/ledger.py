@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
-from .holds import HOLD, MARK, PATHS, Hold, Holds, facts_of, holds_of, in_order, layered, merged, placed
-from .log.events import Event
-from .model import EXISTS, Address, Field, Json, inside
+from .holds import HOLD, Hold, Holds, facts_of, holds_of, in_order, layered, merged, placed
+from .kinds.base import gone
+from .log.events import Event, run_key
+from .model import EXISTS, MARK, PATHS, Address, Field, Json, inside
 from .past import FRESH, changes
 
 NUMBERS: frozenset[Field] = frozenset({("uid",), ("gid",)})
@@ -79,7 +80,7 @@ def number_of(run: str) -> int:
     return int(run[1:]) if run[:1] == "r" and run[1:].isascii() and run[1:].isdecimal() else 0
 
 
-UNDONE, RUN, TERMS = "undone|", "run|", "terms|"
+UNDONE, TERMS = "undone|", "terms|"
 PARTS = (
     HOLD,
     "changed|",
@@ -179,7 +180,7 @@ class Ledger:
         changed |= {key: value for key, value in now.items() if self._posted.get(key) != value}
         changed |= self._said
         if self.running is not None:
-            changed[f"{RUN}{self.running.number:010d}"] = asdict(self.running)
+            changed[run_key(self.running.number)] = asdict(self.running)
         self._posted, self._said = now, {}
         return changed
 
@@ -407,7 +408,7 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
             before = {**before, "missing": sorted(made | set(before["missing"]), key=len)}
         if name == FRESH:
             continue
-        if name == EXISTS and _gone(after):
+        if name == EXISTS and gone(after):
             store = _store(after)
             if store:
                 inside_it = [
@@ -452,17 +453,13 @@ def _hand_on_parents(ledger: Ledger, address: Address, hold: Hold | None) -> Non
     made = around.get("missing", []) if isinstance(around, dict) else []
     for other, fields in ledger.holds.items():
         theirs = fields.get(EXISTS)
-        if other == address or theirs is None or other.kind not in ("file", "ini") or not _gone(theirs.origin):
+        if other == address or theirs is None or other.kind not in ("file", "ini") or not gone(theirs.origin):
             continue
         needed = [path for path in made if inside(other.name, path)]
         if needed:
             known = theirs.origin["absent"].get("missing", [])
             missing = sorted({*needed, *known}, key=len)
             fields[EXISTS] = replace(theirs, origin={"absent": {**theirs.origin["absent"], "missing": missing}})
-
-
-def _gone(value: Json) -> bool:
-    return value is None or value is False or (isinstance(value, dict) and "absent" in value)
 
 
 def _store(value: Json) -> str | None:

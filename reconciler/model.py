@@ -28,6 +28,12 @@ Field = tuple[str, ...]
 EXISTS: Field = ("exists",)
 """The field that says whether the thing is there at all."""
 
+PATHS: Field = ("paths",)
+"""The paths of a tree as a whole: owners, groups, modes."""
+
+MARK: Field = ("file",)
+"""What is known of a file's bytes as a whole; it is shown to nobody, and lives as long as something else is held."""
+
 
 class Address(NamedTuple):
     """The identity of one thing on a host, written ``kind:name``."""

@@ -14,11 +14,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from .errors import ReconcilerError
-from .holds import MARK
 from .kinds import kinds
 from .kinds.base import Conflict, Prospect, Step
 from .log.events import FORMAT, canonical
-from .model import Absent, Address, Json, Target, inside
+from .model import MARK, Absent, Address, Json, Target, inside
 
 CHANGING = {"change", "own", "write", "set-mode", "enable", "disable"}
 RUNNING = {"start", "stop", "restart"}

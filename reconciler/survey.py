@@ -13,7 +13,6 @@ from dataclasses import replace as with_
 from typing import Any
 
 from .errors import HostError, LogError, Refused
-from .holds import PATHS
 from .host.port import Observer
 from .inifile import IniFile, shown
 from .kinds import kinds
@@ -24,7 +23,7 @@ from .log.books import Books
 from .log.store import LogReader
 from .log.vault import Vault
 from .log.writer import LogWriter
-from .model import EXISTS, Absent, Address, Field, Json, Target, Unknown
+from .model import EXISTS, PATHS, Absent, Address, Field, Json, Target, Unknown
 from .plan import Blocked, Plan, Transition, transitions
 from .targets import Goals
 

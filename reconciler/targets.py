@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from .desired.documents import Document
-from .holds import PATHS, Hold, merged
+from .holds import Hold, merged
 from .kinds import kinds
 from .kinds.daemon import Daemon
 from .kinds.group import Group
 from .kinds.tree import Tree
 from .ledger import Ledger
-from .model import EXISTS, Address, Field, Json, Resource, Target, inside
+from .model import EXISTS, PATHS, Address, Field, Json, Resource, Target, inside
 from .past import Past, source_of
 
 Unseal = Callable[[Json], Json]

@@ -19,7 +19,7 @@ from ..errors import HostError
 from ..host.names import Names
 from ..host.port import Host, Observer
 from ..host.resolve import printable
-from ..model import EXISTS, Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown
+from ..model import EXISTS, MARK, Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown
 
 S = TypeVar("S", bound=State)
 
@@ -172,8 +172,8 @@ class Kind(ABC, Generic[S]):
         return bool(self.show(field, a) == self.show(field, b))
 
     def altered(self, field: Field, now: Json, recorded: Json) -> bool:
-        """Whether somebody changed a field since we left it."""
-        return not self.same(field, now, recorded)
+        """Whether somebody changed a field since we left it; a file as a whole is nobody's."""
+        return field != MARK and not self.same(field, now, recorded)
 
     def aligned(self, state: State, values: Iterable[Json]) -> State:
         """The state, looked at in the way in which these values were told."""
@@ -283,7 +283,9 @@ class Kind(ABC, Generic[S]):
         return Change(field, old, new, (self.display(field, old), self.display(field, new)), sealed=self.bulky(field))
 
     def display(self, field: Field, value: Json) -> Json:
-        """What may be shown of a value."""
+        """What may be shown of a value; a digest of a whole file would tell of its secrets."""
+        if field == MARK:
+            return None
         shown = self.show(field, value)
         return SECRET if shown is not None and self.secret(field) else shown
 

@@ -16,13 +16,11 @@ from ..host.names import Names, Owner
 from ..host.port import File as Bytes
 from ..host.port import Host, Observer
 from ..host.resolve import printable
-from ..model import EXISTS, Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown
+from ..model import EXISTS, MARK, Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown
 from .base import SECRET, Context, Kind, Prospect, Vault, empty_left, gone, nobody
 from .modes import SPECIAL, apply_mode, check_mode, names_special
 
 CONTENT: Field = ("content",)
-BYTES: Field = ("file",)
-"""Of a setuid or setgid file the digest of its bytes, so that no others get those bits back."""
 MODE: Field = ("mode",)
 SHOWN = 64 * 1024
 
@@ -179,18 +177,18 @@ def latin(xattrs: Mapping[str, bytes]) -> dict[str, str]:
 REPLACED = "holds other bytes than when it was setuid or setgid; it comes back without that"
 
 
-def digest(state: FileState) -> str:
-    """The SHA-256 of a file's bytes."""
-    return hashlib.sha256(state.data.encode("latin-1")).hexdigest()
+def digest(data: str) -> str:
+    """The SHA-256 of a file's bytes, which states hold as latin-1 text."""
+    return hashlib.sha256(data.encode("latin-1")).hexdigest()
 
 
 def other_bytes(target: Target, seen: State, content: Json) -> bool:
     """Whether a mode to give back was that of other bytes, which whoever owned the file meanwhile may have written."""
-    known = target.give_back.get(BYTES)
+    known = target.give_back.get(MARK)
     if not known or MODE not in target.give_back or MODE in target.keep or not isinstance(seen, FileState):
         return False
     asked = getattr(target.wish, "mode", None)
-    coming = FileState(data=content["data"]) if content is not None else seen
+    coming = seen.data if content is None else str(content["data"])
     return asked is None and digest(coming) != known["sha256"]
 
 
@@ -255,7 +253,8 @@ class FileKind(Kind[FileState]):
         content = {"data": state.data, "mtime": state.mtime_ns, "private": not state.mode & 0o004}
         found: dict[Field, Json] = {EXISTS: True, CONTENT: content}
         if state.mode & SPECIAL:
-            found[BYTES] = {"sha256": digest(state)}
+            # Known by its bytes, so that no others get those bits back.
+            found[MARK] = {"sha256": digest(state.data)}
         return found | {("owner",): state.owner, ("group",): state.group, MODE: state.mode}
 
     def patch(self, state: State, values: Mapping[Field, Json]) -> State:
@@ -284,14 +283,6 @@ class FileKind(Kind[FileState]):
                 return f"({len(text)} bytes)"
         return super().show(field, value)
 
-    def display(self, field: Field, value: Json) -> Json:
-        """A digest is nothing for people."""
-        return None if field == BYTES else super().display(field, value)
-
-    def altered(self, field: Field, now: Json, recorded: Json) -> bool:
-        """Other bytes are looked at where they would matter, and are no conflict by themselves."""
-        return field != BYTES and super().altered(field, now, recorded)
-
     def same(self, field: Field, a: Json, b: Json) -> bool:
         """Content is the same byte by byte."""
         if field == CONTENT and a is not None and b is not None:
@@ -307,7 +298,7 @@ class FileKind(Kind[FileState]):
 
     def bulky(self, field: Field) -> bool:
         """Content is kept beside the log, and so is a digest of it."""
-        return field in (CONTENT, BYTES)
+        return field in (CONTENT, MARK)
 
     def needs(self, name: str, state: State) -> set[Address]:
         """Its owner and group."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
@@ -14,13 +13,12 @@ from ..host.names import Names
 from ..host.port import File as Bytes
 from ..host.port import Host, Observer
 from ..inifile import IniFile, shown, undone
-from ..model import EXISTS, Absent, Address, Change, Field, Json, Resource, Seen, State, Target
+from ..model import EXISTS, MARK, Absent, Address, Change, Field, Json, Resource, Seen, State, Target
 from .base import Conflict, Context, Kind, Prospect, Vault, empty_left, gone
-from .file import MODE, FileState, drop_parents, latin, make_parents, new_mode, owned_values, returned_look, see
+from .file import MODE, FileState, digest, drop_parents, latin, make_parents, new_mode, owned_values, returned_look, see
 from .modes import check_mode
 
 SECRET_KEY = re.compile(r"passw|secret|token", re.IGNORECASE)
-MARK: Field = ("file",)
 """Which bytes the file had, and when they were written: so that their time comes back with them."""
 PLAIN = {("owner",), ("group",), MODE}
 Text = Annotated[str, Described(pattern=r"^[^\r\n\x00]*$")]
@@ -142,7 +140,7 @@ class IniKind(Kind[IniState]):
         """What a file has beside its keys; the keys are those that somebody asks for."""
         if not isinstance(state, IniState):
             return {}
-        mark = {"sha256": hashlib.sha256(state.data.encode("latin-1")).hexdigest(), "mtime": state.mtime_ns}
+        mark = {"sha256": digest(state.data), "mtime": state.mtime_ns}
         return {EXISTS: True, MARK: mark, ("owner",): state.owner, ("group",): state.group, MODE: state.mode}
 
     def value(self, state: State, field: Field) -> Json:
@@ -203,7 +201,7 @@ class IniKind(Kind[IniState]):
         if edited.render() != data:
             data, mtime = edited.render(), None
         mark = values.get(MARK)
-        if mark and mark["sha256"] == hashlib.sha256(data).hexdigest():
+        if mark and mark["sha256"] == digest(data.decode("latin-1")):
             mtime = mark["mtime"]
         return base.model_copy(update=update | {"data": data.decode("latin-1"), "mtime_ns": mtime, "fold": fold})
 
@@ -229,14 +227,6 @@ class IniKind(Kind[IniState]):
         if field == MARK:
             return None if value is None else value["sha256"]
         return super().show(field, value)
-
-    def display(self, field: Field, value: Json) -> Json:
-        """A digest of the whole file would tell of its secrets."""
-        return None if field == MARK else super().display(field, value)
-
-    def altered(self, field: Field, now: Json, recorded: Json) -> bool:
-        """The file as a whole is nobody's, so nobody's edit of it is a conflict."""
-        return field != MARK and super().altered(field, now, recorded)
 
     def returns(self, field: Field, origin: Json, *, made: bool) -> tuple[bool, Json]:
         """The mark always goes back: it only counts where the bytes are the old ones again."""

@@ -20,6 +20,7 @@ from ..host.port import Entry, Host, Observer
 from ..host.resolve import printable
 from ..model import (
     EXISTS,
+    PATHS,
     Absent,
     Address,
     Change,
@@ -53,7 +54,6 @@ from .ownership import (
 )
 from .treework import QUARANTINE, absolute, amend, bring, emptied, mounted, root_of, take_away
 
-PATHS: Field = ("paths",)
 PROTECTED = frozenset(
     [
         "/",

@@ -13,9 +13,8 @@ from collections.abc import Iterator, Mapping
 
 from ..errors import LogError
 from ..model import Json
-from .events import canonical
+from .events import RUN, canonical, run_key
 
-RUN = "run|"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS books (key TEXT NOT NULL, value TEXT NOT NULL, since INTEGER NOT NULL, until INTEGER) STRICT;
 CREATE INDEX IF NOT EXISTS books_now ON books(key) WHERE until IS NULL;
@@ -23,11 +22,6 @@ CREATE INDEX IF NOT EXISTS books_since ON books(since);
 CREATE TABLE IF NOT EXISTS posted (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL) STRICT;
 INSERT OR IGNORE INTO posted VALUES (1, 0);
 """
-
-
-def run_key(number: int) -> str:
-    """The key of a run's line; keys sort as runs do."""
-    return f"{RUN}{number:010d}"
 
 
 class Books:

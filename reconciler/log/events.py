@@ -19,6 +19,15 @@ TYPES = (
 )  # fmt: skip
 
 
+RUN = "run|"
+"""How the keys of runs begin in the books."""
+
+
+def run_key(number: int) -> str:
+    """The key of a run's line in the books; keys sort as runs do."""
+    return f"{RUN}{number:010d}"
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One line of the log; never changed once written."""

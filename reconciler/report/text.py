@@ -10,10 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..holds import MARK
 from ..host.resolve import printable
 from ..kinds.base import SECRET
-from ..model import Address, Change, Json
+from ..model import MARK, Address, Change, Json
 
 if TYPE_CHECKING:
     from ..engine import Report
