@@ -73,10 +73,15 @@ def ledger_of(log: LogReader) -> Ledger:
         log.renew_books(lambda empty: fold(log.events(), empty))
         books = log.books()
     if books is None:
-        fresh, start = Books(), log.archived()
-        fresh.begin(start.seq, start.facts)
-        return fold(log.events(), fresh)
+        return folded(log)[0]
     return Ledger.load(books, books.posted())
+
+
+def folded(log: LogReader) -> tuple[Ledger, Books]:
+    """The ledger and its books made from the events alone, in books of their own."""
+    fresh, start = Books(), log.archived()
+    fresh.begin(start.seq, start.facts)
+    return fold(log.events(), fresh), fresh
 
 
 class Surveyor:

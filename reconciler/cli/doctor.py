@@ -86,16 +86,12 @@ def unlike(log: LogReader) -> str:
     """Where the books are relied on: how they differ from books made anew from the events; empty where they do not."""
     from itertools import zip_longest
 
-    from ..ledger import fold
-    from ..log.books import Books
+    from ..survey import folded
 
     books = log.books()
     if books is None:
         return ""
-    fresh, start = Books(), log.archived()
-    fresh.begin(start.seq, start.facts)
-    fold(log.events(), fresh)
-    for one, other in zip_longest(books.lines(), fresh.lines()):
+    for one, other in zip_longest(books.lines(), folded(log)[1].lines()):
         if one != other:
             told = (one or other or ("",))[0].partition("|")
             return f"{told[0]} {told[2]!r} does not follow from the events; remove {log.stamp_file()} to make them anew"

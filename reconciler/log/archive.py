@@ -16,6 +16,7 @@ from ..host.resolve import printable
 from ..model import Json
 from . import merkle
 from .chain import entry_of, note_anchor, peaks_of
+from .durable import sync
 from .events import canonical
 from .note import Checkpoint, Signer, VerifierKey
 from .store import Archived
@@ -44,11 +45,7 @@ def archive(log: LogWriter, upto: int, facts: Mapping[str, Json], path: str, sig
                     file.write(canonical(event.json()).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        directory = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync(os.path.dirname(os.path.abspath(path)))
     except FileExistsError:
         raise Usage(f"--out {printable(path)}: exists already; name a new file") from None
     except OSError as error:

@@ -11,6 +11,7 @@ from contextlib import closing
 from ..errors import LogError, Usage
 from ..host.resolve import printable
 from ..model import Json
+from .durable import sync
 from .store import LogReader, now, tail
 
 
@@ -45,9 +46,10 @@ def backup(log: LogReader, directory: str) -> Json:
             if os.path.exists(os.path.join(log.directory, beside)):
                 _copy(os.path.join(log.directory, beside), os.path.join(spare, beside))
         os.chmod(os.path.join(spare, name), 0o600)
-        _sync(spare)
+        for part in (name, f"{log.stem}.head", "blobs", ""):
+            sync(os.path.join(spare, part))
         os.rename(spare, target)
-        _sync(os.path.dirname(target))
+        sync(os.path.dirname(target))
     except (OSError, sqlite3.Error) as error:
         shutil.rmtree(spare, ignore_errors=True)
         reason = (getattr(error, "strerror", None) or str(error)).lower()
@@ -61,13 +63,3 @@ def _copy(source: str, target: str) -> None:
         shutil.copyfileobj(old, new)
         new.flush()
         os.fsync(new.fileno())
-
-
-def _sync(directory: str) -> None:
-    for folder, _, names in os.walk(directory) if directory.endswith(".part") else [(directory, [], [])]:
-        for path in [folder, *(os.path.join(folder, name) for name in names if name.endswith(".db"))]:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)

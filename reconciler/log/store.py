@@ -156,32 +156,41 @@ class LogReader:
         Relied on are only books in a file that is, byte for byte as far as the file system tells, the one that our
         last writer left.
         """
-        if not self.untouched():
+        told = self._as_left()
+        if told is None:
             return None
-        base = self._open()
+        base = self.lasting()
         books = Books(base)
         try:
-            return books if books.posted() == tail(base)[0] else None
+            return books if tail(base) == told and books.posted() == told[0] else None
         except (sqlite3.Error, LogError):
             return None  # a log without books yet; and one that cannot be read will say so
+
+    def lasting(self) -> sqlite3.Connection:
+        """A connection that books can keep."""
+        return self._open()
 
     def untouched(self) -> bool:
         """Whether the file is the one that our last writer left, as far as the file system can tell.
 
         This saves following the chain in every run.  It is no proof: `reconciler log verify` always follows it.
         """
+        told = self._as_left()
+        return told is not None and told == self.tail()
+
+    def _as_left(self) -> tuple[int, str] | None:
+        """The number and the hash of the last event that was noted; None where the file looks other than noted."""
         try:
             with open(self.stamp_file(), encoding="ascii") as file:
                 told = json.load(file)
-            return bool(told == {**self._look(), "seq": told["seq"], "hash": told["hash"]}) and (
-                (told["seq"], told["hash"]) == self.tail()
-            )
+            return (told["seq"], told["hash"]) if told == self.look(told["seq"], told["hash"]) else None
         except (OSError, ValueError, KeyError, TypeError):
-            return False
+            return None
 
-    def _look(self) -> dict[str, Json]:
+    def look(self, seq: int, digest: str) -> dict[str, Json]:
+        """What is noted of the file and of the head beside it."""
         with open(self.head_file(), encoding="ascii") as file:
-            return {"file": stamp(self.path), "head": file.read()}
+            return {"seq": seq, "hash": digest, "file": stamp(self.path), "head": file.read()}
 
     def stamp_file(self) -> str:
         """Where the look of the log's file is kept."""

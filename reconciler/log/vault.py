@@ -16,6 +16,7 @@ from contextlib import suppress
 from ..errors import LogError
 from ..host.resolve import printable
 from ..model import Json
+from .durable import sync
 from .events import canonical
 
 SEALED = b"RCS1"
@@ -109,7 +110,7 @@ class Vault:
         self._write(spare, compressed(), rename=False)
         name = digest.hexdigest()[:40]
         os.rename(spare, os.path.join(self.blobs, name))
-        self._sync(self.blobs)
+        sync(self.blobs)
         return name
 
     def stream(self, name: str) -> Iterator[bytes]:
@@ -169,16 +170,8 @@ class Vault:
                 os.fsync(file.fileno())
             if rename:
                 os.rename(spare, path)
-                self._sync(os.path.dirname(path))
+                sync(os.path.dirname(path))
         except OSError as error:
             raise LogError(
                 f"{printable(path)}: cannot be written: {(error.strerror or '').lower()}; nothing was changed"
             ) from None
-
-    @staticmethod
-    def _sync(directory: str) -> None:
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

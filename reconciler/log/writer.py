@@ -6,14 +6,15 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 
 from ..errors import Busy, LogError
 from ..host.resolve import printable
 from ..model import Json
 from .books import SCHEMA as BOOKS
 from .books import Books
+from .durable import sync
 from .events import Event, canonical
 from .store import APPLICATION, VERSION, Archived, LogReader, checked, now, tail
 
@@ -27,6 +28,7 @@ CREATE INDEX events_by_run ON events(run, seq);
 CREATE INDEX events_by_time ON events(at);
 CREATE TRIGGER events_no_update BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;
 """
+ARCHIVED = "CREATE TABLE IF NOT EXISTS archived (one INTEGER PRIMARY KEY CHECK (one = 1), text TEXT)"
 NO_DELETE = (
     "CREATE TRIGGER events_no_delete BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'the log is append-only'); END;"
 )
@@ -111,53 +113,47 @@ class LogWriter(LogReader):
             base.execute(f"PRAGMA user_version = {VERSION}")
             base.executescript("BEGIN;" + SCHEMA + NO_DELETE + BOOKS + "COMMIT;")
         os.rename(spare, self.path)
-        fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+        sync(self.directory)
 
-    def books(self) -> Books | None:
-        """The books, to be posted to; None where they have to be made from the events first."""
-        return Books(self._base) if super().books() is not None else None
+    def lasting(self) -> sqlite3.Connection:
+        """The writer's own connection, through which books are posted to."""
+        return self._base
 
     def reading(self) -> AbstractContextManager[sqlite3.Connection]:
         """The writer's own connection."""
         return nullcontext(self._base)
 
-    def renew_books(self, fill: Callable[[Books], object]) -> None:
-        """Make the books anew, all or nothing."""
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All that is written within, or nothing of it."""
         with self._said("written"):
             self._base.execute("BEGIN IMMEDIATE")
             try:
-                books, start = Books(self._base), self.archived()
-                books.begin(start.seq, start.facts)
-                fill(books)
+                yield
                 self._base.execute("COMMIT")
             except BaseException:
                 with suppress(sqlite3.Error):
                     self._base.execute("ROLLBACK")
                 raise
+
+    def renew_books(self, fill: Callable[[Books], object]) -> None:
+        """Make the books anew, all or nothing."""
+        with self._transaction():
+            books, start = Books(self._base), self.archived()
+            books.begin(start.seq, start.facts)
+            fill(books)
         self.keep_stamp()
 
     def archive(self, start: Archived) -> None:
         """Drop the events up to ``start``, which goes in their place, all or nothing."""
+        with self._transaction():
+            self._base.execute("DROP TRIGGER events_no_delete")
+            self._base.execute(ARCHIVED)
+            self._base.execute("INSERT OR REPLACE INTO archived VALUES (1, ?)", (canonical(start.json()),))
+            self._base.execute("DELETE FROM events WHERE seq <= ?", (start.seq,))
+            self._base.execute(NO_DELETE)
+            self._base.execute("UPDATE posted SET seq = -1")
         with self._said("written"):
-            self._base.execute("BEGIN IMMEDIATE")
-            try:
-                self._base.execute("DROP TRIGGER events_no_delete")
-                self._base.execute(
-                    "CREATE TABLE IF NOT EXISTS archived (one INTEGER PRIMARY KEY CHECK (one = 1), text TEXT)"
-                )
-                self._base.execute("INSERT OR REPLACE INTO archived VALUES (1, ?)", (canonical(start.json()),))
-                self._base.execute("DELETE FROM events WHERE seq <= ?", (start.seq,))
-                self._base.execute(NO_DELETE)
-                self._base.execute("UPDATE posted SET seq = -1")
-                self._base.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    self._base.execute("ROLLBACK")
-                raise
             self._base.execute("VACUUM")
         self.keep_stamp()
 
@@ -183,16 +179,9 @@ class LogWriter(LogReader):
             digest,
         )
         whole = Event(**{**event.json(), "hash": digest})
-        with self._said("written"):
-            self._base.execute("BEGIN IMMEDIATE")
-            try:
-                self._base.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?)", row)
-                then(whole)
-                self._base.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    self._base.execute("ROLLBACK")
-                raise
+        with self._transaction():
+            self._base.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?)", row)
+            then(whole)
         self.seq, self.head = seq, digest
         self.keep_stamp()
         return whole
@@ -200,7 +189,7 @@ class LogWriter(LogReader):
     def keep_stamp(self) -> None:
         """Note how the file looks now; lost or torn, this costs the next run a look at the whole chain."""
         with suppress(OSError, ValueError):
-            text = json.dumps({"seq": self.seq, "hash": self.head, **self._look()})
+            text = json.dumps(self.look(self.seq, self.head))
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
             fd = os.open(self.stamp_file(), flags, 0o600)
             try:
