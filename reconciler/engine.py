@@ -75,6 +75,17 @@ class Engine(Surveyor):
         _, log = self.writer()
         return log.append(run, type_, data, deployment, address, lambda event: post(self.ledger, event))
 
+    def put_down(self, start: Mapping[str, Json], decided: Mapping[str, Json] | None = None) -> str:
+        """A run that changes nothing on the host: somebody's decision, for the log alone."""
+        _, log = self.writer()
+        run = self.next_run()
+        self.say(run, "run.started", start)
+        if decided is not None:
+            self.say(run, "checkpoint", {"v": 1, **decided})
+        self.say(run, "run.finished", {"outcome": "converged", "complete": True})
+        log.keep_head()
+        return run
+
     def recover(self) -> str | None:
         """Settle what a crash cut off; answers in words what came of it."""
         started = self.ledger.open

@@ -46,16 +46,35 @@ def verifier(reader: LogReader, text: str | None) -> VerifierKey:
         raise Usage(f"--key: {error}") from None
 
 
+def text_of(option: str, path: str) -> str:
+    """A file that the user named, as text."""
+    from ..errors import Usage
+
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, ValueError) as error:
+        raise Usage(f"{option} {path}: cannot be read: {getattr(error, 'strerror', error)}") from None
+
+
+def signed(place: Place) -> tuple[LogReader, str]:
+    """The log, once it is found intact, and a checkpoint of it."""
+    from ..log.chain import checkpoint
+    from ..survey import facts
+    from .runs import intact
+
+    reader: LogReader = place.reader()
+    intact(reader)
+    note: str = signer(reader).sign(checkpoint(reader, origin(facts(place.observer()))))
+    return reader, note
+
+
 def kept(reader: LogReader, path: str, key: str | None) -> Anchor:
     """What was kept elsewhere: a signed checkpoint, or a head as it lies beside the log."""
     from ..errors import ReconcilerError, Usage
     from ..log.chain import head_anchor, note_anchor
 
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-    except (OSError, ValueError) as error:
-        raise Usage(f"--against {path}: cannot be read: {getattr(error, 'strerror', error)}") from None
+    text = text_of("--against", path)
     if text.lstrip().startswith("{"):
         found = head_anchor(path)
         if found is None:
@@ -116,16 +135,12 @@ def log_verify(
 
 
 def _check_proof(reader: LogReader, path: str, key: str | None, style: str) -> int:
-    from ..errors import ReconcilerError, Usage
+    from ..errors import ReconcilerError
     from ..log.chain import proven
     from ..log.note import Proof
     from ..report.text import event_lines
 
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-    except (OSError, ValueError) as error:
-        raise Usage(f"--proof {path}: cannot be read: {getattr(error, 'strerror', error)}") from None
+    text = text_of("--proof", path)
     try:
         event = proven(Proof.parse(text), verifier(reader, key))
     except ValueError as error:
@@ -165,14 +180,7 @@ def log_checkpoint(ctx: click.Context, root: str | None, log_file: str | None, s
 
     Example: reconciler log checkpoint --out /mnt/elsewhere/web-1.checkpoint
     """
-    from ..log.chain import checkpoint
-    from ..survey import facts
-    from .runs import intact
-
-    place = Place(ctx, root, log_file)
-    reader = place.reader()
-    intact(reader)
-    note = signer(reader).sign(checkpoint(reader, origin(facts(place.observer()))))
+    reader, note = signed(Place(ctx, root, log_file))
     if style == "json":
         print_json({"format_version": "1.0", "checkpoint": note, "key": str(signer(reader).verifier())})
     else:
@@ -197,14 +205,9 @@ def log_prove(ctx: click.Context, seq: int, root: str | None, log_file: str | No
 
     Example: reconciler log prove 17 --out event17.tlog-proof
     """
-    from ..log.chain import checkpoint, prove
-    from ..survey import facts
-    from .runs import intact
+    from ..log.chain import prove
 
-    place = Place(ctx, root, log_file)
-    reader = place.reader()
-    intact(reader)
-    note = signer(reader).sign(checkpoint(reader, origin(facts(place.observer()))))
+    reader, note = signed(Place(ctx, root, log_file))
     text = prove(reader, seq, note).text()
     if style == "json":
         print_json({"format_version": "1.0", "proof": text, "key": str(signer(reader).verifier())})
@@ -282,13 +285,10 @@ def log_archive(
         confirm(f"Archive {len(ended)} runs, up to {ended[0].id} (event {ended[0].last})?", yes=yes)
         told = engine.ledger.books.at(ended[0].last, *PARTS)
         start = archive(writer, ended[0].last, told, out, signer(writer), origin(known))
-        run = engine.next_run()
         # Said first: the chain vouches for what the log goes on from before the events go.
-        engine.say(run, "run.started", started("archive", place, known, deployments=[]))
-        engine.say(run, "checkpoint", {"v": 1, "archived": start.digest(), "upto": start.seq})
-        engine.say(run, "run.finished", {"outcome": "converged", "complete": True})
+        decided = {"archived": start.digest(), "upto": start.seq}
+        run = engine.put_down(started("archive", place, known, deployments=[]), decided)
         writer.archive(start)
-        writer.keep_head()
     if style == "json":
         print_json({"format_version": "1.0", "run": run, "archived": start.seq, "file": out})
     else:

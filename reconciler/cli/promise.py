@@ -168,12 +168,7 @@ def confirm(
         with place.writer("confirm", 10.0) as log:
             intact(log)
             engine = Engine(place.host(), log)
-            name = engine.next_run()
-            engine.say(
-                name, "run.started", started("confirm", place, facts(engine.host), deployments=[], confirms=confirmed)
-            )
-            engine.say(name, "run.finished", {"outcome": "converged", "complete": True})
-            log.keep_head()
+            engine.put_down(started("confirm", place, facts(engine.host), deployments=[], confirms=confirmed))
     if style == "json":
         print_json({"format_version": "1.0", "confirmed": confirmed})
     else:

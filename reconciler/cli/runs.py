@@ -44,12 +44,8 @@ def accepted(log: Any, place: Place, known: Any, *, accept: bool) -> None:
     """Refuse a log that was tampered with, unless somebody decides to go on; that decision is an event."""
     problems = verify(log).problems if accept and not log.untouched() else []
     if problems:
-        engine = Engine(place.host(), log)
-        run = engine.next_run()
-        engine.say(run, "run.started", started("accept", place, known, deployments=[]))
-        engine.say(run, "checkpoint", {"v": 1, "accepted": problems})
-        engine.say(run, "run.finished", {"outcome": "converged", "complete": True})
-        log.keep_head()
+        start = started("accept", place, known, deployments=[])
+        run = Engine(place.host(), log).put_down(start, {"accepted": problems})
         talk(f"{run}: going on although the log was tampered with: {len(problems)} problems accepted")
     intact(log)
 

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from .common import Place, print_json, shared
+
+if TYPE_CHECKING:
+    from ..survey import Surveyor
+
+
+def asked(place: Place) -> Surveyor:
+    """The host and its log, once that is found intact."""
+    from ..survey import Surveyor
+    from .runs import intact
+
+    log = place.reader()
+    intact(log)
+    return Surveyor(place.observer(), log)
 
 
 @click.command()
@@ -19,15 +34,10 @@ def state(ctx: click.Context, at: str | None, root: str | None, log_file: str | 
     from ..blame import state_at
     from ..moments import moment
     from ..report.text import state_lines
-    from ..survey import Surveyor
-    from .runs import intact
 
-    place = Place(ctx, root, log_file)
-    log = place.reader()
-    intact(log)
-    surveyor = Surveyor(place.observer(), log)
-    seq = surveyor.ledger.seq if at is None else moment(log, surveyor.ledger, at, "--at")
-    event = next(log.events(seq - 1), None) if seq else None
+    surveyor = asked(Place(ctx, root, log_file))
+    seq = surveyor.ledger.seq if at is None else moment(surveyor.log, surveyor.ledger, at, "--at")
+    event = next(surveyor.log.events(seq - 1), None) if seq else None
     held = state_at(surveyor.ledger, seq, surveyor.unseal)
     if style == "json":
         when = {"seq": seq, "time": event.at if event else None}
@@ -54,15 +64,10 @@ def diff(
     from ..blame import difference
     from ..moments import moment
     from ..report.text import difference_lines
-    from ..survey import Surveyor
-    from .runs import intact
 
-    place = Place(ctx, root, log_file)
-    log = place.reader()
-    intact(log)
-    surveyor = Surveyor(place.observer(), log)
-    first = moment(log, surveyor.ledger, earlier, "--from")
-    last = surveyor.ledger.seq if later is None else moment(log, surveyor.ledger, later, "--to")
+    surveyor = asked(Place(ctx, root, log_file))
+    first = moment(surveyor.log, surveyor.ledger, earlier, "--from")
+    last = surveyor.ledger.seq if later is None else moment(surveyor.log, surveyor.ledger, later, "--to")
     changes = difference(surveyor.ledger, first, last, surveyor.unseal)
     if style == "json":
         print_json({"format_version": "1.0", "from": first, "to": last, "changes": changes})
@@ -85,14 +90,9 @@ def explain(ctx: click.Context, what: str, root: str | None, log_file: str | Non
     """
     from ..blame import Blame
     from ..report.text import blame_lines
-    from ..survey import Surveyor
-    from .runs import intact
 
-    place = Place(ctx, root, log_file)
-    log = place.reader()
-    intact(log)
-    surveyor = Surveyor(place.observer(), log)
-    found = Blame(surveyor.host, log, surveyor.ledger, surveyor.vault, surveyor.unseal).explain(what)
+    surveyor = asked(Place(ctx, root, log_file))
+    found = Blame(surveyor.host, surveyor.log, surveyor.ledger, surveyor.vault, surveyor.unseal).explain(what)
     if style == "json":
         first, *others = found
         shape = {"format_version": "1.0", **first}
