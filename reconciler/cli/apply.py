@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Place, duration, shared, write_fresh, writing
+from .common import Place, Way, duration, shared, write_fresh, writing
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -138,7 +139,6 @@ def plan(
 
 @click.command()
 @click.argument("paths", nargs=-1)
-@shared
 @writing
 @click.option("--atomic", is_flag=True, help="Where one transition fails, undo the others.")
 @click.option("--max-changes", type=int, metavar="N", help="Refuse more transitions than this.")
@@ -152,20 +152,9 @@ def plan(
     help="Undo the run by itself unless 'reconciler confirm' comes within this time, as in 10m.",
 )  # fmt: skip
 @click.option("--rehearse", is_flag=True, help="Apply, check, roll back, and prove that all is as it was.")
-@click.pass_context
 def apply(
-    ctx: click.Context,
+    way: Way,
     paths: tuple[str, ...],
-    root: str | None,
-    log_file: str | None,
-    style: str,
-    dry_run: bool,
-    yes: bool,
-    force: bool,
-    skip_conflicts: bool,
-    all_paths: bool,
-    accept: bool,
-    lock_timeout: float,
     atomic: bool,
     max_changes: int | None,
     max_paths: int | None,
@@ -182,43 +171,36 @@ def apply(
     """
     from ..errors import Usage
     from ..saved import read
-    from ..survey import Options
     from . import promise
     from .runs import carry_out, preview
 
-    place, saved = Place(ctx, root, log_file), None
+    saved = None
     if plan_file is not None:
         if paths or only or prune or skip_blocked:
             raise Usage("--plan FILE holds its input; give no paths, --only, --prune or --skip-blocked beside it")
         saved = read(plan_file)
         only, prune, skip_blocked = saved.only, saved.prune, saved.skip_blocked
+        way = replace(way, yes=True)
     if rehearse and within is not None:
         raise Usage("--rehearse undoes the run by itself; --confirm-within has no meaning beside it")
-    if not dry_run:
-        promise.approved(place, plan_file)
-    guard = promise.Guard(
-        Wanted(paths, prune=prune, contents=saved.inputs if saved else None), saved, rehearsing=rehearse
-    )
-    options: Options = Options(
-        force=force,
-        skip_conflicts=skip_conflicts,
+    if not way.dry_run:
+        promise.approved(way.place, plan_file)
+    wanted = Wanted(paths, prune=prune, contents=saved.inputs if saved else None)
+    guard = promise.Guard(wanted, saved, rehearsing=rehearse)
+    options = way.options(
         skip_blocked=skip_blocked,
         only=only,
-        all_paths=all_paths,
         atomic=atomic,
         max_changes=max_changes,
         max_paths=max_paths,
         strict=saved is not None,
         confirm_by=promise.deadline(within),
     )
-    if dry_run:
-        return preview(place, guard.prepare, options, style, extra=guard.examine)
-    code = carry_out(
-        place, "apply", guard.prepare, options, style,
-        yes=yes or saved is not None, patience=lock_timeout, accept=accept, extra=guard.examine,
-    )  # fmt: skip
+    if way.dry_run:
+        return preview(way.place, guard.prepare, options, way.style, extra=guard.examine)
+    code = carry_out(way, "apply", guard.prepare, options, guard.examine)
     if rehearse:
-        return promise.undone_again(place, guard, style, code, lock_timeout)
+        return promise.undone_again(way, guard, code)
     if within is not None:
-        promise.watch(place)
+        promise.watch(way.place)
     return code

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from .. import __version__
 from ..errors import HostError, Usage
 from ..model import Json
+
+if TYPE_CHECKING:
+    from ..survey import Options
 
 F = TypeVar("F", bound=Callable[..., Any])
 STATE = "/var/lib/reconciler/events.db"
@@ -36,32 +41,6 @@ def anywhere(command: F) -> F:
     """--root and --log where no host is looked at: accepted, so that one habit fits every command."""
     command = click.option("--root", expose_value=False, hidden=True)(command)
     return click.option("--log", expose_value=False, hidden=True)(command)
-
-
-def writing(command: F) -> F:
-    """The options of every command that changes a host."""
-    command = click.option(
-        "--dry-run",
-        "--check",
-        "--noop",
-        "--what-if",
-        "dry_run",
-        is_flag=True,
-        help="Only show what would be done.",
-    )(command)
-    command = click.option("--yes", "-y", is_flag=True, help="Do not ask.")(command)
-    command = click.option(
-        "--force", is_flag=True, help="Take conflicts: what others changed is recorded and replaced."
-    )(command)
-    command = click.option("--skip-conflicts", is_flag=True, help="Leave what others changed; exit 5.")(command)
-    command = click.option("--all-paths", is_flag=True, help="List every path of a tree that differs.")(command)
-    command = click.option(
-        "--accept-tampered-log", "accept", is_flag=True,
-        help="Go on although 'log verify' finds problems; the decision becomes an event.",
-    )(command)  # fmt: skip
-    return click.option("--lock-timeout", type=float, default=0.0, metavar="SECONDS", help="Wait for another run.")(
-        command
-    )
 
 
 class Place:
@@ -137,6 +116,56 @@ class Place:
     def identity(self, facts: dict[str, str | None]) -> Json:
         """The host as plans and events name it."""
         return {"name": facts.get("hostname") or "unknown", "id": facts.get("machine_id") or "unknown"}
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a run that changes a host is to go, as the command line says."""
+
+    place: Place
+    style: str
+    dry_run: bool = False
+    yes: bool = False
+    force: bool = False
+    skip_conflicts: bool = False
+    all_paths: bool = False
+    accept: bool = False
+    patience: float = 0.0
+
+    def options(self, **more: Any) -> Options:
+        """What the survey and the engine have to know of it, and ``more``."""
+        from ..survey import Options
+
+        return Options(force=self.force, skip_conflicts=self.skip_conflicts, all_paths=self.all_paths, **more)
+
+
+def writing(command: Callable[..., int]) -> Callable[..., int]:
+    """The options of every command that changes a host; the command gets them as one `Way`."""
+
+    def gathered(ctx: click.Context, root: str | None, log_file: str | None, lock_timeout: float, **given: Any) -> int:
+        own = {key: given.pop(key) for key in [f.name for f in fields(Way)] if key in given}
+        return command(Way(Place(ctx, root, log_file), patience=lock_timeout, **own), **given)
+
+    options = (
+        click.option(
+            "--dry-run", "--check", "--noop", "--what-if", "dry_run", is_flag=True,
+            help="Only show what would be done.",
+        ),
+        click.option("--yes", "-y", is_flag=True, help="Do not ask."),
+        click.option("--force", is_flag=True, help="Take conflicts: what others changed is recorded and replaced."),
+        click.option("--skip-conflicts", is_flag=True, help="Leave what others changed; exit 5."),
+        click.option("--all-paths", is_flag=True, help="List every path of a tree that differs."),
+        click.option(
+            "--accept-tampered-log", "accept", is_flag=True,
+            help="Go on although 'log verify' finds problems; the decision becomes an event.",
+        ),
+        click.option("--lock-timeout", type=float, default=0.0, metavar="SECONDS", help="Wait for another run."),
+    )  # fmt: skip
+    functools.update_wrapper(gathered, command)
+    found: Callable[..., int] = click.pass_context(gathered)
+    for option in options:
+        found = option(found)
+    return shared(found)
 
 
 def paint() -> Any:

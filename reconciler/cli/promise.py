@@ -14,7 +14,7 @@ import click
 
 from ..errors import Refused, Usage
 from ..host.resolve import printable
-from .common import Place, print_json, shared, started, talk
+from .common import Place, Way, print_json, shared, started, talk
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -95,7 +95,7 @@ def deadline(within: float | None) -> str | None:
     return None if within is None else timestamp(datetime.now(UTC) + timedelta(seconds=within))
 
 
-def undone_again(place: Place, guard: Guard, style: str, code: int, patience: float) -> int:
+def undone_again(way: Way, guard: Guard, code: int) -> int:
     """The second half of a rehearsal: nothing is left to do; all is given back; all looks as it did."""
     from ..engine import Engine
     from ..rehearsal import looks
@@ -103,15 +103,14 @@ def undone_again(place: Place, guard: Guard, style: str, code: int, patience: fl
     from .runs import carry_out, look
     from .undo import Moment
 
+    place = way.place
     again = look(place, guard.prepare, Options())
     engine = Engine(place.observer(), place.reader())
     last = engine.ledger.last_forward()
     if code not in (0, 5) or last is None or last.verb != "apply":
         return code
-    back = carry_out(
-        place, "rollback", Moment(str(last.first - 1), None).prepare, Options(keep_going=True), style,
-        yes=True, patience=patience,
-    )  # fmt: skip
+    sure = Way(place, way.style, yes=True, patience=way.patience)
+    back = carry_out(sure, "rollback", Moment(str(last.first - 1), None).prepare, Options(keep_going=True))
     after = looks(place.observer(), list(guard.before))
     differ = sorted(address for address, text in guard.before.items() if after.get(address) != text)
     for transition in again.transitions:
@@ -178,7 +177,7 @@ def confirm(
 
 def _expire(place: Place, style: str, *, wait: bool) -> int:
     from ..log.store import now
-    from ..survey import Options, ledger_of
+    from ..survey import ledger_of
     from .runs import carry_out
     from .undo import Moment
 
@@ -189,8 +188,8 @@ def _expire(place: Place, style: str, *, wait: bool) -> int:
             if found is not None and until <= now():
                 talk(f"{name} was not confirmed until {until[:19]}Z; it is undone")
                 moment = Moment(str(found.first - 1), None)
-                options = Options(skip_conflicts=True, keep_going=True)
-                return carry_out(place, "rollback", moment.prepare, options, style, yes=True, patience=600.0)
+                way = Way(place, style, yes=True, skip_conflicts=True, patience=600.0)
+                return carry_out(way, "rollback", moment.prepare, way.options(keep_going=True))
         if not wait or not ledger.awaiting:
             return 0
         time.sleep(0.5)

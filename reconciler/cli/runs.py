@@ -15,7 +15,7 @@ from ..plan import Plan, conflict_json
 from ..report.text import outcome_lines, plan_lines
 from ..survey import Options, facts
 from ..targets import Goals
-from .common import Place, confirm, paint, print_json, started, talk
+from .common import Place, Way, confirm, paint, print_json, started, talk
 
 Prepare = Callable[[Engine], tuple[Goals, Json, Mapping[str, Json]]]
 """Gives the goals, what the plan says of its input, and what the run's first event says besides."""
@@ -107,22 +107,18 @@ def preview(
 
 
 def carry_out(
-    place: Place,
+    way: Way,
     verb: str,
     prepare: Prepare,
     options: Options,
-    style: str,
-    *,
-    yes: bool,
-    patience: float,
-    accept: bool = False,
     extra: Callable[[Engine, Plan], None] | None = None,
 ) -> int:
     """Plan under the lock, ask, and do it."""
+    place, style = way.place, way.style
     host = place.host()
     known = facts(host)
-    with place.writer(verb, patience) as log:
-        accepted(log, place, known, accept=accept)
+    with place.writer(verb, way.patience) as log:
+        accepted(log, place, known, accept=way.accept)
         engine = Engine(host, log)
         settled = engine.recover()
         if settled:
@@ -141,7 +137,7 @@ def carry_out(
         if style == "text":
             show_plan(plan, style)
         if plan.transitions:
-            confirm("Carry this out?", yes=yes)
+            confirm("Carry this out?", yes=way.yes)
         first = log.seq
         try:
             with progress(plan, style) as tell:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Place, confirm, shared, started, talk, write_fresh, writing
+from .common import Place, Way, confirm, shared, started, talk, write_fresh, writing
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -45,7 +45,6 @@ class Moment:
 
 
 @click.command()
-@shared
 @writing
 @click.option(
     "--to",
@@ -53,34 +52,17 @@ class Moment:
     help="To the state right after this; by default to before the last run.",
 )
 @click.option("--deployment", metavar="NAME", help="Only what this deployment changed.")
-@click.pass_context
-def rollback(
-    ctx: click.Context,
-    root: str | None,
-    log_file: str | None,
-    style: str,
-    dry_run: bool,
-    yes: bool,
-    force: bool,
-    skip_conflicts: bool,
-    all_paths: bool,
-    accept: bool,
-    lock_timeout: float,
-    to: str | None,
-    deployment: str | None,
-) -> int:
+def rollback(way: Way, to: str | None, deployment: str | None) -> int:
     """Undo the last run, or go to any moment in the log.
 
     Example: reconciler rollback --dry-run
     """
-    from ..survey import Options
     from .runs import carry_out, preview
 
-    place, moment = Place(ctx, root, log_file), Moment(to, deployment)
-    options = Options(force=force, skip_conflicts=skip_conflicts, all_paths=all_paths, keep_going=True)
-    if dry_run or not place.reader().exists:
-        return preview(place, moment.prepare, options, style)
-    return carry_out(place, "rollback", moment.prepare, options, style, yes=yes, patience=lock_timeout, accept=accept)
+    moment, options = Moment(to, deployment), way.options(keep_going=True)
+    if way.dry_run or not way.place.reader().exists:
+        return preview(way.place, moment.prepare, options, way.style)
+    return carry_out(way, "rollback", moment.prepare, options)
 
 
 class Leaving:
@@ -154,7 +136,6 @@ def emit_script(place: Place, leaving: Leaving, options: Options, path: str) -> 
 
 @click.command()
 @click.argument("deployment")
-@shared
 @writing
 @click.option(
     "--emit-script", "script_file", metavar="FILE",
@@ -163,37 +144,19 @@ def emit_script(place: Place, leaving: Leaving, options: Options, path: str) -> 
 @click.option(
     "--destroy-data", is_flag=True, help="Allow trees declared 'on_uninstall: delete' to go, into quarantine."
 )
-@click.pass_context
-def uninstall(
-    ctx: click.Context,
-    deployment: str,
-    root: str | None,
-    log_file: str | None,
-    style: str,
-    dry_run: bool,
-    yes: bool,
-    force: bool,
-    skip_conflicts: bool,
-    all_paths: bool,
-    accept: bool,
-    lock_timeout: float,
-    script_file: str | None,
-    destroy_data: bool,
-) -> int:
+def uninstall(way: Way, deployment: str, script_file: str | None, destroy_data: bool) -> int:
     """Give back everything that a deployment ever took.
 
     Example: reconciler uninstall managesoft --dry-run
     """
-    from ..survey import Options
     from .runs import carry_out, preview
 
-    place, leaving = Place(ctx, root, log_file), Leaving(deployment, destroy=destroy_data)
-    options = Options(force=force, skip_conflicts=skip_conflicts, all_paths=all_paths, keep_going=True)
+    leaving, options = Leaving(deployment, destroy=destroy_data), way.options(keep_going=True)
     if script_file is not None:
-        return emit_script(place, leaving, options, script_file)
-    if dry_run or not place.reader().exists:
-        return preview(place, leaving.prepare, options, style)
-    return carry_out(place, "uninstall", leaving.prepare, options, style, yes=yes, patience=lock_timeout, accept=accept)
+        return emit_script(way.place, leaving, options, script_file)
+    if way.dry_run or not way.place.reader().exists:
+        return preview(way.place, leaving.prepare, options, way.style)
+    return carry_out(way, "uninstall", leaving.prepare, options)
 
 
 @click.command()
