@@ -293,7 +293,7 @@ class FileKind(Kind[FileState]):
         """Content of a file that not everybody may read, or will not, is not shown to anybody."""
         change = super().change(field, old, new)
         if field == CONTENT and any(value is not None and value.get("private") for value in (old, new)):
-            return with_(change, shown=(SECRET, None if new is None else SECRET))
+            return with_(change, shown=(None if old is None else SECRET, None if new is None else SECRET))
         return change
 
     def bulky(self, field: Field) -> bool:

@@ -184,7 +184,7 @@ def _hindrances(plan: Plan, paint: Paint) -> Iterator[str]:
         yield ""
         for path, reason in plan.skipped[:20]:
             yield paint("33", f"  ! skipped  {printable(path)}")
-            yield f"      {reason}"
+            yield from (f"      {line}" for line in _wrapped(printable(reason), WIDTH - 6))
         if len(plan.skipped) > 20:
             yield f"  … and {len(plan.skipped) - 20} more paths are skipped"
     if plan.orphaned:
@@ -208,7 +208,8 @@ def outcome_lines(report: Report, paint: Paint) -> Iterator[str]:
         for line in _wrapped(printable(error or ""), WIDTH - 6):
             yield f"      {line}"
     for path, reason in report.skipped[:20]:
-        yield f"  {paint('33', '!')} left      {printable(path)}: {reason}"
+        yield f"  {paint('33', '!')} left      {printable(path)}"
+        yield from (f"      {line}" for line in _wrapped(printable(reason), WIDTH - 6))
     done = sum(outcome == "succeeded" for _, outcome, _ in report.transitions)
     run = report.run or ""
     yield {

@@ -258,6 +258,7 @@ def test_content_that_will_be_private_is_shown_nowhere(root: Path) -> None:
     ):
         shown += reconciler(*words, root=root, check=0).stdout
     assert "swordfish" not in shown
+    assert "content      → (secret)" in shown, "there was none before, so none is hidden"
     assert b"swordfish" not in log_of(root).read_bytes()
 
 
