@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from posixpath import normpath
 from typing import Any
@@ -10,12 +10,12 @@ from typing import Any
 from .errors import ReconcilerError
 from .holds import HOLD, Hold, Holds, holds_of
 from .host.names import Names
-from .host.port import Observer
+from .host.port import Facts, Observer
 from .host.resolve import printable
 from .kinds import kinds
 from .kinds.base import SECRET, gone
-from .kinds.ownership import Look, differs, looker, open_layer, recorded_in
-from .kinds.treework import absolute
+from .kinds.images import Layer, Look, Record, open_layer, recorded_in
+from .kinds.passes import absolute, unlike
 from .ledger import Ledger
 from .log.store import LogReader
 from .log.vault import Vault
@@ -144,17 +144,16 @@ class Blame:
     def _paths_drifted(self, address: Address, hold: Hold) -> bool:
         """Whether any path of a tree is not as we left it, besides those that are held by themselves."""
         held = {a.name for a in self.ledger.holds if a != address and a.name.startswith("/")}
-        layers = [open_layer(layer, self.vault, address.name) for layer in hold.origin["layers"]]
-        look = looker(self.host)
-        for entry in self.host.walk(address.name):
-            known = [record for layer in layers if (record := layer.at(entry.path)) is not None]
-            left = next((record.after for record in reversed(known) if record.after is not None), None)
-            path = absolute(address.name, entry.path)
-            if left is None or entry.mount or any(inside(path, name) for name in held if name != address.name):
-                continue
-            if differs(look(entry, bool(left.xattrs)), left):
-                return True
-        return False
+
+        def layers() -> list[Layer]:
+            return [open_layer(layer, self.vault, address.name) for layer in hold.origin["layers"]]
+
+        def left(path: bytes, _: Facts, records: Sequence[Record]) -> Look | None:
+            if any(inside(absolute(address.name, path), name) for name in held if name != address.name):
+                return None
+            return next((record.after for record in reversed(records) if record.after is not None), None)
+
+        return bool(unlike(self.host, address.name, layers, left))
 
     def _path(self, address: Address, fields: Mapping[Field, Hold], path: str) -> Json:
         """One path inside a tree: of owner, group and mode who changed them last."""

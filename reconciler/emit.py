@@ -9,19 +9,33 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import replace as with_
 from datetime import UTC, datetime
 from typing import Any
 
 from .host.accounts import PATHS as ACCOUNT_FILES
-from .host.port import Attributes, Decide, Entry, File, Observer, Order, Result, Skipped, Stat
+from .host.port import (
+    Attributes,
+    Begin,
+    Directory,
+    Facts,
+    File,
+    Observer,
+    OpenDirectory,
+    Result,
+    Stat,
+    Visitor,
+)
 from .host.resolve import printable
 from .kinds import kinds
-from .kinds.base import SECRET
+from .kinds.base import SECRET, Context
+from .kinds.images import CAPABILITY
 from .kinds.modes import SPECIAL
-from .kinds.ownership import CAPABILITY, Survey, judged
-from .kinds.tree import TreeKind
+from .kinds.passes import absolute, inner
+from .kinds.tree import TreeKind, Work
 from .log.vault import Vault
 from .model import Absent, Address, Json
 from .plan import Plan, Transition
@@ -89,6 +103,57 @@ line() {{
 # leave FILE NAME: the line of an account or a group.
 leave() {{ NAME=$2 awk -F: '$1 != ENVIRON["NAME"]' "$ROOT$1" > "$spare" && put "$1"; }}
 """
+
+
+@dataclass
+class Noted:
+    """A directory in which a change is noted down instead of made."""
+
+    recorder: Recorder
+    top: str
+    real: Directory
+    known: dict[bytes, Facts]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+    def change(self, name: bytes, wanted: Attributes) -> None:
+        """One line or more."""
+        facts = self.known[name] if name else self.real.facts
+        path = absolute(self.top, inner(self.real, name))
+        self.recorder.note(path, facts, lambda: self.real.digest(name), wanted)
+
+
+class Noting(Visitor[Directory]):
+    """Shows another visitor directories in which changes are noted down."""
+
+    def __init__(self, recorder: Recorder, top: str, other: Visitor[Any]) -> None:
+        self.recorder, self.top, self.other = recorder, top, other
+        self._way: list[Noted] = []
+
+    def enter(self, at: Directory) -> None:
+        """The directory itself."""
+        self._way.append(Noted(self.recorder, self.top, at, {}))
+        self.other.enter(self._way[-1])
+
+    def files(self, at: Directory, entries: Iterable[tuple[bytes, Facts]]) -> None:
+        """What is in it."""
+        noted = self._way[-1]
+
+        def kept() -> Iterator[tuple[bytes, Facts]]:
+            for name, facts in entries:
+                noted.known[name] = facts
+                yield name, facts
+
+        self.other.files(noted, kept())
+
+    def leave(self, at: Directory) -> None:
+        """The directory once more."""
+        self.other.leave(self._way.pop())
+
+    def told(self) -> Any:
+        """What the other one tells."""
+        return self.other.told()
 
 
 class Recorder:
@@ -174,36 +239,29 @@ class Recorder:
         self.lines.append(f'there "$ROOT"{quoted(new)} || mv "$ROOT"{quoted(old)} "$ROOT"{quoted(new)}')
         self._made[old] = None
 
-    def amend(self, top: str, order: Order, decide: Decide) -> Iterator[Skipped]:
-        """Owners, modes and attributes of a tree's paths, in walking order."""
-        found: list[list[str]] = []
-
-        def note(entry: Entry, wanted: Attributes) -> None:
-            inner = entry.path.decode("utf-8", "surrogateescape")
-            name = quoted(f"{top.rstrip('/')}/{inner}" if inner else top)
-            bits = wanted.mode or 0
-            special = entry.stat.type == "file" and bool(bits & SPECIAL)
-            mode = "-" if wanted.mode is None else f"{bits & ~SPECIAL if special else bits:04o}"
-            lines = [f"own {wanted.uid}:{wanted.gid} {mode} {name}"]
-            guard = f"same {entry.digest()} {name} && " if entry.stat.type == "file" else ""
-            if special:
-                lines.append(f'{guard}chmod {bits:04o} "$ROOT"{name}')
-            for key, value in wanted.xattrs.items():
-                if key == CAPABILITY and value is not None:
-                    lines.append(f"{guard}attribute {quoted(key)} 0x{value.hex()} {name}")
-                else:
-                    lines.append(f"attribute {quoted(key)} {'-' if value is None else '0x' + value.hex()} {name}")
-            found.append(lines)
-
-        for entry in self._host.walk(top):
-            wanted = decide(entry)
-            if wanted is not None:
-                note(entry, wanted)
+    def amend(self, top: str, begin: Begin[OpenDirectory]) -> Iterator[Any]:
+        """Owners, modes and attributes of a tree's paths, in the order in which they would be changed."""
         self.lines.append(f"top={quoted(top)}")
-        for lines in found if order == "pre" else reversed(found):
-            self.lines += lines
+        visitor = begin()()
+        yield from self._host.visit(top, lambda: lambda: Noting(self, top, visitor))
         self.lines.append("top=")
-        yield from ()
+
+    def note(self, path: str, facts: Facts, digest: Callable[[], str], wanted: Attributes) -> None:
+        """One path that is changed."""
+        name = quoted(path)
+        bits = wanted.mode or 0
+        special = facts.type == "file" and bool(bits & SPECIAL)
+        mode = "-" if wanted.mode is None else f"{bits & ~SPECIAL if special else bits:04o}"
+        self.lines.append(f"own {wanted.uid}:{wanted.gid} {mode} {name}")
+        guard = f"same {digest()} {name} && " if facts.type == "file" and (special or wanted.xattrs) else ""
+        if special:
+            self.lines.append(f'{guard}chmod {bits:04o} "$ROOT"{name}')
+        for key, value in wanted.xattrs.items():
+            told = "-" if value is None else "0x" + value.hex()
+            if key == CAPABILITY and value is not None:
+                self.lines.append(f"{guard}attribute {quoted(key)} {told} {name}")
+            else:
+                self.lines.append(f"attribute {quoted(key)} {told} {name}")
 
     def run(self, argv: Sequence[str]) -> Result:
         """A program of the host, where the script works on the running one."""
@@ -236,10 +294,10 @@ def _perform(recorder: Recorder, transition: Transition, vault: Vault) -> None:
     found, step, address = transition.prospect, transition.step, transition.address
     kind = kinds()[address.kind]
     if isinstance(kind, TreeKind) and step.verb == "own":
-        survey = Survey()
-        for _ in judged(recorder, address.name, kind.rule(recorder, found.target, vault), survey):
-            pass
-        found.facts["survey"] = survey  # type: ignore[index] # what a turn hands on, as in the engine
+        # What a turn hands on, as in the engine.
+        survey = kind.survey(recorder, found.target, Context(vault=vault, recording=True))
+        assert survey is not None
+        found = with_(found, work=Work(survey, {}, 0.0))
     for path, reason in kind.perform(recorder, found, step, step.changes, vault):
         recorder.lines.append(f"bad {quoted(f'{path}: {reason}')}")
 

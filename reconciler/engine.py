@@ -18,7 +18,7 @@ from .host.port import Host
 from .kinds import kinds
 from .kinds.base import Context, Prospect, Step
 from .kinds.daemon import DaemonState
-from .kinds.ownership import recorded_in
+from .kinds.images import recorded_in
 from .ledger import post
 from .log.events import Event
 from .log.writer import LogWriter
@@ -316,7 +316,8 @@ class Engine(Surveyor):
         address, data = Address.parse(str(started.address)), started.data
         kind = kinds()[address.kind]
         todo = [Change(c.field, self.unseal(c.before), self.unseal(c.after), c.shown) for c in changes(started)]
-        problem = self._try(lambda: kind.reached(host, address.name, todo, self.vault))
+        proven = data["verb"] in kind.reads_back and error is None
+        problem = "" if proven else self._try(lambda: kind.reached(host, address.name, todo, self.vault))
         if not problem:
             for path in kind.edits(address.name):
                 with suppress(ReconcilerError):

@@ -3,17 +3,47 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
 
-from .host.port import Observer
+from .host.port import Directory, Facts, Observer, Visitor
 from .kinds import kinds
+from .kinds.images import Look
 from .kinds.ownership import looker
+from .kinds.passes import attributes_of, inner
 from .log.events import canonical
 from .model import Address, Unknown
 from .plan import Plan
 
 MOVING = {"process", "up"}
 """Parts of a state that are other after an exact undo too: a daemon that was restarted has another process."""
+
+
+class Summing(Visitor[Directory]):
+    """Adds up a digest of every path, so that it does not matter which process saw which."""
+
+    def __init__(self, look: Callable[[Facts], Look]) -> None:
+        self.look, self.sum = look, 0
+
+    def enter(self, at: Directory) -> None:
+        """The directory itself."""
+        self._add(at, b"", at.facts)
+
+    def files(self, at: Directory, entries: Iterable[tuple[bytes, Facts]]) -> None:
+        """What is in it."""
+        for name, facts in entries:
+            self._add(at, name, facts)
+
+    def _add(self, at: Directory, name: bytes, facts: Facts) -> None:
+        look = replace(self.look(facts), xattrs=attributes_of(at, name, facts))
+        told = hashlib.sha256(inner(at, name) + b"\0" + str((look, facts.type)).encode())
+        self.sum += int.from_bytes(told.digest(), "big")
+
+    def told(self) -> int:
+        """The sum since this was last asked."""
+        told, self.sum = self.sum, 0
+        return told
 
 
 def looks(host: Observer, what: Plan | Iterable[str]) -> dict[str, str]:
@@ -26,8 +56,6 @@ def looks(host: Observer, what: Plan | Iterable[str]) -> dict[str, str]:
         told = {"reason": seen.reason} if isinstance(seen, Unknown) else seen.model_dump(mode="json", exclude=MOVING)
         digest = hashlib.sha256(canonical(told).encode())
         if address.kind == "tree" and host.stat(address.name) is not None:
-            look = looker(host)
-            for entry in host.walk(address.name):
-                digest.update(entry.path + b"\0" + str((look(entry, True), entry.stat.type)).encode() + b"\n")
+            digest.update(b"%d" % sum(host.visit(address.name, lambda: partial(Summing, looker(host)))))
         found[text] = digest.hexdigest()
     return found

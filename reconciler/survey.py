@@ -113,6 +113,7 @@ class Surveyor:
             force=options.force,
             spared=self._spared(goals),
             all_paths=options.all_paths,
+            recording=isinstance(self.log, LogWriter),
             vault=self.vault,
             outdated=self._outdated,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from reconciler.cli.runs import intact, refused
 from reconciler.cli.undo import Moment
 from reconciler.desired.documents import parse
 from reconciler.engine import Engine, Report
+from reconciler.host.port import Visitor
 from reconciler.log.store import LogReader
 from reconciler.log.writer import LogWriter
 from reconciler.survey import Options
@@ -50,19 +52,43 @@ class Mortal:
             raise Killed
         return result
 
-    def amend(self, top: str, order: Any, decide: Any) -> Any:
-        """Die in the middle of a walk, between two paths."""
+    def amend(self, top: str, begin: Any) -> Any:
+        """Die in the middle of a walk, at one of its paths."""
+        yield from self._host.amend(top, lambda: partial(MortalVisitor, self, begin()))
 
-        def mortal(entry: Any) -> Any:
-            wanted = decide(entry)
-            if wanted is not None:
-                self.calls += 1
-                self._left -= 1
-                if self._left == 0:
-                    raise Killed
-            return wanted
 
-        yield from self._host.amend(top, order, mortal)
+class MortalVisitor(Visitor[Any]):
+    """Shows another visitor directories in which the process dies at a change."""
+
+    def __init__(self, mortal: Mortal, make: Any) -> None:
+        self.mortal, self.other = mortal, make()
+        self._way: list[MortalDirectory] = []
+
+    def enter(self, at: Any) -> None:
+        self._way.append(MortalDirectory(self.mortal, at))
+        self.other.enter(self._way[-1])
+
+    def files(self, at: Any, entries: Any) -> None:
+        self.other.files(self._way[-1], entries)
+
+    def leave(self, at: Any) -> None:
+        self.other.leave(self._way.pop())
+
+    def told(self) -> Any:
+        return self.other.told()
+
+
+class MortalDirectory:
+    """A directory in which the process dies at a change."""
+
+    def __init__(self, mortal: Mortal, at: Any) -> None:
+        self._mortal, self._at = mortal, at
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._at, name)
+
+    def change(self, name: bytes, wanted: Any) -> None:
+        self._mortal._one(lambda: self._at.change(name, wanted))
 
 
 class Bench:

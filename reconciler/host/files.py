@@ -11,14 +11,15 @@ import os
 import shutil
 import stat as st
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import HostError, Unsafe
-from .port import Decide, Entity, Entry, File, Order, Process, Result, Skipped, Stat
+from .crew import walk
+from .port import Begin, Directory, Entity, Facts, File, OpenDirectory, Process, Result, Stat, Visitor
 from .resolve import Place, facts, place, printable, why
-from .walk import Walker, xattrs_of
+from .walk import Opened, Walker, xattrs_of
 
 if TYPE_CHECKING:
     from .port import Host, Observer
@@ -121,11 +122,25 @@ class FileObserver:
         with self._place(path) as at:
             return at.path if at else path
 
-    def walk(self, top: str) -> Iterator[Entry]:
-        """Every path at and below ``top``, parents first, children in the order of their bytes."""
+    def visit(self, top: str, begin: Begin[Directory]) -> Iterator[Any]:
+        """Show visitors the tree at ``top``, parents first, names in the order of their bytes."""
+        with self._walker(top) as walker:
+            if walker is not None:
+                yield from walk(walker, begin)
+
+    @contextmanager
+    def _walker(self, top: str) -> Iterator[Walker | None]:
         with self._place(top, follow=False) as at:
-            if at is not None:
-                yield from Walker(at.parent, at.name).entries()
+            if at is None:
+                yield None
+                return
+            walker = Walker(at.parent, at.name)
+            try:
+                yield walker
+            except OSError as error:
+                raise HostError(f"{printable(top)}: {why(error)}") from None
+            finally:
+                walker.close()
 
     def mounts(self) -> list[tuple[str, str]]:
         """Mount points inside this root, each with its file system's type."""
@@ -230,6 +245,31 @@ def spawn(argv: Sequence[str], *, feed: bytes | None = None, keep: tuple[int, ..
     except OSError as error:
         raise HostError(f"{printable(argv[0])}: {why(error)}") from None
     return Result(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))
+
+
+class Eraser(Visitor[Opened]):
+    """Removes all that it is shown below the top."""
+
+    def __init__(self) -> None:
+        self.gone = 1
+        self._way: list[Opened] = []
+
+    def enter(self, at: Opened) -> None:
+        """On the way down."""
+        self._way.append(at)
+
+    def files(self, at: Opened, entries: Iterable[tuple[bytes, Facts]]) -> None:
+        """What is no directory goes at once."""
+        for name, _ in entries:
+            os.unlink(name, dir_fd=at.fd)
+            self.gone += 1
+
+    def leave(self, at: Opened) -> None:
+        """A directory goes when nothing is in it any more."""
+        self._way.pop()
+        if self._way:
+            os.rmdir(at.path.rpartition(b"/")[2], dir_fd=self._way[-1].fd)
+            self.gone += 1
 
 
 class FileHost(FileObserver):
@@ -346,34 +386,20 @@ class FileHost(FileObserver):
 
     def erase(self, path: str) -> int:
         """Remove a directory and all below it for good; answers how many paths went."""
-        gone = 0
-        with self._place(path, follow=False) as at, self._said(path):
-            if at is None:
+        eraser = Eraser()
+        with self._walker(path) as walker:
+            if walker is None:
                 return 0
-            tree = list(Walker(at.parent, at.name).entries("post"))
-            for entry in tree:
-                gone += 1
-                inner = os.path.join(path, os.fsdecode(entry.path)) if entry.path else path
-                with self._place(inner, follow=False) as spot:
-                    if spot is None:
-                        continue
-                    if entry.stat.type == "directory":
-                        os.rmdir(spot.name, dir_fd=spot.parent)
-                    else:
-                        os.unlink(spot.name, dir_fd=spot.parent)
-            self._sync(at)
-        return gone
+            walker.whole(eraser)
+        with self._place(path, follow=False) as at, self._said(path):
+            if at is not None:
+                os.rmdir(at.name, dir_fd=at.parent)
+                self._sync(at)
+        return eraser.gone
 
-    def amend(self, top: str, order: Order, decide: Decide) -> Iterator[Skipped]:
-        """Walk ``top`` and give each path what ``decide`` says; yields what could not be changed."""
-        with self._place(top, follow=False) as at:
-            if at is None:
-                return
-            walker = Walker(at.parent, at.name)
-            for _ in walker.entries(order, decide):
-                yield from walker.skipped
-                walker.skipped.clear()
-            yield from walker.skipped
+    def amend(self, top: str, begin: Begin[OpenDirectory]) -> Iterator[Any]:
+        """Show visitors the tree at ``top``, who may change owners and modes in it."""
+        yield from self.visit(top, begin)  # type: ignore[arg-type] # what is shown can do both
 
     @contextmanager
     def accounts_locked(self) -> Iterator[None]:

@@ -6,13 +6,14 @@ It is held to the real one by a contract test; where the two differ, this one is
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import HostError, Unsafe
-from .port import Decide, Entity, Entry, File, Order, Process, Result, Skipped, Stat, Type
+from .port import Attributes, Begin, Directory, Entity, Facts, File, OpenDirectory, Process, Result, Stat, Type, Visitor
 
 if TYPE_CHECKING:
     from .port import Host, Observer
@@ -133,16 +134,34 @@ class MemoryHost:
         below = [p for p in self.nodes if p.startswith(top.rstrip("/") + "/") and p != "/"]
         return sorted([top, *below], key=lambda p: [part.encode("utf-8", "surrogateescape") for part in p.split("/")])
 
-    def walk(self, top: str) -> Iterator[Entry]:
-        """Every path at and below ``top``."""
+    def visit(self, top: str, begin: Begin[Directory]) -> Iterator[Any]:
+        """Show a visitor the tree at ``top``."""
         where = self._resolve(top, follow=False)
         if where is None or where not in self.nodes:
             return
-        for path in self._tree(where):
-            node = self.nodes.get(path)
-            if node is not None:
-                relative = path[len(where) :].lstrip("/").encode("utf-8", "surrogateescape")
-                yield Entry(relative, self._stat(path, node), _lazily(node), bool, digest=_digesting(node))
+        if self.nodes[where].type != "directory":
+            raise HostError(f"{top}: not a directory")
+        visitor = begin()()
+        self._show(where, where, visitor, {})
+        yield visitor.told()
+
+    def _show(self, top: str, where: str, visitor: Visitor[Any], known: dict[tuple[Any, ...], Facts]) -> None:
+        def facts(node: Node) -> Facts:
+            key = (node.type, node.mode, node.uid, node.gid, node.nlink)
+            return known.setdefault(key, Facts(*key))
+
+        at = Shown(self, where, os.fsencode(where[len(top) :].lstrip("/")), facts(self.nodes[where]))
+        names = sorted(self._children(where), key=os.fsencode)
+        prefix = where.rstrip("/") + "/"
+        visitor.enter(at)
+        inner = [(os.fsencode(name), self.nodes[prefix + name]) for name in names]
+        files = [(name, node) for name, node in inner if node.type != "directory"]
+        if files:
+            visitor.files(at, ((name, facts(node)) for name, node in files))
+        for name, node in inner:
+            if node.type == "directory":
+                self._show(top, prefix + os.fsdecode(name), visitor, known)
+        visitor.leave(at)
 
     def mounts(self) -> list[tuple[str, str]]:
         """Nothing is mounted."""
@@ -244,28 +263,9 @@ class MemoryHost:
             del self.nodes[inner]
         return len(tree)
 
-    def amend(self, top: str, order: Order, decide: Decide) -> Iterator[Skipped]:
-        """Change owners and modes below ``top``."""
-        entries = list(self.walk(top))
-        where = self._resolve(top, follow=False) or top
-        for entry in reversed(entries) if order == "post" else entries:
-            wanted = decide(entry)
-            if wanted is None:
-                continue
-            relative = entry.path.decode("utf-8", "surrogateescape")
-            path = f"{where.rstrip('/')}/{relative}" if relative else where
-            node = self.nodes[path]
-            if (node.uid, node.gid) != (wanted.uid, wanted.gid) and node.type == "file":
-                node.mode &= ~0o6000
-            xattrs = dict(node.xattrs)
-            for key, value in wanted.xattrs.items():
-                if value is None:
-                    xattrs.pop(key, None)
-                else:
-                    xattrs[key] = value
-            mode = node.mode if wanted.mode is None or node.type == "link" else wanted.mode
-            self.nodes[path] = replace(node, uid=wanted.uid, gid=wanted.gid, mode=mode, xattrs=xattrs)
-        yield from ()
+    def amend(self, top: str, begin: Begin[OpenDirectory]) -> Iterator[Any]:
+        """Show a visitor the tree at ``top``, who may change owners and modes in it."""
+        yield from self.visit(top, begin)  # type: ignore[arg-type] # what is shown can do both
 
     @contextmanager
     def accounts_locked(self) -> Iterator[None]:
@@ -273,12 +273,48 @@ class MemoryHost:
         yield
 
 
-def _digesting(node: Node) -> Callable[[], str]:
-    return lambda: hashlib.sha256(node.data).hexdigest()
+@dataclass
+class Shown:
+    """One directory as visitors see it."""
 
+    host: MemoryHost
+    where: str
+    path: bytes
+    facts: Facts
 
-def _lazily(node: Node) -> Callable[[], Mapping[str, bytes]]:
-    return lambda: dict(node.xattrs)
+    def _at(self, name: bytes) -> str:
+        return self.where.rstrip("/") + "/" + os.fsdecode(name) if name else self.where
+
+    def xattrs(self, name: bytes) -> Mapping[str, bytes]:
+        """The extended attributes of a name."""
+        return dict(self.host.nodes[self._at(name)].xattrs)
+
+    def inode(self, name: bytes) -> tuple[int, int]:
+        """A number of its own for every path."""
+        return 1, int.from_bytes(hashlib.sha256(os.fsencode(self._at(name))).digest()[:4], "big")
+
+    def digest(self, name: bytes) -> str:
+        """The SHA-256 of a regular file's bytes."""
+        node = self.host.nodes[self._at(name)]
+        return hashlib.sha256(node.data).hexdigest() if node.type == "file" else ""
+
+    def change(self, name: bytes, wanted: Attributes) -> None:
+        """Owner, then mode, then attributes."""
+        path = self._at(name)
+        node = self.host.nodes[path]
+        if (node.uid, node.gid) != (wanted.uid, wanted.gid) and node.type == "file":
+            node.mode &= ~0o6000
+            node.xattrs.pop("security.capability", None)
+        xattrs = dict(node.xattrs)
+        for key, value in wanted.xattrs.items():
+            if value is None:
+                xattrs.pop(key, None)
+            else:
+                xattrs[key] = value
+        mode = node.mode if wanted.mode is None or node.type == "link" else wanted.mode
+        self.host.nodes[path] = replace(node, uid=wanted.uid, gid=wanted.gid, mode=mode, xattrs=xattrs)
+        if not name:
+            self.facts = replace(self.facts, mode=mode, uid=wanted.uid, gid=wanted.gid)
 
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ Paths are absolute and are meant inside the host, whatever directory that host l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 Type = Literal["file", "directory", "link", "fifo", "socket", "character", "block"]
 
@@ -41,17 +41,20 @@ class File:
     mtime_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One path met while walking a tree; ``path`` is relative to the top, the top itself is empty."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Facts:
+    """What a walk tells of one path.
 
-    path: bytes
-    stat: Stat
-    xattrs: Callable[[], Mapping[str, bytes]]
-    frozen: Callable[[], bool]
-    mount: bool = False
-    digest: Callable[[], str] = str
-    """The SHA-256 of a regular file's bytes."""
+    Within one walk equal facts are one object, so that whoever judges paths can remember a verdict by it.
+    """
+
+    type: Type
+    mode: int
+    uid: int
+    gid: int
+    nlink: int
+    frozen: bool = False
+    """Whether it is immutable or append-only, so that not even root may change it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +65,6 @@ class Attributes:
     gid: int
     mode: int | None = None
     xattrs: Mapping[str, bytes | None] = field(default_factory=dict)
-
-
-class Skipped(NamedTuple):
-    """A path of a tree that was left alone, and why."""
-
-    path: bytes
-    reason: str
 
 
 class Result(NamedTuple):
@@ -104,8 +100,55 @@ class Entity:
     number: int
 
 
-Order = Literal["pre", "post"]
-Decide = Callable[[Entry], Attributes | None]
+class Directory(Protocol):
+    """One directory met while walking; a name is that of a thing in it, the empty name is the directory itself."""
+
+    path: bytes
+    """Relative to the top; the top itself is empty."""
+    facts: Facts
+
+    def xattrs(self, name: bytes) -> Mapping[str, bytes]: ...
+    def inode(self, name: bytes) -> tuple[int, int]: ...
+    def digest(self, name: bytes) -> str: ...
+
+
+class OpenDirectory(Directory, Protocol):
+    """A directory in which owners and modes can be changed."""
+
+    def change(self, name: bytes, wanted: Attributes) -> None: ...
+
+
+At_contra = TypeVar("At_contra", contravariant=True)
+
+
+class Visitor(Generic[At_contra]):
+    """What is shown every directory of one part of a tree: the directory, then what is in it, then what is below.
+
+    Large trees are walked by several processes, each with visitors of its own: what one of them finds out is
+    what it tells at the end, and that has to survive pickling.
+    """
+
+    def enter(self, at: At_contra) -> None:
+        """The directory itself, before anything in it."""
+
+    def files(self, at: At_contra, entries: Iterable[tuple[bytes, Facts]]) -> None:
+        """What is in it besides directories, by the bytes of the names; a large directory comes in several parts."""
+
+    def leave(self, at: At_contra) -> None:
+        """The directory again, when all below it was shown."""
+
+    def mount(self, path: bytes) -> None:
+        """Something else is mounted at this path; it is not entered."""
+
+    def gap(self, path: bytes, reason: str) -> None:
+        """This path cannot be looked at."""
+
+    def told(self) -> Any:
+        """What this visitor found."""
+
+
+Begin = Callable[[], Callable[[], Visitor[At_contra]]]
+"""Called once in every process that takes part in a walk; gives what makes a visitor for each part."""
 
 
 class Observer(Protocol):
@@ -121,7 +164,7 @@ class Observer(Protocol):
     def names(self, path: str) -> list[str]: ...
     def readlink(self, path: str) -> str: ...
     def canonical(self, path: str) -> str: ...
-    def walk(self, top: str) -> Iterator[Entry]: ...
+    def visit(self, top: str, begin: Begin[Directory]) -> Iterator[Any]: ...
     def mounts(self) -> list[tuple[str, str]]: ...
     def owned(self, uid: int | None, gid: int | None, skip: Sequence[str]) -> Iterator[str]: ...
     def processes(self) -> list[Process]: ...
@@ -143,6 +186,6 @@ class Host(Observer, Protocol):
     def symlink(self, path: str, target: str) -> None: ...
     def rename(self, old: str, new: str) -> None: ...
     def erase(self, path: str) -> int: ...
-    def amend(self, top: str, order: Order, decide: Decide) -> Iterator[Skipped]: ...
+    def amend(self, top: str, begin: Begin[OpenDirectory]) -> Iterator[Any]: ...
     def accounts_locked(self) -> AbstractContextManager[None]: ...
     def run(self, argv: Sequence[str]) -> Result: ...

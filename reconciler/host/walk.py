@@ -2,25 +2,26 @@
 
 Every directory is opened from its parent's descriptor with O_NOFOLLOW; nothing is reached by a path
 string twice.  Symbolic links are owned themselves and never followed, devices, sockets and FIFOs are never
-opened for reading, other mounts are not entered.
+opened, other mounts are not entered.
 """
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import os
 import resource
-import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from typing import Any
 
-from .port import Attributes, Decide, Entry, Order, Skipped
-from .resolve import facts, why
+from ..errors import HostError
+from .port import Attributes, Facts, Visitor
+from .resolve import trusted, why
+from .statx import BASIC, MOUNT, NO_AUTOMOUNT, NO_FOLLOW, WHAT, WHERE, kernel
 
 PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+CAPABILITY = "security.capability"
 
 
 def deep() -> None:
@@ -30,160 +31,16 @@ def deep() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def xattrs_of(fd: int) -> dict[str, bytes]:
-    """The extended attributes behind an O_PATH descriptor; empty where the file system has none."""
-    path = f"/proc/self/fd/{fd}"
+def xattrs_of(place: int | str | bytes) -> dict[str, bytes]:
+    """The extended attributes of a descriptor or path itself; empty where the file system has none."""
+    path = f"/proc/self/fd/{place}" if isinstance(place, int) else place
+    follow = isinstance(place, int)
     try:
-        return {name: os.getxattr(path, name) for name in os.listxattr(path)}
+        return {
+            name: os.getxattr(path, name, follow_symlinks=follow) for name in os.listxattr(path, follow_symlinks=follow)
+        }
     except OSError:
         return {}
-
-
-class _Facts:
-    """The kernel's statx, which tells the mount and the immutable flag of a descriptor without opening it."""
-
-    def __init__(self) -> None:
-        libc = ctypes.CDLL(None, use_errno=True)
-        self._statx = getattr(libc, "statx", None)
-        self._buffer = ctypes.create_string_buffer(256)
-
-    def _ask(self, fd: int) -> bool:
-        empty_path, mount_id = 0x1000, 0x1000
-        return self._statx is not None and self._statx(fd, b"", empty_path, mount_id, self._buffer) == 0
-
-    def mount(self, fd: int) -> int:
-        """The id of the mount (st_dev cannot tell bind mounts apart, and differs within one overlay)."""
-        if self._ask(fd) and struct.unpack_from("=I", self._buffer, 0)[0] & 0x1000:
-            return int(struct.unpack_from("=Q", self._buffer, 144)[0])
-        with open(f"/proc/self/fdinfo/{fd}", "rb") as info:
-            return next((int(line.split()[1]) for line in info if line.startswith(b"mnt_id:")), -1)
-
-    def frozen(self, fd: int) -> bool:
-        """Whether the file is immutable or append-only, so that not even root may change it."""
-        return self._ask(fd) and bool(struct.unpack_from("=Q", self._buffer, 8)[0] & 0x30)
-
-
-@cache
-def kernel() -> _Facts:
-    """The one instance; made when first needed."""
-    return _Facts()
-
-
-@dataclass
-class _Level:
-    """One open directory on the way down."""
-
-    fd: int
-    path: bytes
-    entry: Entry
-    names: Iterator[bytes]
-
-
-@dataclass
-class Walker:
-    """One pass over a tree, below an open top directory."""
-
-    parent: int
-    name: str
-    skipped: list[Skipped] = field(default_factory=list)
-
-    def entries(self, order: Order = "pre", decide: Decide | None = None) -> Iterator[Entry]:
-        """Yield every path; with ``decide``, change each as it says before (or after) going on.
-
-        Children come in the order of their names' bytes.
-        """
-        deep()
-        top = self._open(self.parent, os.fsencode(self.name), b"", None)
-        if top is None:
-            return
-        entry, fd = top
-        if entry.stat.type != "directory":
-            try:
-                self._act(fd, entry, decide)
-                yield entry
-            finally:
-                os.close(fd)
-            return
-        mount = kernel().mount(fd)
-        stack = [self._enter(fd, b"", entry)]
-        try:
-            if order == "pre":
-                self._act(stack[-1].fd, entry, decide)
-                yield entry
-            while stack:
-                level = stack[-1]
-                name = next(level.names, None)
-                if name is None:
-                    stack.pop()
-                    if order == "post":
-                        self._act(level.fd, level.entry, decide)
-                        yield level.entry
-                    os.close(level.fd)
-                    continue
-                opened = self._open(level.fd, name, level.path + b"/" + name if level.path else name, mount)
-                if opened is None:
-                    continue
-                entry, fd = opened
-                if entry.stat.type == "directory" and not entry.mount:
-                    stack.append(self._enter(fd, entry.path, entry))
-                    if order == "pre":
-                        self._act(stack[-1].fd, entry, decide)
-                        yield entry
-                    continue
-                try:
-                    if not entry.mount:
-                        self._act(fd, entry, decide)
-                    yield entry
-                finally:
-                    os.close(fd)
-        finally:
-            for level in stack:
-                os.close(level.fd)
-
-    def _enter(self, path_fd: int, path: bytes, entry: Entry) -> _Level:
-        """Turn an O_PATH descriptor of a directory into one that can be listed."""
-        try:
-            fd = os.open(f"/proc/self/fd/{path_fd}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            self.skipped.append(Skipped(path, f"cannot be listed: {why(error)}"))
-            return _Level(path_fd, path, entry, iter(()))
-        os.close(path_fd)
-        with os.scandir(fd) as listing:
-            names = sorted(os.fsencode(item.name) for item in listing)
-        return _Level(
-            fd,
-            path,
-            Entry(
-                path, entry.stat, lambda: xattrs_of(fd), lambda: kernel().frozen(fd), entry.mount, lambda: digest_of(fd)
-            ),
-            iter(names),
-        )
-
-    def _open(self, parent: int, name: bytes, path: bytes, mount: int | None) -> tuple[Entry, int] | None:
-        try:
-            fd = os.open(name, PATH_ONLY, dir_fd=parent)
-        except FileNotFoundError:
-            return None  # vanished since it was listed
-        except OSError as error:
-            self.skipped.append(Skipped(path, why(error)))
-            return None
-        found = facts(os.fstat(fd))
-        crossing = mount is not None and kernel().mount(fd) != mount
-        more = (lambda: xattrs_of(fd), lambda: kernel().frozen(fd), crossing, lambda: digest_of(fd))
-        return Entry(path, found, *more), fd
-
-    def _act(self, fd: int, entry: Entry, decide: Decide | None) -> None:
-        if decide is None:
-            return
-        wanted = decide(entry)
-        if wanted is None:
-            return
-        try:
-            amend(fd, entry, wanted)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            self.skipped.append(Skipped(entry.path, why(error)))
 
 
 def digest_of(fd: int) -> str:
@@ -193,28 +50,229 @@ def digest_of(fd: int) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def amend(fd: int, entry: Entry, wanted: Attributes) -> None:
-    """Give one opened path its owner, then its mode, then its extended attributes.
+@dataclass(slots=True)
+class Opened:
+    """An open directory of a walk; names are looked up in it and nowhere else."""
+
+    fd: int
+    path: bytes
+    facts: Facts
+    names: list[bytes] = field(default_factory=list)
+    """What is in it besides directories, by their bytes."""
+    below: list[bytes] = field(default_factory=list)
+    """Its directories, by their bytes."""
+    pending: Iterator[bytes] = field(default_factory=lambda: iter(()))
+
+    def inner(self, name: bytes) -> bytes:
+        """The path of a name in it, relative to the top."""
+        return self.path + b"/" + name if self.path else name
+
+    @property
+    def closed(self) -> bool:
+        """Whether nobody but root can put other things behind the names in it."""
+        return trusted(self.facts.uid) and not self.facts.mode & 0o022
+
+    def xattrs(self, name: bytes) -> Mapping[str, bytes]:
+        """The extended attributes of a name, or of the directory itself."""
+        handle = b"/proc/self/fd/%d" % self.fd
+        try:
+            # Nothing is found nearly always, and that costs one call.
+            if not (os.listxattr(handle + b"/" + name, follow_symlinks=False) if name else os.listxattr(self.fd)):
+                return {}
+        except OSError:
+            return {}
+        return xattrs_of(handle + b"/" + name) if name else xattrs_of(self.fd)
+
+    def inode(self, name: bytes) -> tuple[int, int]:
+        """The device and inode of a name; of one that vanished one that nothing has."""
+        return kernel().inode() if kernel()(self.fd, name) else (0, 0)
+
+    def digest(self, name: bytes) -> str:
+        """The SHA-256 of a regular file's bytes; empty where it is none, or cannot be read."""
+        try:
+            fd = os.open(name, PATH_ONLY, dir_fd=self.fd)
+        except OSError:
+            return ""
+        try:
+            return digest_of(fd) if kernel()(fd, b"") and kernel().facts().type == "file" else ""
+        except OSError:
+            return ""
+        finally:
+            os.close(fd)
+
+    def change(self, name: bytes, wanted: Attributes) -> None:
+        """Give a name (or the directory itself) its owner, mode and attributes, and look whether it has them.
+
+        In a directory that others can write, the thing is held by a descriptor first and told by that alone.
+        """
+        if not name:
+            amend(self.fd, f"/proc/self/fd/{self.fd}", None, wanted)
+            if kernel()(self.fd, b""):
+                self.facts = kernel().facts()
+        elif self.closed:
+            amend(self.fd, os.fsdecode(name), self.fd, wanted)
+        else:
+            fd = os.open(name, PATH_ONLY, dir_fd=self.fd)
+            try:
+                amend(fd, f"/proc/self/fd/{fd}", None, wanted)
+            finally:
+                os.close(fd)
+
+
+def amend(fd: int, path: str, directory: int | None, wanted: Attributes) -> None:
+    """Give one thing its owner, then its mode, then its extended attributes; `HostError` where it has them not.
 
     That order matters: changing the owner clears setuid bits and capabilities, changing the mode moves an
     ACL's mask.  Nothing is called that would change nothing, since even a vain chown does harm.
+    ``directory``: where ``path`` is a name in it; else the path is the magic link of the descriptor, which is that
+    very inode (a symbolic link's own included).
     """
-    handle = f"/proc/self/fd/{fd}"
-    found = facts(os.fstat(fd))
-    capability = None
+    look = kernel()
+    name = os.fsencode(path) if directory is not None else b""
+    if not look(fd, name):
+        return  # it vanished
+    found = look.facts()
+    follow = directory is None
+    spot = path if directory is None else f"/proc/self/fd/{directory}/{path}"
     if (found.uid, found.gid) != (wanted.uid, wanted.gid):
-        if found.type == "file" and "security.capability" not in wanted.xattrs:
-            capability = entry.xattrs().get("security.capability")
-        # The magic link of an O_PATH descriptor is that very inode, a symbolic link's own included.
-        os.chown(handle, wanted.uid, wanted.gid)
-        found = facts(os.fstat(fd))
+        os.chown(path, wanted.uid, wanted.gid, dir_fd=directory, follow_symlinks=follow)
+        if found.type == "file" and found.mode & 0o6000 and look(fd, name):
+            found = look.facts()
     if wanted.mode is not None and found.type != "link" and found.mode != wanted.mode:
-        os.chmod(handle, wanted.mode)
-    if capability is not None:
-        os.setxattr(handle, "security.capability", capability)
+        # A name is no symbolic link here, and nobody can make it one: its directory is closed.
+        os.chmod(path, wanted.mode, dir_fd=directory)
     for key, value in wanted.xattrs.items():
-        current = entry.xattrs().get(key)
+        current = xattrs_of(fd if directory is None else spot).get(key)
         if value is None and current is not None:
-            os.removexattr(handle, key)
+            os.removexattr(spot, key, follow_symlinks=follow)
         elif value is not None and current != value:
-            os.setxattr(handle, key, value)
+            os.setxattr(spot, key, value, follow_symlinks=follow)
+    if look(fd, name):
+        now = look.facts()
+        if (now.uid, now.gid) != (wanted.uid, wanted.gid) or (
+            wanted.mode is not None and now.type != "link" and now.mode != wanted.mode
+        ):
+            raise HostError(
+                f"is {now.uid}:{now.gid}:{now.mode:04o} after it was set to {wanted.uid}:{wanted.gid}; "
+                "its file system does not keep owners and modes"
+            )
+
+
+class Walker:
+    """One pass over a tree, below an open directory, for one visitor at a time."""
+
+    def __init__(self, parent: int, name: str) -> None:
+        deep()
+        self._parent, self._name = parent, os.fsencode(name)
+        self.mount = b""
+        self.top = self._opened()
+
+    def _opened(self) -> Opened | None:
+        look = kernel()
+        if not look(self._parent, self._name):
+            return None
+        try:
+            fd = os.open(self._name, DIRECTORY, dir_fd=self._parent)
+        except OSError as error:
+            raise HostError(why(error)) from None
+        look(fd, b"")
+        self.mount = look.mount()
+        return Opened(fd, b"", look.facts())
+
+    def open(self, parent: Opened, name: bytes, visitor: Visitor[Any]) -> Opened | None:
+        """Open and list one directory; None where there is none any more, or not to be entered."""
+        look, path = kernel(), parent.inner(name)
+        if not look(parent.fd, name):
+            return None
+        if look.mount() != self.mount:
+            visitor.mount(path)
+            return None
+        try:
+            fd = os.open(name, DIRECTORY, dir_fd=parent.fd)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            visitor.gap(path, f"cannot be listed: {why(error)}")
+            return None
+        # Asked again of what was really opened: the name may have been given to something else meanwhile.
+        if not look(fd, b"") or look.mount() != self.mount:
+            os.close(fd)
+            return None
+        at = Opened(fd, path, look.facts())
+        self.list(at, visitor)
+        return at
+
+    def list(self, at: Opened, visitor: Visitor[Any]) -> None:
+        """Read the names in a directory."""
+        names: list[bytes] = []
+        below: list[bytes] = []
+        try:
+            with os.scandir(at.fd) as listing:
+                for item in listing:
+                    (below if item.is_dir(follow_symlinks=False) else names).append(os.fsencode(item.name))
+        except OSError as error:
+            visitor.gap(at.path, f"cannot be listed: {why(error)}")
+        names.sort()
+        below.sort()
+        at.names, at.below, at.pending = names, below, iter(below)
+
+    def entries(self, at: Opened, names: Iterable[bytes], visitor: Visitor[Any]) -> Iterator[tuple[bytes, Facts]]:
+        """The facts of some of the names in a directory."""
+        look, directory, mount, known = kernel(), at.fd, self.mount, kernel().known
+        call, address, buffer = look.call, look.address, look.buffer
+        for name in names:
+            if (
+                call is None
+                or call(directory, name, NO_FOLLOW | NO_AUTOMOUNT, BASIC | MOUNT, address)
+                or buffer[WHERE] != mount
+            ):
+                if not look(directory, name):
+                    continue  # vanished since it was listed
+                if look.mount() != mount:
+                    visitor.mount(at.inner(name))
+                    continue
+            facts = known.get(buffer[WHAT]) or look.facts()
+            if facts.type != "directory":
+                yield name, facts
+
+    def below(self, parent: Opened, name: bytes, visitor: Visitor[Any]) -> None:
+        """Show a visitor a directory and all below it."""
+        at = self.open(parent, name, visitor)
+        if at is not None:
+            self._down(at, visitor)
+
+    def whole(self, visitor: Visitor[Any]) -> None:
+        """Show a visitor the whole tree; the top is closed then."""
+        if self.top is not None:
+            self.list(self.top, visitor)
+            self._down(self.top, visitor)
+            self.top = None
+
+    def _down(self, top: Opened, visitor: Visitor[Any]) -> None:
+        stack: list[Opened] = []
+        try:
+            at: Opened | None = top
+            while at is not None or stack:
+                if at is not None:
+                    stack.append(at)
+                    visitor.enter(at)
+                    if at.names:
+                        visitor.files(at, self.entries(at, at.names, visitor))
+                        at.names = []
+                last = stack[-1]
+                name = next(last.pending, None)
+                if name is not None:
+                    at = self.open(last, name, visitor)
+                    continue
+                visitor.leave(last)
+                os.close(stack.pop().fd)
+                at = None
+        finally:
+            for level in stack:
+                os.close(level.fd)
+
+    def close(self) -> None:
+        """Let go of the top."""
+        if self.top is not None:
+            os.close(self.top.fd)
+            self.top = None

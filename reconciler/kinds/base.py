@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -64,12 +64,14 @@ class Prospect:
     """Paths that must not be touched, each with its reason."""
     reversible: str = "exact"
     reason: str | None = None
+    work: Any = None
+    """What looking found out that doing can go on with, within one run."""
 
 
 class Vault(Protocol):
     """Where big before-images are kept beside the log."""
 
-    def put_stream(self, pieces: Iterable[bytes]) -> str: ...
+    def put_frames(self, frames: Iterable[bytes]) -> str: ...
     def stream(self, name: str) -> Iterator[bytes]: ...
 
 
@@ -92,6 +94,8 @@ class Context:
     fix: bool = False
     """True at a transition's turn: what a plan may leave open (a new number) is decided now."""
     all_paths: bool = False
+    recording: bool = False
+    """Whether this plan may be carried out by the same run: what is looked at is kept for that."""
     vault: Vault | None = None
 
     outdated: Callable[[Address, frozenset[Address], Json], bool] = lambda address, depends, process: False
@@ -313,6 +317,9 @@ class Kind(ABC, Generic[S]):
         return listed
 
     # What the engine does with a step, at its turn and after a crash alike.
+
+    reads_back: ClassVar[frozenset[str]] = frozenset()
+    """The verbs in which `perform` reads back all that it writes: a turn without trouble needs no second look."""
 
     def record(
         self,

@@ -1,65 +1,23 @@
-"""Who is to own the paths of a tree: rules, before-images, and how a walk is judged by them.
+"""Who is to own the paths of a tree: the rules.
 
-A rule looks at one path and says what it is to have.  There are two: a wish (from the desired state) and a
-return (from before-images in the log).  Neither holds more than a line of the tree at a time.
+A rule says what one path is to have.  There are two: a wish (from the desired state) and a return (from
+before-images in the log).  What a rule says of a path hangs on the region that the path lies in, on its facts and
+on its records; where that is so, the verdict on one path holds for all that are alike.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ..host.names import Names, Owner
-from ..host.port import Attributes, Entry, Observer
-from ..host.resolve import printable, trusted
-from ..model import Json
-from .base import Vault
-from .modes import SPECIAL, apply_mode, names_special, pack_capability, show_capability
+from ..host.port import Attributes, Facts, Observer
+from .images import CAPABILITY, Layer, Look, Record, within
+from .modes import SPECIAL, apply_mode, names_special, pack_capability
 
-CAPABILITY = "security.capability"
-ACL = "system.posix_acl_access"
-DEFAULT_ACL = "system.posix_acl_default"
-SAMPLE = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a path has, or is to have; owners are names where the host has one."""
-
-    owner: Owner
-    group: Owner
-    mode: int | None
-    xattrs: tuple[tuple[str, str], ...] = ()
-    digest: str = ""
-    """Of a setuid or setgid file, or one with capabilities, in a before-image: the bytes that get those back."""
-
-    def json(self) -> Json:
-        """The form that images carry."""
-        out: dict[str, Json] = {"owner": self.owner, "group": self.group, "mode": self.mode}
-        out |= {"xattrs": dict(self.xattrs)} if self.xattrs else {}
-        return out | ({"digest": self.digest} if self.digest else {})
-
-    def shown(self) -> Json:
-        """The form that plans carry."""
-        return {
-            "owner": self.owner,
-            "group": self.group,
-            "mode": None if self.mode is None else f"{self.mode:04o}",
-        }
-
-    def __str__(self) -> str:
-        text = f"{self.owner}:{self.group}" + ("" if self.mode is None else f":{self.mode:04o}")
-        capability = dict(self.xattrs).get(CAPABILITY)
-        return f"{text} {show_capability(capability.encode('latin-1'))}" if capability else text
-
-    @classmethod
-    def parse(cls, raw: Mapping[str, Json]) -> Look:
-        """Read what `json` wrote."""
-        return cls(
-            raw["owner"], raw["group"], raw["mode"], tuple(sorted(raw.get("xattrs", {}).items())), raw.get("digest", "")
-        )
+REPLACED = "holds other bytes than when it was setuid; it comes back without setuid, setgid and capabilities"
+Digest = Callable[[], str]
 
 
 @dataclass(slots=True)
@@ -73,12 +31,33 @@ class Said:
     known: Look | None = None
     replaced: bool = False
     """Whether the bytes are not those that were setuid, so that nothing of that kind comes back."""
+    excepted: bool = False
+    """Whether an exception of the tree covers it."""
 
 
 class Rule(Protocol):
-    """Says what one path is to have; asked for every path in walking order."""
+    """Says what one path is to have; asked in walking order."""
 
-    def judge(self, entry: Entry, look: Look) -> Said: ...
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """The images that it goes by, the oldest first."""
+
+    @property
+    def named(self) -> Mapping[bytes, frozenset[bytes]]:
+        """By directory, the names in it that have a verdict of their own."""
+
+    def region(self, directory: bytes) -> Hashable: ...
+    def judge(self, path: bytes, facts: Facts, look: Look, records: Sequence[Record], digest: Digest) -> Said: ...
+
+
+def by_directory(paths: Iterable[bytes]) -> dict[bytes, frozenset[bytes]]:
+    """The names among these paths, by the directory they are in; a path also names the directory itself."""
+    found: dict[bytes, set[bytes]] = {}
+    for path in paths:
+        parent, _, name = path.rpartition(b"/")
+        found.setdefault(parent, set()).add(name)
+        found.setdefault(path, set()).add(b"")
+    return {parent: frozenset(names) for parent, names in found.items()}
 
 
 @dataclass(frozen=True)
@@ -107,32 +86,44 @@ class Wish:
     layers: Sequence[Layer] = ()
     """What we changed before: parts that nobody asks for any more go back to what they were."""
 
-    def judge(self, entry: Entry, look: Look) -> Said:
+    def __post_init__(self) -> None:
+        self.named = by_directory([*self.exceptions, *self.capabilities, *self.around, *self.nested])
+        self._tops = sorted(self.exceptions, key=len, reverse=True)
+
+    def _covering(self, path: bytes) -> bytes | None:
+        """The most specific exception that covers a path."""
+        return next((top for top in self._tops if within(path, top)), None)
+
+    def region(self, directory: bytes) -> Hashable:
+        """The exception or nested tree that the directory lies in."""
+        nested = any(within(directory, top) for top in self.nested)
+        return nested, self._covering(directory)
+
+    def judge(self, path: bytes, facts: Facts, look: Look, records: Sequence[Record], digest: Digest) -> Said:
         """What the most specific line that covers this path asks for."""
-        path, directory = entry.path, entry.stat.type == "directory"
-        records = [record for layer in self.layers if (record := layer.at(path)) is not None]
-        if path in self.around or any(path == top or path.startswith(top + b"/") for top in self.nested):
+        directory = facts.type == "directory"
+        if path in self.around or any(within(path, top) for top in self.nested):
             return Said(None)
         owner, group = self.owner, self.group
         spec = self.directory_mode if directory else self.file_mode
-        for top in sorted(self.exceptions, key=len, reverse=True) if self.exceptions else ():
-            if path == top or path.startswith(top + b"/"):
-                part = self.exceptions[top]
-                owner, group = part.owner, part.group
-                below = part.directory_mode if directory else part.file_mode
-                spec = (part.mode or below) if path == top else below
-                break
+        top = self._covering(path)
+        if top is not None:
+            part = self.exceptions[top]
+            owner, group = part.owner, part.group
+            below = part.directory_mode if directory else part.file_mode
+            spec = (part.mode or below) if path == top else below
+        excepted = top is not None
         former = unasked(records, look)
         new = Look(owner if owner is not None else former.owner, group if group is not None else former.group, None)
-        if entry.stat.type == "link":
-            return Said(new)
+        if facts.type == "link":
+            return Said(new, excepted=excepted)
         old = look.mode or 0
         mode = former.mode or 0 if spec is None else apply_mode(spec, old, directory=directory)
         origin = changed_first(records).before if records else look
         moves = (new.owner, new.group) != (origin.owner, origin.group)
         if moves and not directory and not names_special(spec):
             mode &= ~SPECIAL
-        capability = self.capabilities.get(path) if entry.stat.type == "file" else None
+        capability = self.capabilities.get(path) if facts.type == "file" else None
         packed = ((CAPABILITY, pack_capability(capability).decode("latin-1")),) if capability else ()
         for record in records if not packed else ():
             # A capability that we gave, and that nobody asks for any more, goes back to what was there.
@@ -143,9 +134,10 @@ class Wish:
             if gave is not None and had is not None and had != gave:
                 packed = ((CAPABILITY, had),)
                 break
-        if records and mode & SPECIAL and not names_special(spec) and other_bytes(entry, changed_first(records).before):
-            return Said(deprived(replace(new, mode=mode)), replaced=True)
-        return Said(replace(new, mode=mode, xattrs=packed))
+        if records and mode & SPECIAL and not names_special(spec):
+            if other_bytes(facts, changed_first(records).before, digest):
+                return Said(deprived(replace(new, mode=mode)), replaced=True, excepted=excepted)
+        return Said(replace(new, mode=mode, xattrs=packed), excepted=excepted)
 
 
 def unasked(records: Sequence[Record], look: Look) -> Look:
@@ -156,153 +148,20 @@ def unasked(records: Sequence[Record], look: Look) -> Look:
     return look
 
 
-def privileged(look: Look) -> bool:
-    """Whether whoever runs this file gets more than he has."""
-    return bool((look.mode or 0) & SPECIAL) or CAPABILITY in dict(look.xattrs)
-
-
 def deprived(look: Look) -> Look:
     """The look without all that gives whoever runs the file more than he has."""
     xattrs = {key: "" if key == CAPABILITY else value for key, value in look.xattrs}
     return replace(look, mode=None if look.mode is None else look.mode & ~SPECIAL, xattrs=tuple(sorted(xattrs.items())))
 
 
-REPLACED = "holds other bytes than when it was setuid; it comes back without setuid, setgid and capabilities"
-
-
-def other_bytes(entry: Entry, before: Look) -> bool:
+def other_bytes(facts: Facts, before: Look, digest: Digest) -> bool:
     """Whether a file that was setuid holds other bytes than it did: the account may have put them there."""
-    return bool(before.digest) and entry.stat.type == "file" and entry.digest() != before.digest
+    return bool(before.digest) and facts.type == "file" and digest() != before.digest
 
 
 def changed_first(records: Sequence[Record]) -> Record:
     """The first record of a path that we changed; what others did to it before that is what was before us."""
     return next((record for record in records if record.after is not None), records[0])
-
-
-@dataclass
-class Record:
-    """One line of an image: a path and its class."""
-
-    path: bytes
-    before: Look
-    after: Look | None
-    seq: int = 0
-
-
-def order_of(path: bytes) -> tuple[bytes, ...]:
-    """The walking order of a path: parents first, then by the bytes of the names."""
-    return tuple(path.split(b"/")) if path else ()
-
-
-@dataclass
-class Layer:
-    """One image: the classes from the event, the paths from the vault, read along with a walk."""
-
-    total: bool
-    records: Iterator[Record]
-    part: bytes = b""
-    """The part of the walked tree that the image is of; empty for all of it."""
-    head: Record | None = None
-
-    def knows_all_of(self, path: bytes) -> bool:
-        """Whether a path that this image does not name was not there when it was made."""
-        return self.total and (not self.part or path == self.part or path.startswith(self.part + b"/"))
-
-    def at(self, path: bytes) -> Record | None:
-        """This path's record; walks must ask in walking order."""
-        key = order_of(path)
-        while self.head is None or order_of(self.head.path) < key:
-            self.head = next(self.records, None)
-            if self.head is None:
-                self.records = iter(())
-                return None
-        if self.head.path != path:
-            return None
-        found, self.head = self.head, next(self.records, None)
-        return found
-
-
-def _moved(path: bytes, layer_top: str, top: str) -> bytes | None:
-    """A path of an image of one tree as a path of another; None where it lies outside."""
-    if layer_top == top:
-        return path
-    here = top.encode("utf-8", "surrogateescape")
-    whole = layer_top.encode("utf-8", "surrogateescape") + (b"/" + path if path else b"")
-    if whole == here:
-        return b""
-    return whole[len(here) + 1 :] if whole.startswith(here + b"/") else None
-
-
-def open_layer(value: Json, vault: Vault, top: str) -> Layer:
-    """An image as `save_image` described it, seen from the tree ``top``."""
-    origin = value.get("top", top)
-    classes = [(Look.parse(before), Look.parse(after) if after else None) for before, after in value["classes"]]
-
-    def records() -> Iterator[Record]:
-        for line in vault.stream(value["image"]):
-            number, _, path = line.partition(b"\t")
-            place = _moved(unescape(path) if b"\\" in path else path, origin, top)
-            if place is not None:
-                yield Record(place, *classes[int(number)], int(value.get("seq", 0)))
-
-    here, there = (text.encode("utf-8", "surrogateescape") for text in (top, origin))
-    return Layer(bool(value["total"]), records(), there[len(here) + 1 :] if there.startswith(here + b"/") else b"")
-
-
-def recorded_in(origin: Json, vault: Vault, path: str) -> Record | None:
-    """What the oldest image that knows an absolute path says of it."""
-    for value in origin["layers"] if isinstance(origin, dict) else ():
-        # Seen from the path itself, the path is the top.
-        for record in open_layer(value, vault, path).records:
-            if not record.path:
-                return record
-    return None
-
-
-def _escaped(path: bytes) -> bytes:
-    return path.replace(b"\\", b"\\\\").replace(b"\n", b"\\n") if b"\\" in path or b"\n" in path else path
-
-
-def unescape(path: bytes) -> bytes:
-    """A path as it was before it was written on a line."""
-    out, index = bytearray(), 0
-    while index < len(path):
-        if path[index : index + 1] == b"\\":
-            out += b"\n" if path[index + 1 : index + 2] == b"n" else b"\\"
-            index += 2
-        else:
-            out.append(path[index])
-            index += 1
-    return bytes(out)
-
-
-def save_image(judged: Iterable[tuple[Entry, Look, Said]], vault: Vault, *, total: bool) -> Json:
-    """Keep what the paths have now; ``total``: also of those that stay as they are.
-
-    Shape: ``{"image": name, "total": bool, "classes": [[before, after or null]]}``.
-    """
-    numbers: dict[tuple[Look, Look | None], int] = {}
-
-    def lines() -> Iterator[bytes]:
-        for entry, look, said in judged:
-            changes = said.after is not None and differs(look, said.after)
-            if not changes and not total:
-                continue
-            if changes and said.after is not None and said.after.xattrs:
-                # An attribute that is not there is recorded as empty, so that a return takes it away again.
-                have = {name for name, _ in look.xattrs}
-                missing = tuple((name, "") for name, _ in said.after.xattrs if name not in have)
-                look = replace(look, xattrs=look.xattrs + missing)  # noqa: PLW2901 - the record's own look
-            if changes and entry.stat.type == "file" and privileged(look):
-                look = replace(look, digest=entry.digest())  # noqa: PLW2901 - as above
-            key = (look, said.after if changes else None)
-            number = numbers.setdefault(key, len(numbers))
-            yield b"%d\t%s\n" % (number, _escaped(entry.path))
-
-    name = vault.put_stream(lines())
-    classes = [[before.json(), after.json() if after else None] for before, after in numbers]
-    return {"image": name, "total": total, "classes": classes}
 
 
 @dataclass
@@ -319,176 +178,90 @@ class Return:
 
     The earlier event counts; -1 stands for a part that stays with the file.
     """
-    ancestors: list[tuple[bytes, Look]] = field(default_factory=list)
 
-    def judge(self, entry: Entry, look: Look) -> Said:
+    def __post_init__(self) -> None:
+        self.named = by_directory([*self.around, *self.nested, *self.spoken])
+
+    def region(self, directory: bytes) -> Hashable:
+        """Whether a nested tree has it, and whose what was born in it since is to be."""
+        return any(within(directory, top) for top in self.nested), self._nearest(directory)
+
+    def _nearest(self, directory: bytes) -> Look | None:
+        """What the nearest recorded directory on the way to this one (or itself) is given back."""
+        ways = [dict(layer.above(directory)) for layer in self.layers]
+        nearest = max((top for way in ways for top in way), key=len, default=None)
+        found = [way[nearest] for way in ways if nearest in way] if nearest is not None else []
+        return changed_first(found).before if found else None
+
+    def judge(self, path: bytes, facts: Facts, look: Look, records: Sequence[Record], digest: Digest) -> Said:
         """The recorded look; for a path born since, its nearest recorded ancestor's owners."""
-        path = entry.path
-        found = [record for layer in self.layers if (record := layer.at(path)) is not None]
-        while self.ancestors and not (path.startswith(self.ancestors[-1][0] + b"/") or not self.ancestors[-1][0]):
-            self.ancestors.pop()
-        covered = path in self.around or any(path == top or path.startswith(top + b"/") for top in self.nested)
-        if found:
-            # Of owner, group and mode the oldest image tells that changed the path; of an attribute the oldest that
-            # names it.
-            xattrs = {key: value for record in reversed(found) for key, value in record.before.xattrs}
-            first = changed_first(found)
-            before = replace(first.before, xattrs=tuple(sorted(xattrs.items())))
-            replaced = other_bytes(entry, before)
-            before = deprived(before) if replaced else before
-            left = next((r.after for r in reversed(found) if r.after is not None), before)
-            if entry.stat.type == "directory":
-                self.ancestors.append((path, before))
-            if covered or all(record.after is None for record in found):
-                return Said(None, known=before)
-            owners = (
-                {before.owner, self.ours[0]}
-                | {r.after.owner for r in found if r.after}
-                | {r.before.owner for r in found}
-            )
-            groups = (
-                {before.group, self.ours[1]}
-                | {r.after.group for r in found if r.after}
-                | {r.before.group for r in found}
-            )
-            spoken = self.spoken.get(path, {})
-            own = {part: getattr(look, part) for part, seq in spoken.items() if seq < first.seq}
-            # An owner or group that no image changed is not ours to return, whoever changed it since.
-            for part, ours in (("owner", self.ours[0]), ("group", self.ours[1])):
-                made = {ours} | {getattr(r.after, part) for r in found if r.after}
-                changed = any(r.after and getattr(r.before, part) != getattr(r.after, part) for r in found)
-                if not changed and getattr(look, part) not in made:
-                    own.setdefault(part, getattr(look, part))
-            foreign = ("owner" not in own and look.owner not in owners) or (
-                "group" not in own and look.group not in groups
-            )
-            if foreign and self.keep_foreign:
-                return Said(None, foreign=True, known=left)
-            if own:
-                return Said(replace(before, **own), foreign=foreign, known=left, replaced=replaced)
-            modes = {before.mode, *(r.after.mode for r in found if r.after)}
-            drifted = look.mode not in modes
-            return Said(before, foreign=foreign, drifted=drifted, known=left, replaced=replaced)
-        if (
-            covered
-            or path in self.spoken
-            or not self.ancestors
-            or not any(layer.knows_all_of(path) for layer in self.layers)
-        ):
+        covered = path in self.around or any(within(path, top) for top in self.nested)
+        if records:
+            return self._recorded(path, facts, look, records, digest, covered=covered)
+        if covered or path in self.spoken or not any(layer.knows_all_of(path) for layer in self.layers):
             return Said(None)
-        parent = self.ancestors[-1][1]
+        parent = self._nearest(path.rpartition(b"/")[0]) if path else None
+        if parent is None:
+            return Said(None)
         mode = None if look.mode is None else look.mode & ~SPECIAL
         return Said(Look(parent.owner, parent.group, mode, ((CAPABILITY, ""),)), newborn=True)
 
+    def _recorded(
+        self, path: bytes, facts: Facts, look: Look, found: Sequence[Record], digest: Digest, *, covered: bool
+    ) -> Said:
+        # Of owner, group and mode the oldest image tells that changed the path; of an attribute the oldest that
+        # names it.
+        xattrs = {key: value for record in reversed(found) for key, value in record.before.xattrs}
+        first = changed_first(found)
+        before = replace(first.before, xattrs=tuple(sorted(xattrs.items())))
+        replaced = other_bytes(facts, before, digest)
+        before = deprived(before) if replaced else before
+        left = next((r.after for r in reversed(found) if r.after is not None), before)
+        if covered or all(record.after is None for record in found):
+            return Said(None, known=before)
+        owners = {
+            before.owner,
+            self.ours[0],
+            *(r.before.owner for r in found),
+            *(r.after.owner for r in found if r.after),
+        }
+        groups = {
+            before.group,
+            self.ours[1],
+            *(r.before.group for r in found),
+            *(r.after.group for r in found if r.after),
+        }
+        spoken = self.spoken.get(path, {})
+        own = {part: getattr(look, part) for part, seq in spoken.items() if seq < first.seq}
+        # An owner or group that no image changed is not ours to return, whoever changed it since.
+        for part, ours in (("owner", self.ours[0]), ("group", self.ours[1])):
+            made = {ours} | {getattr(r.after, part) for r in found if r.after}
+            changed = any(r.after and getattr(r.before, part) != getattr(r.after, part) for r in found)
+            if not changed and getattr(look, part) not in made:
+                own.setdefault(part, getattr(look, part))
+        foreign = ("owner" not in own and look.owner not in owners) or ("group" not in own and look.group not in groups)
+        if foreign and self.keep_foreign:
+            return Said(None, foreign=True, known=left)
+        if own:
+            return Said(replace(before, **own), foreign=foreign, known=left, replaced=replaced)
+        modes = {before.mode, *(r.after.mode for r in found if r.after)}
+        drifted = look.mode not in modes
+        return Said(before, foreign=foreign, drifted=drifted, known=left, replaced=replaced)
 
-def differs(now: Look, after: Look) -> bool:
-    """Whether a path is not yet as it is to be."""
-    if (now.owner, now.group) != (after.owner, after.group):
-        return True
-    if after.mode is not None and now.mode is not None and now.mode != after.mode:
-        return True
-    have = dict(now.xattrs)
-    return any(have.get(key, "") != value for key, value in after.xattrs)
 
-
-@dataclass
-class Survey:
-    """What one walk found: counts, classes and a sample, never the whole list unless it was asked for."""
-
-    paths: int = 0
-    differ: int = 0
-    newborn: int = 0
-    drifted: int = 0
-    foreign: list[tuple[bytes, Look, Look]] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    mounts: list[str] = field(default_factory=list)
-    classes: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-    sample: list[Json] = field(default_factory=list)
-    links: dict[tuple[int, int], int] = field(default_factory=dict)
-    exposed: bool = False
-    """Whether somebody else can rename things in the tree, so that counting hard links proves nothing."""
-    top: tuple[Look, Look | None] | None = None
-    coming: dict[bytes, Look] = field(default_factory=dict)
-    """How paths that other resources speak of will look once the tree is done."""
-
-
-def looker(host: Observer) -> Callable[[Entry, bool], Look]:
-    """A function that tells a path's look, with its attributes where they matter."""
+def looker(host: Observer) -> Callable[[Facts], Look]:
+    """A function that tells the look of a path by its facts, without attributes."""
     names = Names(host)
-    users: dict[int, Owner] = {}
-    groups: dict[int, Owner] = {}
+    known: dict[Facts, Look] = {}
 
-    def look(entry: Entry, attributes: bool) -> Look:
-        stat = entry.stat
-        owner = users.get(stat.uid)
-        if owner is None:
-            owner = users.setdefault(stat.uid, names.user(stat.uid))
-        group = groups.get(stat.gid)
-        if group is None:
-            group = groups.setdefault(stat.gid, names.group(stat.gid))
-        xattrs: tuple[tuple[str, str], ...] = ()
-        if attributes and stat.type in ("file", "directory"):
-            found = entry.xattrs()
-            kept = (CAPABILITY, ACL, DEFAULT_ACL)
-            xattrs = tuple((k, found[k].decode("latin-1")) for k in kept if k in found)
-        return Look(owner, group, None if stat.type == "link" else stat.mode, xattrs)
+    def look(facts: Facts) -> Look:
+        found = known.get(facts)
+        if found is None:
+            mode = None if facts.type == "link" else facts.mode
+            found = known[facts] = Look(names.user(facts.uid), names.group(facts.gid), mode)
+        return found
 
     return look
-
-
-def judged(
-    host: Observer, top: str, rule: Rule, survey: Survey, forecast: Mapping[bytes, Look | None] | None = None
-) -> Iterator[tuple[Entry, Look, Said]]:
-    """Walk a tree and judge every path.
-
-    ``forecast``: how paths will look when their turn comes, since another transition of the plan changes them first.
-    """
-    coming = forecast or {}
-    look = looker(host)
-    wanted = getattr(rule, "capabilities", {})
-    for entry in host.walk(top):
-        if entry.mount:
-            survey.mounts.append(printable(entry.path))
-            continue
-        stat = entry.stat
-        survey.paths += 1
-        if stat.type == "directory" and (not trusted(stat.uid) or (stat.mode & 0o022 and not stat.mode & 0o1000)):
-            survey.exposed = True
-        if stat.nlink > 1 and stat.type != "directory":
-            key = (stat.dev, stat.ino)
-            survey.links[key] = survey.links.get(key, 0) + 1
-        now = look(entry, entry.path in wanted)
-        if entry.path in coming:
-            told = coming[entry.path]
-            if told is None:
-                continue  # it will be gone
-            now = told
-        said = rule.judge(entry, now)
-        if said.after is not None and (differs(now, said.after) or said.after.xattrs) and entry.path not in coming:
-            now = look(entry, True)
-            if not said.after.xattrs and now.xattrs:
-                # Capabilities outlive a change of owner here; both looks say so.
-                kept = tuple(x for x in now.xattrs if x[0] == CAPABILITY)
-                said = replace(said, after=replace(said.after, xattrs=kept))
-        yield entry, now, said
-
-
-def proven(survey: Survey, entry: Entry) -> bool:
-    """Whether all hard links of this inode lie inside the tree."""
-    stat = entry.stat
-    return not survey.exposed and survey.links.get((stat.dev, stat.ino)) == stat.nlink
-
-
-def obstacle(survey: Survey, entry: Entry, *, counted: bool) -> str:
-    """Why a path must not be touched; empty where it may."""
-    stat = entry.stat
-    if stat.type in ("character", "block"):
-        return f"a {stat.type} device"
-    if stat.nlink > 1 and stat.type != "directory" and counted and not proven(survey, entry):
-        return "has hard links that are not proven to lie inside the tree"
-    if entry.frozen():
-        return "immutable or append-only (chattr -i -a to allow it)"
-    return ""
 
 
 def attributes(names: Names, look: Look) -> Attributes:

@@ -7,7 +7,9 @@ directory is writable by the account while root still works below it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from dataclasses import replace as with_
 from typing import Annotated, Any, Literal
 
@@ -15,8 +17,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, fie
 from pydantic import Field as Described
 
 from ..errors import HostError
-from ..host.names import Names
-from ..host.port import Entry, Host, Observer
+from ..host.names import Names, Owner
+from ..host.port import Facts, Host, Observer
 from ..host.resolve import printable
 from ..model import (
     EXISTS,
@@ -34,25 +36,23 @@ from ..model import (
     inside,
 )
 from .base import Conflict, Context, Kind, Prospect, Step, Vault, gone, nobody
+from .images import Look, Record, first_page, open_layer
 from .modes import check_mode, pack_capability
-from .ownership import (
-    REPLACED,
+from .ownership import Exemption, Return, Rule, Wish
+from .passes import (
     SAMPLE,
-    Exemption,
-    Look,
-    Return,
-    Rule,
-    Said,
     Survey,
-    Wish,
-    differs,
-    judged,
-    looker,
+    Task,
+    Wants,
+    absolute,
+    carry_out,
+    linked,
+    look_at,
     obstacle,
-    open_layer,
-    save_image,
+    settle_links,
+    unlike,
 )
-from .treework import QUARANTINE, absolute, amend, bring, emptied, mounted, root_of, take_away
+from .treework import QUARANTINE, bring, emptied, mounted, root_of, take_away
 
 PROTECTED = frozenset(
     [
@@ -104,6 +104,10 @@ def inner_path(value: str) -> str:
 
 
 Relative = Annotated[str, AfterValidator(inner_path)]
+
+
+FRESH = 5.0
+"""How many seconds a run goes by what it found when it planned; after that it looks again first."""
 
 
 class TreeState(State):
@@ -191,6 +195,7 @@ class TreeKind(Kind[TreeState]):
 
     name = "tree"
     verb = "own"
+    reads_back = frozenset({"own"})
     rank = 30
     state = TreeState
     resource = Tree
@@ -325,12 +330,6 @@ class TreeKind(Kind[TreeState]):
         """Whether the top is a directory that goes with a file that it was made for."""
         return name in _going(context)[1] and not self._others_in(host, name, context)
 
-    def rule(self, host: Observer, target: Target, vault: Vault) -> Rule:
-        """The rule by which a planned transition changes the tree."""
-        found = self._rule(host, target, Context(vault=vault))
-        assert found is not None
-        return found
-
     def _rule(self, host: Observer, target: Target, context: Context) -> Rule | None:
         nested = list(target.options.get("nested", ()))
         if isinstance(target.wish, Tree):
@@ -356,65 +355,37 @@ class TreeKind(Kind[TreeState]):
             },
         )
 
-    def survey(self, host: Observer, target: Target, context: Context, rule: Rule) -> Survey:
-        """One walk: what differs, in counts and classes, with a sample (all of it with ``--all-paths``)."""
-        found, name = Survey(), target.address.name
-        waiting: list[tuple[Entry, Look, Said]] = []
-        watched = relative(name, (a.name for a in context.targets if a.kind in ("file", "ini")))
-        for entry, look, said in judged(host, name, rule, found, forecast(name, context)):
-            if not entry.path:
-                found.top = (look, said.after)
-            found.newborn += said.newborn
-            if said.replaced:
-                found.skipped.append((absolute(name, entry.path), REPLACED))
-            if said.after is not None and entry.path in watched:
-                found.coming[entry.path] = said.after
-            if said.foreign and said.known is not None:
-                found.foreign.append((entry.path, said.known, look))
-            if said.after is None or not differs(look, said.after):
-                continue
-            if entry.stat.nlink > 1 and entry.stat.type != "directory":
-                waiting.append((entry, look, said))
-                continue
-            self._count(found, name, entry, look, said, obstacle(found, entry, counted=False), context)
-        if isinstance(rule, Return):
-            # Taking back closes the directories before it counts again, so the count alone decides here.
-            found.exposed = False
-        for entry, look, said in waiting:
-            late = with_(entry, frozen=bool)  # its descriptor is closed by now
-            self._count(found, name, late, look, said, obstacle(found, late, counted=True), context)
+    def survey(self, host: Observer, target: Target, context: Context) -> Survey | None:
+        """One pass: what differs, in counts and classes, with a sample (all of it with ``--all-paths``)."""
+        if self._rule(host, target, context) is None:
+            return None
+
+        def rule() -> Rule:
+            made = self._rule(host, target, context)
+            assert made is not None
+            return made
+
+        name = target.address.name
+        wants = Wants(
+            name,
+            total=not target.options.get("held") if context.recording else None,
+            every=context.all_paths,
+            watched=relative(name, (a.name for a in context.targets if a.kind in ("file", "ini"))),
+        )
+        found = look_at(host, rule, wants, forecast(name, context))
+        settle_links(found, wants, closing=target.wish is None)
         return found
-
-    def _count(
-        self, found: Survey, name: str, entry: Entry, look: Look, said: Said, hindrance: str, context: Context
-    ) -> None:
-        path = absolute(name, entry.path)
-        if hindrance:
-            found.skipped.append((path, hindrance))
-            return
-        assert said.after is not None
-        found.differ += 1
-        found.drifted += said.drifted
-        found.classes[(entry.stat.type, str(look), str(said.after))] += 1
-        if len(found.sample) < SAMPLE or context.all_paths:
-            item = {"path": printable(path), "before": look.shown(), "after": said.after.shown()}
-            raw = entry.path
-            try:
-                raw.decode()
-            except UnicodeDecodeError:
-                import base64  # noqa: PLC0415 - only for names that no text can hold
-
-                item["path_bytes"] = base64.b64encode(path.encode("utf-8", "surrogateescape")).decode()
-            found.sample.append(item)
 
     def _compare(self, host: Observer, target: Target, context: Context) -> Prospect:
         if target.wish is not None and (reason := nobody(host, target.wish.requires(), context)):
             return Prospect(target, TreeState(), TreeState(), blocked=Unknown(reason, unknown=False))
-        rule = self._rule(host, target, context)
-        if rule is None:
-            return Prospect(target, TreeState(), TreeState())
-        found = self.survey(host, target, context, rule)
         name = target.address.name
+        known = context.planned.get(target.address)
+        if context.fix and known is not None and known.work is not None and known.work.holds(host, known, context):
+            return known
+        found = self.survey(host, target, context)
+        if found is None:
+            return Prospect(target, TreeState(), TreeState())
         facts: dict[str, Any] = {
             "counts": {"paths": found.paths, "differ": found.differ, "newborn": found.newborn},
             "sample": found.sample[:SAMPLE],
@@ -427,7 +398,7 @@ class TreeKind(Kind[TreeState]):
         facts["handover"] = self._hands_over(target, found)
         facts["coming"] = {absolute(name, path): look for path, look in found.coming.items()}
         notes = tuple(
-            f"{printable(absolute(name, p.encode()))} is a mount point and not part of the tree" for p in found.mounts
+            f"{printable(absolute(name, path))} is a mount point and not part of the tree" for path in found.mounts
         )
         if found.drifted:
             notes += (f"{found.drifted} modes drifted and are given back too",)
@@ -438,8 +409,19 @@ class TreeKind(Kind[TreeState]):
         steps: tuple[Step, ...] = ()
         if found.differ:
             steps = (Step("own", (self._change(target, found),)),)
-        skipped = tuple((printable(path), why) for path, why in found.skipped)
-        return Prospect(target, TreeState(), TreeState(), steps, None, conflicts, facts, notes, skipped)
+        work = Work(found, names_of(host, found), time.monotonic())
+        return Prospect(
+            target,
+            TreeState(),
+            TreeState(),
+            steps,
+            None,
+            conflicts,
+            facts,
+            notes,
+            tuple(dict.fromkeys(found.skipped)),
+            work=work,
+        )
 
     def _hands_over(self, target: Target, found: Survey) -> bool:
         """Whether the owner changes by declaration, and not because drift is repaired."""
@@ -468,54 +450,62 @@ class TreeKind(Kind[TreeState]):
         return Change(PATHS, None, after, (", ".join(was), ", ".join(now)))
 
     def record(self, host: Observer, found: Prospect, step: Step, vault: Vault) -> tuple[tuple[Change, ...], Json]:
-        """Walk once more and keep what every path has now, before any is touched."""
+        """Keep what every path has now, before any is touched."""
         if step.verb == "create" and len(step.changes) == 2:
             names = Names(host)
             uid, gid = root_of(host)
             made = Look(names.user(uid), names.group(gid), 0o755)
             after = step.changes[1].after
             look = Look(after["owner"] or made.owner, after["group"] or made.group, None)
-            layer = {
-                "image": vault.put_stream([b"0\t\n"]),
-                "total": True,
-                "classes": [[made.json(), look.json()]],
-            }
+            layer = first_page((made, look), vault)
             changes = (step.changes[0], with_(step.changes[1], before={"layers": [layer]}))
             return changes, {"absent": True, "state": {}}
         if step.verb != "own":
             return step.changes, {"absent": isinstance(found.before, Absent), "state": {}}
-        target = found.target
-        rule = self.rule(host, target, vault)
-        survey = Survey()
-        total = not target.options.get("held")
-        layer = save_image(judged(host, target.address.name, rule, survey), vault, total=total)
-        found.facts["survey"] = survey  # type: ignore[index] # handed on to perform within this turn
+        assert found.work.survey.album is not None
+        layer = found.work.survey.album.kept(vault)
         return (with_(step.changes[0], before={"layers": [layer]}),), {"absent": False, "state": {}}
 
     def perform(
         self, host: Host, found: Prospect, step: Step, changes: Sequence[Change], vault: Vault
     ) -> list[tuple[str, str]]:
-        """Give every path what the rule says, or move the tree as a whole."""
+        """Give every path what was recorded for it, or move the tree as a whole."""
         target, name = found.target, found.target.address.name
         if step.verb == "remove":
             return take_away(host, name, step.changes[0].after)
+        context = Context(vault=vault, recording=True)
         if step.verb == "create":
             bring(host, name, step.changes[0].before, step.changes[0].after)
             if len(step.changes) == 1:
                 return []
-        rule = self.rule(host, target, vault)
-        survey = found.facts.get("survey") or Survey()
-        if isinstance(rule, Wish):
-            return amend(host, name, rule, survey, handing_over=True)
-        # Taking back: directories first, so that nobody can move things; then count links; then the files.
+            survey = self.survey(host, target, context)
+        else:
+            survey = found.work.survey
+        assert survey is not None
+
+        def rule() -> Rule:
+            made = self._rule(host, target, context)
+            assert made is not None
+            return made
+
+        if target.wish is None:
+            return self._take_back(host, target, survey, rule)
+        task = Task(name, survey, handing_over=not getattr(rule(), "layers", ()))
+        left: list[tuple[str, str]] = []
+        if task.handing_over and survey.exceptions and isinstance(target.wish, Tree):
+            tops = tuple(path.encode("utf-8", "surrogateescape") for path in target.wish.except_)
+            left += carry_out(host, with_(task, only=tops), rule)
+        return list(dict.fromkeys(left + carry_out(host, task, rule)))
+
+    def _take_back(self, host: Host, target: Target, survey: Survey, rule: Callable[[], Rule]) -> list[tuple[str, str]]:
+        """Directories first, so that nobody can move things; then count the links; then the files."""
+        task = Task(target.address.name, survey, handing_over=False)
         left: list[tuple[str, str]] = []
         if survey.links:
-            left += amend(host, name, rule, survey, handing_over=False, directories=True)
-            survey = Survey()
-            for _ in judged(host, name, self.rule(host, target, vault), survey):
-                pass
-            rule = self.rule(host, target, vault)
-        return left + amend(host, name, rule, survey, handing_over=False)
+            left += carry_out(host, with_(task, directories=True), rule)
+            counted = look_at(host, rule, Wants(task.top))
+            task = with_(task, survey=with_(survey, links=counted.links, exposed=counted.exposed))
+        return list(dict.fromkeys(left + carry_out(host, task, rule)))
 
     def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
         """Empty where every recorded path has what it was to get (or is gone)."""
@@ -524,32 +514,32 @@ class TreeKind(Kind[TreeState]):
                 there = not isinstance(self.read(host, name), Absent)
                 if there == gone(change.after):
                     return f"{printable(name)} {'is still' if there else 'is not'} there"
-        layers = next((c.before["layers"] for c in changes if c.field == PATHS and c.before), None)
-        if layers is None:
+        kept = next((c.before["layers"] for c in changes if c.field == PATHS and c.before), None)
+        if kept is None:
             return ""
-        look, layer = looker(host), open_layer(layers[0], vault, name)
-        survey = Survey()
-        for entry in host.walk(name):
-            record = layer.at(entry.path)
-            if record is None or record.after is None or entry.mount:
-                continue
-            if differs(look(entry, bool(record.after.xattrs)), record.after) and not obstacle(
-                survey, entry, counted=True
-            ):
-                return f"{printable(absolute(name, entry.path))} is {look(entry, False)} and should be {record.after}"
-        return ""
+
+        def left(_: bytes, facts: Facts, records: Sequence[Record]) -> Look | None:
+            return None if obstacle(facts) or linked(facts) else records[0].after
+
+        return unlike(host, name, lambda: [open_layer(kept[0], vault, name)], left)
 
     def put_back(self, host: Host, name: str, changes: Sequence[Change], image: Json, vault: Vault) -> str:
         """Give back path by path what is still as we left it; what somebody else changed meanwhile stays."""
-        layers = next((c.before["layers"] for c in changes if c.field == PATHS and c.before), None)
-        if layers is not None:
-            rule = Return([open_layer(layer, vault, name) for layer in layers], (None, None), keep_foreign=True)
-            survey = Survey()
-            amend(host, name, rule, survey, handing_over=False)
-            again = Return([open_layer(layer, vault, name) for layer in layers], (None, None), keep_foreign=True)
-            for entry, look, said in judged(host, name, again, Survey()):
-                if said.after is not None and differs(look, said.after) and not obstacle(survey, entry, counted=False):
-                    return f"{printable(absolute(name, entry.path))} is {look} and was {said.after}"
+        kept = next((c.before["layers"] for c in changes if c.field == PATHS and c.before), None)
+        if kept is not None:
+
+            def rule() -> Rule:
+                return Return([open_layer(layer, vault, name) for layer in kept], (None, None), keep_foreign=True)
+
+            wants = Wants(name, total=False)
+            found = look_at(host, rule, wants)
+            settle_links(found, wants, closing=True)
+            carry_out(host, Task(name, found, handing_over=False), None)
+            again = look_at(host, rule, Wants(name))
+            settle_links(again, wants, closing=False)
+            if again.differ:
+                first = again.sample[0]
+                return f"{first['path']} is {_told(first['before'])} and was {_told(first['after'])}"
         for change in changes:
             if change.field == EXISTS:
                 there = not isinstance(self.read(host, name), Absent)
@@ -561,6 +551,40 @@ class TreeKind(Kind[TreeState]):
                 if there == gone(change.before):
                     return f"{printable(name)} {'is still' if there else 'is not'} there"
         return ""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What planning found in a tree, to be carried out by the same run if nothing came between."""
+
+    survey: Survey
+    names: Mapping[tuple[int, int], tuple[Owner, Owner]]
+    """The names of the owners that were met, as the image has them."""
+    when: float
+
+    def holds(self, host: Observer, found: Prospect, context: Context) -> bool:
+        """Whether what was found moments ago can be relied on: each path is compared once more before it is touched."""
+        top = found.target.address.name
+        return (
+            self.survey.album is not None
+            and time.monotonic() - self.when < FRESH
+            and names_of(host, self.survey) == self.names
+            and not any(
+                prospect.steps and address != found.target.address and inside(address.name, top)
+                for address, prospect in context.planned.items()
+                if address.kind in ("file", "ini", "tree")
+            )
+        )
+
+
+def names_of(host: Observer, survey: Survey) -> dict[tuple[int, int], tuple[Owner, Owner]]:
+    """The names of all owners and groups that a pass met."""
+    names = Names(host)
+    return {(uid, gid): (names.user(uid), names.group(gid)) for uid, gid in survey.owners}
+
+
+def _told(look: Json) -> str:
+    return ":".join(str(part) for part in look.values() if part is not None)
 
 
 def _going(context: Context) -> tuple[set[str], set[str]]:

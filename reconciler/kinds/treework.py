@@ -1,67 +1,14 @@
-"""Acting on trees: owners and modes in walks, quarantine by renaming."""
+"""Trees that come and go as a whole: made and removed, into quarantine and back by renaming."""
 
 from __future__ import annotations
 
-from typing import Literal
-
 from ..errors import HostError
 from ..host.names import Names
-from ..host.port import Attributes, Entry, Host, Observer
+from ..host.port import Host, Observer
 from ..host.resolve import printable
 from ..model import Json
-from .ownership import REPLACED, Rule, Survey, Wish, attributes, differs, looker, obstacle
 
 QUARANTINE = ".reconciler-quarantine"
-
-
-def amend(
-    host: Host,
-    name: str,
-    rule: Rule,
-    survey: Survey,
-    *,
-    handing_over: bool,
-    directories: bool = False,
-) -> list[tuple[str, str]]:
-    names, look = Names(host), looker(host)
-    left: list[tuple[str, str]] = []
-    wanted_caps = getattr(rule, "capabilities", {})
-
-    def decide(entry: Entry) -> Attributes | None:
-        if entry.mount:
-            return None
-        now = look(entry, entry.path in wanted_caps)
-        said = rule.judge(entry, now)
-        if said.after is None or (directories and entry.stat.type != "directory"):
-            return None
-        if said.replaced:
-            left.append((printable(absolute(name, entry.path)), REPLACED))
-        if said.after.xattrs:
-            now = look(entry, True)
-        if not differs(now, said.after):
-            return None
-        if hindrance := obstacle(survey, entry, counted=True):
-            left.append((printable(absolute(name, entry.path)), hindrance))
-            return None
-        return attributes(names, said.after)
-
-    passes: list[tuple[Literal["pre", "post"], bool]] = [("pre", False)]
-    if handing_over and not getattr(rule, "layers", ()):
-        passes = [("post", False)]
-        if isinstance(rule, Wish) and rule.exceptions:
-            passes.insert(0, ("post", True))
-    for order, only_exceptions in passes:
-        choose = decide
-        if only_exceptions and isinstance(rule, Wish):
-            tops = tuple(rule.exceptions)
-
-            def choose(entry: Entry, tops: tuple[bytes, ...] = tops) -> Attributes | None:
-                covered = any(entry.path == t or entry.path.startswith(t + b"/") for t in tops)
-                return decide(entry) if covered else None
-
-        for path, reason in host.amend(name, order, choose):
-            left.append((printable(absolute(name, path)), reason))
-    return list(dict.fromkeys(left))
 
 
 def take_away(host: Host, name: str, exists: Json) -> list[tuple[str, str]]:
@@ -127,11 +74,6 @@ def mounted(host: Observer, path: str) -> bool:
 def emptied(host: Observer, path: str) -> bool:
     """Whether a mount point holds nothing but our quarantine, which is as gone as it can be."""
     return mounted(host, path) and host.names(path) == [QUARANTINE]
-
-
-def absolute(top: str, path: bytes) -> str:
-    """A walked path as an absolute one."""
-    return f"{top.rstrip('/')}/{path.decode('utf-8', 'surrogateescape')}" if path else top
 
 
 def root_of(host: Observer) -> tuple[int, int]:

@@ -12,6 +12,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from typing import BinaryIO
 
 from ..errors import LogError
 from ..host.resolve import printable
@@ -21,7 +22,10 @@ from .events import canonical
 
 SEALED = b"RCS1"
 STREAM = b"RCZ1"
+FRAMES = b"RCZ2"
 CHUNK = 1 << 16
+LONGEST = 1 << 30
+"""No frame is nearly as long, in bytes: what claims to be was changed."""
 
 
 class Vault:
@@ -82,61 +86,49 @@ class Vault:
         except (InvalidTag, ValueError, zlib.error):
             raise LogError(f"{printable(path)}: the before-image was changed, so this cannot be given back") from None
 
-    def put_stream(self, pieces: Iterable[bytes]) -> str:
-        """Keep a stream that may be longer than memory; answers its name."""
+    def put_frames(self, frames: Iterable[bytes]) -> str:
+        """Keep pieces that are compressed already, each of whole lines; answers the name."""
         key = self.key(make=True)
         assert key is not None
-        digest = hmac.new(key, b"stream", hashlib.sha256)
+        digest = hmac.new(key, FRAMES, hashlib.sha256)
+
+        def headed() -> Iterator[bytes]:
+            yield FRAMES
+            for frame in frames:
+                digest.update(frame)
+                yield len(frame).to_bytes(8, "big") + frame
+
+        return self._put(headed(), digest)
+
+    def _put(self, pieces: Iterable[bytes], digest: hmac.HMAC) -> str:
+        """Write what may be longer than memory, under a name that is known at its end."""
         spare = os.path.join(self.blobs, "new.tmp")
-
-        def compressed() -> Iterator[bytes]:
-            squeeze = zlib.compressobj(6)
-            yield STREAM
-            buffer: list[bytes] = []
-            size = 0
-            for piece in pieces:
-                buffer.append(piece)
-                size += len(piece)
-                if size >= CHUNK:
-                    joined = b"".join(buffer)
-                    digest.update(joined)
-                    yield squeeze.compress(joined)
-                    buffer, size = [], 0
-            joined = b"".join(buffer)
-            digest.update(joined)
-            yield squeeze.compress(joined)
-            yield squeeze.flush()
-
-        self._write(spare, compressed(), rename=False)
+        self._write(spare, pieces, rename=False)
         name = digest.hexdigest()[:40]
         os.rename(spare, os.path.join(self.blobs, name))
         sync(self.blobs)
         return name
 
     def stream(self, name: str) -> Iterator[bytes]:
-        """The lines that `put_stream` kept, without their newlines; checked against the name at the end."""
+        """The lines that were kept, without their newlines; checked against the name at the end."""
         path = os.path.join(self.blobs, name)
         key = self.key()
         if key is None:
             raise self._no_key()
-        digest = hmac.new(key, b"stream", hashlib.sha256)
+        changed = LogError(f"{printable(path)}: the before-image was changed, so this cannot be given back")
         try:
             with open(path, "rb") as file:
-                if file.read(4) != STREAM:
-                    raise LogError(f"{printable(path)}: the before-image was changed, so this cannot be given back")
-                squeeze, rest = zlib.decompressobj(), b""
-                while piece := file.read(CHUNK):
-                    plain = squeeze.decompress(piece)
-                    digest.update(plain)
-                    lines = (rest + plain).split(b"\n")
-                    rest = lines.pop()
-                    yield from lines
+                kind = file.read(4)
+                if kind not in (STREAM, FRAMES):
+                    raise changed
+                digest = hmac.new(key, b"stream" if kind == STREAM else FRAMES, hashlib.sha256)
+                yield from (_lines if kind == STREAM else _framed)(file, digest)
         except FileNotFoundError:
             raise LogError(f"{printable(path)}: the before-image is missing, so this cannot be given back") from None
-        except zlib.error:
-            raise LogError(f"{printable(path)}: the before-image was changed, so this cannot be given back") from None
+        except (zlib.error, EOFError):
+            raise changed from None
         if digest.hexdigest()[:40] != name:
-            raise LogError(f"{printable(path)}: the before-image was changed, so this cannot be given back")
+            raise changed
 
     def _no_key(self) -> LogError:
         where = printable(self._key_file)
@@ -147,7 +139,7 @@ class Vault:
         try:
             with open(os.path.join(self.blobs, name), "rb") as file:
                 kind = file.read(4)
-            if kind == STREAM:
+            if kind in (STREAM, FRAMES):
                 for _ in self.stream(name):
                     pass
             else:
@@ -175,3 +167,25 @@ class Vault:
             raise LogError(
                 f"{printable(path)}: cannot be written: {(error.strerror or '').lower()}; nothing was changed"
             ) from None
+
+
+def _lines(file: BinaryIO, digest: hmac.HMAC) -> Iterator[bytes]:
+    """The lines of one long compressed stream, as version 0.1 kept them."""
+    squeeze, rest = zlib.decompressobj(), b""
+    while piece := file.read(CHUNK):
+        plain = squeeze.decompress(piece)
+        digest.update(plain)
+        lines = (rest + plain).split(b"\n")
+        rest = lines.pop()
+        yield from lines
+
+
+def _framed(file: BinaryIO, digest: hmac.HMAC) -> Iterator[bytes]:
+    """The lines of pieces that were compressed one by one."""
+    while head := file.read(8):
+        length = int.from_bytes(head, "big")
+        frame = file.read(length) if length < LONGEST else b""
+        if len(frame) != length or len(head) != 8:
+            raise EOFError
+        digest.update(frame)
+        yield from zlib.decompress(frame).split(b"\n")[:-1]

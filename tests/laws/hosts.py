@@ -8,6 +8,7 @@ from typing import Any
 
 from reconciler.host.files import FileHost
 from reconciler.host.memory import MemoryHost, Node
+from reconciler.host.port import Facts, Visitor
 
 PASSWD = "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000:Ann:/home/ann:/bin/sh\nsvc:x:999:999::/:/bin/sh\n"
 GROUP = "root:x:0:\nann:x:1000:\ndocker:x:998:ann\nsvc:x:999:\n"
@@ -53,16 +54,37 @@ def file_host(directory: Path) -> FileHost:
     return FileHost(str(directory))
 
 
+class Walked(Visitor[Any]):
+    """Notes down every path that it is shown."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[bytes, Facts, dict[str, bytes]]] = []
+
+    def enter(self, at: Any) -> None:
+        self.found.append((at.path, at.facts, dict(at.xattrs(b""))))
+
+    def files(self, at: Any, entries: Any) -> None:
+        prefix = at.path + b"/" if at.path else b""
+        self.found += [(prefix + name, facts, dict(at.xattrs(name))) for name, facts in entries]
+
+    def told(self) -> Any:
+        return self.found
+
+
+def walked(host: Any, top: str) -> list[tuple[bytes, Facts, dict[str, bytes]]]:
+    """Every path of a tree with its facts and attributes."""
+    return [item for told in host.visit(top, lambda: Walked) for item in told]
+
+
 def snapshot(host: Any) -> dict[str, tuple[Any, ...]]:
     """Everything that undo has to bring back, on any host."""
     found: dict[str, tuple[Any, ...]] = {}
     accounts = {"etc/passwd", "etc/group", "etc/shadow", "etc/gshadow"}
-    for entry in host.walk("/"):
-        path = entry.path.decode()
+    for raw, stat, xattrs in walked(host, "/"):
+        path = raw.decode()
         if path.startswith("var/lib") or path.endswith(".pwd.lock"):
             continue
-        stat = entry.stat
-        facts: tuple[Any, ...] = (stat.type, stat.mode, stat.uid, stat.gid, dict(entry.xattrs()))
+        facts: tuple[Any, ...] = (stat.type, stat.mode, stat.uid, stat.gid, xattrs)
         if stat.type == "file":
             file = host.read("/" + path)
             facts += (file.data, None if path in accounts else file.mtime_ns)
@@ -72,4 +94,4 @@ def snapshot(host: Any) -> dict[str, tuple[Any, ...]]:
     return found
 
 
-__all__ = ["Node", "file_host", "memory_host", "snapshot"]
+__all__ = ["Node", "file_host", "memory_host", "snapshot", "walked"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import HostError
-from reconciler.host.port import Attributes, File
-from tests.laws.hosts import file_host, memory_host
+from reconciler.host.port import Attributes, File, Visitor
+from tests.laws.hosts import file_host, memory_host, walked
 
 PATHS = st.sampled_from(
     [
@@ -56,27 +57,31 @@ def ask(host: Any, call: tuple[Any, ...]) -> Any:
             found = host.read(words[0])
             return None if found is None else (found.data, found.mode)
         if verb == "amend":
-            return list(
-                host.amend(
-                    words[0],
-                    "post",
-                    lambda e: Attributes(*ME, words[1] | 0o700) if e.stat.type != "link" else None,
-                )
-            )
+            return list(host.amend(words[0], lambda: partial(Taking, words[1] | 0o700)))
         return getattr(host, verb)(*words)
     except HostError:
         return "refused"
 
 
+class Taking(Visitor[Any]):
+    """Gives every path the same mode."""
+
+    def __init__(self, mode: int) -> None:
+        self.wanted = Attributes(*ME, mode)
+
+    def files(self, at: Any, entries: Any) -> None:
+        for name, facts in entries:
+            if facts.type != "link":
+                at.change(name, self.wanted)
+
+    def leave(self, at: Any) -> None:
+        at.change(b"", self.wanted)
+
+
 def tree(host: Any) -> list[tuple[Any, ...]]:
     return [
-        (
-            e.path,
-            e.stat.type,
-            e.stat.mode,
-            host.readlink("/" + e.path.decode()) if e.stat.type == "link" else "",
-        )
-        for e in host.walk("/")
+        (path, facts.type, facts.mode, host.readlink("/" + path.decode()) if facts.type == "link" else "")
+        for path, facts, _ in walked(host, "/")
     ]
 
 
