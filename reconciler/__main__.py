@@ -1,5 +1,7 @@
 """The command: quick answers first, then the command line proper."""
 
+import gc
+import os
 import sys
 
 
@@ -10,8 +12,14 @@ def main() -> None:
 
         sys.stdout.write(f"reconciler {__version__}\n")
         return
+    # No package that happens to be installed beside us has a say in how our data is validated.
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
+    # Start-up makes tens of thousands of objects that all stay; looking for garbage among them is in vain.
+    gc.disable()
     from reconciler.cli.main import run  # noqa: PLC0415 - start-up counts
 
+    gc.freeze()
+    gc.enable()
     sys.exit(run(sys.argv[1:]))
 
 

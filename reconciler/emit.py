@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from dataclasses import replace as with_
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from .host.accounts import PATHS as ACCOUNT_FILES
@@ -23,6 +24,7 @@ from .host.port import (
     Directory,
     Facts,
     File,
+    Groups,
     Observer,
     OpenDirectory,
     Result,
@@ -112,16 +114,16 @@ class Noted:
     recorder: Recorder
     top: str
     real: Directory
-    known: dict[bytes, Facts]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
 
-    def change(self, name: bytes, wanted: Attributes) -> None:
-        """One line or more."""
-        facts = self.known[name] if name else self.real.facts
-        path = absolute(self.top, inner(self.real, name))
-        self.recorder.note(path, facts, lambda: self.real.digest(name), wanted)
+    def change(self, names: list[bytes], facts: Facts, wanted: Attributes) -> list[tuple[bytes, str]]:
+        """One line or more for each."""
+        for name in names:
+            path = absolute(self.top, inner(self.real, name))
+            self.recorder.note(path, facts, partial(self.real.digest, name), wanted)
+        return []
 
 
 class Noting(Visitor[Directory]):
@@ -133,19 +135,12 @@ class Noting(Visitor[Directory]):
 
     def enter(self, at: Directory) -> None:
         """The directory itself."""
-        self._way.append(Noted(self.recorder, self.top, at, {}))
+        self._way.append(Noted(self.recorder, self.top, at))
         self.other.enter(self._way[-1])
 
-    def files(self, at: Directory, entries: Iterable[tuple[bytes, Facts]]) -> None:
+    def files(self, at: Directory, groups: Groups) -> None:
         """What is in it."""
-        noted = self._way[-1]
-
-        def kept() -> Iterator[tuple[bytes, Facts]]:
-            for name, facts in entries:
-                noted.known[name] = facts
-                yield name, facts
-
-        self.other.files(noted, kept())
+        self.other.files(self._way[-1], groups)
 
     def leave(self, at: Directory) -> None:
         """The directory once more."""

@@ -81,7 +81,7 @@ def inside(path: str, top: str) -> bool:
 class State(BaseModel):
     """All that a kind can see of a thing, and so can restore."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
 
 class Absent(State):
@@ -138,7 +138,7 @@ class Change:
 class Resource(BaseModel):
     """A wish about one thing, as the desired state writes it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     kind: ClassVar[str]
     name: str

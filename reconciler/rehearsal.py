@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
-from .host.port import Directory, Facts, Observer, Visitor
+from .host.port import Directory, Facts, Groups, Observer, Visitor
 from .kinds import kinds
 from .kinds.images import Look
 from .kinds.ownership import looker
@@ -30,10 +30,11 @@ class Summing(Visitor[Directory]):
         """The directory itself."""
         self._add(at, b"", at.facts)
 
-    def files(self, at: Directory, entries: Iterable[tuple[bytes, Facts]]) -> None:
+    def files(self, at: Directory, groups: Groups) -> None:
         """What is in it."""
-        for name, facts in entries:
-            self._add(at, name, facts)
+        for facts, names in groups.items():
+            for name in names:
+                self._add(at, name, facts)
 
     def _add(self, at: Directory, name: bytes, facts: Facts) -> None:
         look = replace(self.look(facts), xattrs=attributes_of(at, name, facts))

@@ -68,8 +68,8 @@ class MortalVisitor(Visitor[Any]):
         self._way.append(MortalDirectory(self.mortal, at))
         self.other.enter(self._way[-1])
 
-    def files(self, at: Any, entries: Any) -> None:
-        self.other.files(self._way[-1], entries)
+    def files(self, at: Any, groups: Any) -> None:
+        self.other.files(self._way[-1], groups)
 
     def leave(self, at: Any) -> None:
         self.other.leave(self._way.pop())
@@ -87,8 +87,8 @@ class MortalDirectory:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._at, name)
 
-    def change(self, name: bytes, wanted: Any) -> None:
-        self._mortal._one(lambda: self._at.change(name, wanted))
+    def change(self, names: Any, facts: Any, wanted: Any) -> Any:
+        return [left for name in names for left in self._mortal._one(partial(self._at.change, [name], facts, wanted))]
 
 
 class Bench:

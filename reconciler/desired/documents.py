@@ -27,7 +27,7 @@ from .words import nearest
 class Header(BaseModel):
     """A document beside its resources."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     deployment: Annotated[
         str,

@@ -9,6 +9,7 @@ run can begin.
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import pickle
 import selectors
@@ -24,7 +25,7 @@ from typing import Any, NamedTuple, NoReturn
 from ..errors import HostError, LogError, ReconcilerError
 from .port import Begin, Visitor
 from .resolve import why
-from .walk import Opened, Walker
+from .walk import SLICE, Opened, Standing, Walker
 
 LARGE = 3000
 """A tree with fewer names is walked by one process: forking would cost more than it saves."""
@@ -32,8 +33,6 @@ ENOUGH = 64
 """Directories below those listed ahead that are worth sharing out."""
 PARTS = 500
 """About as many parts are made of them."""
-SLICE = 4000
-"""Names of one directory that make a part of their own."""
 AHEAD = 2000
 """Directories to list ahead at most: a tree that is one deep chain has no parts to share."""
 NUMBER, LENGTH = struct.Struct("=I"), struct.Struct("=Q")
@@ -98,7 +97,7 @@ def _ahead(walker: Walker, make: Callable[[], Visitor[Any]]) -> list[Bough]:
     """The upper directories of a large tree, in walking order; none where the tree is small."""
     assert walker.top is not None
     top = Bough(walker.top, make())
-    walker.list(top.at, top.visitor)
+    walker.read(top.at, top.visitor)
     found, pending, seen = [top], deque((top, name) for name in top.at.below), len(top.at.names) + len(top.at.below)
     while pending and (seen < LARGE or len(pending) < ENOUGH) and len(found) < AHEAD:
         parent, name = pending.popleft()
@@ -184,6 +183,8 @@ def _member(walker: Walker, parts: list[Part], begin: Begin[Any], queue: int, ou
         ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
         # A parent that died before that was asked for has left an orphan.
         if os.getppid() == parent:
+            gc.disable()
+            Standing.free = True
             make = begin()
             with os.fdopen(out, "wb") as answers:
                 while number := os.read(queue, NUMBER.size):
@@ -199,8 +200,7 @@ def _member(walker: Walker, parts: list[Part], begin: Begin[Any], queue: int, ou
 def _told(walker: Walker, part: Part, make: Callable[[], Visitor[Any]]) -> Any:
     try:
         visitor = make()
-        if part.files:
-            visitor.files(part.at, walker.entries(part.at, part.files, visitor))
+        walker.files(part.at, part.files, visitor)
         for name in part.below:
             walker.below(part.at, name, visitor)
         return visitor.told()

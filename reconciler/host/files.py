@@ -11,13 +11,13 @@ import os
 import shutil
 import stat as st
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from ..errors import HostError, Unsafe
 from .crew import walk
-from .port import Begin, Directory, Entity, Facts, File, OpenDirectory, Process, Result, Stat, Visitor
+from .port import Begin, Directory, Entity, File, Groups, OpenDirectory, Process, Result, Stat, Visitor
 from .resolve import Place, facts, place, printable, why
 from .walk import Opened, Walker, xattrs_of
 
@@ -258,11 +258,12 @@ class Eraser(Visitor[Opened]):
         """On the way down."""
         self._way.append(at)
 
-    def files(self, at: Opened, entries: Iterable[tuple[bytes, Facts]]) -> None:
+    def files(self, at: Opened, groups: Groups) -> None:
         """What is no directory goes at once."""
-        for name, _ in entries:
-            os.unlink(name, dir_fd=at.fd)
-            self.gone += 1
+        for names in groups.values():
+            for name in names:
+                os.unlink(name, dir_fd=at.fd)
+                self.gone += 1
 
     def leave(self, at: Opened) -> None:
         """A directory goes when nothing is in it any more."""

@@ -155,9 +155,12 @@ class MemoryHost:
         prefix = where.rstrip("/") + "/"
         visitor.enter(at)
         inner = [(os.fsencode(name), self.nodes[prefix + name]) for name in names]
-        files = [(name, node) for name, node in inner if node.type != "directory"]
-        if files:
-            visitor.files(at, ((name, facts(node)) for name, node in files))
+        groups: dict[Facts, list[bytes]] = {}
+        for name, node in inner:
+            if node.type != "directory":
+                groups.setdefault(facts(node), []).append(name)
+        if groups:
+            visitor.files(at, groups)
         for name, node in inner:
             if node.type == "directory":
                 self._show(top, prefix + os.fsdecode(name), visitor, known)
@@ -289,6 +292,10 @@ class Shown:
         """The extended attributes of a name."""
         return dict(self.host.nodes[self._at(name)].xattrs)
 
+    def attributed(self, names: list[bytes]) -> list[bytes]:
+        """The names among these that have extended attributes."""
+        return [name for name in names if self.host.nodes[self._at(name)].xattrs]
+
     def inode(self, name: bytes) -> tuple[int, int]:
         """A number of its own for every path."""
         return 1, int.from_bytes(hashlib.sha256(os.fsencode(self._at(name))).digest()[:4], "big")
@@ -298,23 +305,25 @@ class Shown:
         node = self.host.nodes[self._at(name)]
         return hashlib.sha256(node.data).hexdigest() if node.type == "file" else ""
 
-    def change(self, name: bytes, wanted: Attributes) -> None:
+    def change(self, names: list[bytes], facts: Facts, wanted: Attributes) -> list[tuple[bytes, str]]:
         """Owner, then mode, then attributes."""
-        path = self._at(name)
-        node = self.host.nodes[path]
-        if (node.uid, node.gid) != (wanted.uid, wanted.gid) and node.type == "file":
-            node.mode &= ~0o6000
-            node.xattrs.pop("security.capability", None)
-        xattrs = dict(node.xattrs)
-        for key, value in wanted.xattrs.items():
-            if value is None:
-                xattrs.pop(key, None)
-            else:
-                xattrs[key] = value
-        mode = node.mode if wanted.mode is None or node.type == "link" else wanted.mode
-        self.host.nodes[path] = replace(node, uid=wanted.uid, gid=wanted.gid, mode=mode, xattrs=xattrs)
-        if not name:
-            self.facts = replace(self.facts, mode=mode, uid=wanted.uid, gid=wanted.gid)
+        for name in names:
+            path = self._at(name)
+            node = self.host.nodes[path]
+            if (node.uid, node.gid) != (wanted.uid, wanted.gid) and node.type == "file":
+                node.mode &= ~0o6000
+                node.xattrs.pop("security.capability", None)
+            xattrs = dict(node.xattrs)
+            for key, value in wanted.xattrs.items():
+                if value is None:
+                    xattrs.pop(key, None)
+                else:
+                    xattrs[key] = value
+            mode = node.mode if wanted.mode is None or node.type == "link" else wanted.mode
+            self.host.nodes[path] = replace(node, uid=wanted.uid, gid=wanted.gid, mode=mode, xattrs=xattrs)
+            if not name:
+                self.facts = replace(self.facts, mode=mode, uid=wanted.uid, gid=wanted.gid)
+        return []
 
 
 if TYPE_CHECKING:

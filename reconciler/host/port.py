@@ -6,7 +6,7 @@ Paths are absolute and are meant inside the host, whatever directory that host l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
@@ -108,6 +108,7 @@ class Directory(Protocol):
     facts: Facts
 
     def xattrs(self, name: bytes) -> Mapping[str, bytes]: ...
+    def attributed(self, names: list[bytes]) -> list[bytes]: ...
     def inode(self, name: bytes) -> tuple[int, int]: ...
     def digest(self, name: bytes) -> str: ...
 
@@ -115,9 +116,13 @@ class Directory(Protocol):
 class OpenDirectory(Directory, Protocol):
     """A directory in which owners and modes can be changed."""
 
-    def change(self, name: bytes, wanted: Attributes) -> None: ...
+    def change(self, names: list[bytes], facts: Facts, wanted: Attributes) -> list[tuple[bytes, str]]: ...
 
 
+Groups = Mapping[Facts, list[bytes]]
+"""Names in a directory by what they are, each list by the bytes of the names."""
+FROZEN = "immutable or append-only (chattr -i -a to allow it)"
+MEANWHILE = "was changed by someone else while this ran; apply again"
 At_contra = TypeVar("At_contra", contravariant=True)
 
 
@@ -131,8 +136,8 @@ class Visitor(Generic[At_contra]):
     def enter(self, at: At_contra) -> None:
         """The directory itself, before anything in it."""
 
-    def files(self, at: At_contra, entries: Iterable[tuple[bytes, Facts]]) -> None:
-        """What is in it besides directories, by the bytes of the names; a large directory comes in several parts."""
+    def files(self, at: At_contra, groups: Groups) -> None:
+        """What is in it besides directories; of a large directory in several parts."""
 
     def leave(self, at: At_contra) -> None:
         """The directory again, when all below it was shown."""

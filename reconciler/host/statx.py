@@ -15,13 +15,19 @@ from typing import Any
 from .port import Facts
 from .resolve import TYPES
 
-BASIC, MOUNT = 0x7FF, 0x1000
-EMPTY_PATH, NO_FOLLOW, NO_AUTOMOUNT = 0x1000, 0x100, 0x800
+FORMATS = {kind: bits for bits, kind in TYPES.items()}
+"""The type bits of a mode."""
+
+ASKED = 0x7FF | 0x1000  # STATX_BASIC_STATS | STATX_MNT_ID
+BY_NAME = 0x100 | 0x800  # AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT
+BY_FD = 0x1000 | 0x800  # AT_EMPTY_PATH | AT_NO_AUTOMOUNT
 FROZEN = 0x30  # STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND
 WHAT = slice(8, 30)
 """The bytes of struct statx that tell attributes, links, owner, group and mode."""
 WHERE = slice(144, 152)
 """The bytes that tell the mount."""
+NO_MOUNT = bytes(8)
+"""What a kernel before 5.8 says."""
 
 
 class Statx:
@@ -35,16 +41,15 @@ class Statx:
         self.call = getattr(libc, "statx", None)
         if self.call is not None:
             self.call.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p]
-        self.known: dict[bytes, Facts] = {}
+        self._known: dict[bytes, Facts] = {}
 
     def __call__(self, directory: int, name: bytes) -> bool:
         """Ask for a name in an open directory; for an empty name about what the descriptor itself is."""
-        flags = NO_AUTOMOUNT | (NO_FOLLOW if name else EMPTY_PATH)
-        if self.call is not None and self.call(directory, name, flags, BASIC | MOUNT, self.address) == 0:
-            if struct.unpack_from("=I", self.buffer, 0)[0] & MOUNT:
+        if self.call is not None:
+            if self.call(directory, name, BY_NAME if name else BY_FD, ASKED, self.address):
+                return False
+            if self.buffer[WHERE] != NO_MOUNT:
                 return True
-        elif self.call is not None and name:
-            return False
         return self._slowly(directory, name)
 
     def _slowly(self, directory: int, name: bytes) -> bool:
@@ -70,14 +75,17 @@ class Statx:
         return True
 
     def facts(self) -> Facts:
-        """What the last answer says; equal answers are one object."""
-        key: bytes = self.buffer[WHAT]
-        found = self.known.get(key)
+        """What the last answer says."""
+        return self.told(self.buffer[WHAT])
+
+    def told(self, what: bytes) -> Facts:
+        """What an answer says; equal answers are one object."""
+        found = self._known.get(what)
         if found is None:
-            attributes, nlink, uid, gid, mode = struct.unpack("=QIIIH", key)
+            attributes, nlink, uid, gid, mode = struct.unpack("=QIIIH", what)
             kind = TYPES[mode & 0o170000]
             found = Facts(kind, mode & 0o7777, uid, gid, nlink, bool(attributes & FROZEN))
-            self.known[key] = found
+            self._known[what] = found
         return found
 
     def mount(self) -> bytes:

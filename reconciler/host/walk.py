@@ -10,18 +10,22 @@ from __future__ import annotations
 import hashlib
 import os
 import resource
-from collections.abc import Iterable, Iterator, Mapping
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import HostError
-from .port import Attributes, Facts, Visitor
-from .resolve import trusted, why
-from .statx import BASIC, MOUNT, NO_AUTOMOUNT, NO_FOLLOW, WHAT, WHERE, kernel
+from .port import FROZEN, MEANWHILE, Attributes, Facts, Groups, Visitor
+from .resolve import printable, trusted, why
+from .statx import FORMATS, kernel
+from .swift import ODD, swift
 
 PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-CAPABILITY = "security.capability"
+SLICE = 4000
+"""Names of one directory that are shown together."""
 
 
 def deep() -> None:
@@ -62,26 +66,40 @@ class Opened:
     below: list[bytes] = field(default_factory=list)
     """Its directories, by their bytes."""
     pending: Iterator[bytes] = field(default_factory=lambda: iter(()))
+    closed: bool = field(init=False)
+    """Whether nobody but root can put other things behind the names in it."""
+
+    def __post_init__(self) -> None:
+        self.closed = trusted(self.facts.uid) and not self.facts.mode & 0o022
 
     def inner(self, name: bytes) -> bytes:
         """The path of a name in it, relative to the top."""
         return self.path + b"/" + name if self.path else name
 
-    @property
-    def closed(self) -> bool:
-        """Whether nobody but root can put other things behind the names in it."""
-        return trusted(self.facts.uid) and not self.facts.mode & 0o022
-
     def xattrs(self, name: bytes) -> Mapping[str, bytes]:
         """The extended attributes of a name, or of the directory itself."""
-        handle = b"/proc/self/fd/%d" % self.fd
-        try:
-            # Nothing is found nearly always, and that costs one call.
-            if not (os.listxattr(handle + b"/" + name, follow_symlinks=False) if name else os.listxattr(self.fd)):
-                return {}
-        except OSError:
-            return {}
-        return xattrs_of(handle + b"/" + name) if name else xattrs_of(self.fd)
+        return xattrs_of(self._reach() + name if name else self.fd)
+
+    def attributed(self, names: list[bytes]) -> list[bytes]:
+        """The names among these that have extended attributes: nearly always none."""
+        fast, reach = swift(), self._reach()
+        if fast is not None:
+            return fast.attributes(reach, names)
+        found = []
+        for name in names:
+            with suppress(OSError):
+                if os.listxattr(reach + name, follow_symlinks=False):
+                    found.append(name)
+        return found
+
+    def _reach(self) -> bytes:
+        """What goes before a name in this directory to reach it; nothing where we can stand in it."""
+        if not Standing.free:
+            return b"/proc/self/fd/%d/" % self.fd
+        if Standing.at is not self:
+            os.fchdir(self.fd)
+            Standing.at = self
+        return b""
 
     def inode(self, name: bytes) -> tuple[int, int]:
         """The device and inode of a name; of one that vanished one that nothing has."""
@@ -100,62 +118,112 @@ class Opened:
         finally:
             os.close(fd)
 
-    def change(self, name: bytes, wanted: Attributes) -> None:
-        """Give a name (or the directory itself) its owner, mode and attributes, and look whether it has them.
+    def change(self, names: list[bytes], facts: Facts, wanted: Attributes) -> list[tuple[bytes, str]]:
+        """Give names (or the directory itself) their owner, mode and attributes, and look whether they have them.
 
-        In a directory that others can write, the thing is held by a descriptor first and told by that alone.
+        ``facts``: what was found there.  In a directory that others can write, each thing is held by a descriptor
+        first, and told by that alone.  Answers with the names that were left as they are, and why.
         """
-        if not name:
-            amend(self.fd, f"/proc/self/fd/{self.fd}", None, wanted)
-            if kernel()(self.fd, b""):
-                self.facts = kernel().facts()
-        elif self.closed:
-            amend(self.fd, os.fsdecode(name), self.fd, wanted)
-        else:
-            fd = os.open(name, PATH_ONLY, dir_fd=self.fd)
+        if not self.closed or wanted.xattrs or not names[0]:
+            return self._one_by_one(names, facts, wanted)
+        chown, uid, gid, mode = os.chown, wanted.uid, wanted.gid, wanted.mode
+        own = facts.uid != uid or facts.gid != gid
+        # A change of owner clears setuid bits, so that these files get their mode after it.
+        remode = facts.type != "link" and mode is not None and (facts.mode != mode or bool(own and mode & 0o6000))
+        fast, left, rest = swift(), list[tuple[bytes, str]](), names
+        if fast is not None:
+            want = owned(facts, wanted)
+            rest = fast.change(self.fd, names, (uid, gid) if own else None, mode if remode else None, want)
+        for name in rest:
             try:
-                amend(fd, f"/proc/self/fd/{fd}", None, wanted)
-            finally:
-                os.close(fd)
+                if own:
+                    chown(name, uid, gid, dir_fd=self.fd, follow_symlinks=False)
+                if remode:
+                    # No symbolic link, and nobody can make it one: the directory is closed.
+                    os.chmod(name, mode or 0, dir_fd=self.fd)
+            except OSError as error:
+                left += self._refused(name, error)
+                continue
+            if kernel()(self.fd, name):
+                checked(kernel().facts(), wanted, self.inner(name))
+        return left
+
+    def _one_by_one(self, names: list[bytes], facts: Facts, wanted: Attributes) -> list[tuple[bytes, str]]:
+        left = []
+        for name in names:
+            try:
+                if not name:
+                    amend(self.fd, facts, wanted, self.path)
+                    self.facts = kernel().facts()
+                    self.__post_init__()
+                    continue
+                fd = os.open(name, PATH_ONLY, dir_fd=self.fd)
+                try:
+                    if kernel()(fd, b"") and kernel().facts() is facts:
+                        amend(fd, facts, wanted, self.inner(name))
+                    else:
+                        left.append((name, MEANWHILE))
+                finally:
+                    os.close(fd)
+            except OSError as error:
+                left += self._refused(name, error)
+        return left
+
+    def _refused(self, name: bytes, error: OSError) -> list[tuple[bytes, str]]:
+        """What a failed change means: the path vanished, must be left, or the whole run fails."""
+        if isinstance(error, FileNotFoundError):
+            return []
+        if isinstance(error, PermissionError) and kernel()(self.fd, name) and kernel().facts().frozen:
+            return [(name, FROZEN)]
+        raise HostError(f"{printable(self.inner(name)) or 'its top'}: {why(error)}") from None
 
 
-def amend(fd: int, path: str, directory: int | None, wanted: Attributes) -> None:
-    """Give one thing its owner, then its mode, then its extended attributes; `HostError` where it has them not.
+class Standing:
+    """Where this process stands."""
 
-    That order matters: changing the owner clears setuid bits and capabilities, changing the mode moves an
-    ACL's mask.  Nothing is called that would change nothing, since even a vain chown does harm.
-    ``directory``: where ``path`` is a name in it; else the path is the magic link of the descriptor, which is that
-    very inode (a symbolic link's own included).
+    free: ClassVar[bool] = False
+    """Whether it may change its working directory: a member of a crew has one that nobody else minds."""
+    at: ClassVar[Opened | None] = None
+
+
+def amend(fd: int, found: Facts, wanted: Attributes, path: bytes) -> None:
+    """Give the thing behind a descriptor its owner, then its mode, then its extended attributes.
+
+    That order matters: changing the owner clears setuid bits and capabilities, changing the mode moves an ACL's
+    mask.  Nothing is called that would change nothing, since even a vain chown does harm.
     """
     look = kernel()
-    name = os.fsencode(path) if directory is not None else b""
-    if not look(fd, name):
-        return  # it vanished
-    found = look.facts()
-    follow = directory is None
-    spot = path if directory is None else f"/proc/self/fd/{directory}/{path}"
+    # The magic link of a descriptor is that very inode, a symbolic link's own included.
+    handle = f"/proc/self/fd/{fd}"
     if (found.uid, found.gid) != (wanted.uid, wanted.gid):
-        os.chown(path, wanted.uid, wanted.gid, dir_fd=directory, follow_symlinks=follow)
-        if found.type == "file" and found.mode & 0o6000 and look(fd, name):
-            found = look.facts()
+        os.chown(handle, wanted.uid, wanted.gid)
+        found = look.facts() if look(fd, b"") else found
     if wanted.mode is not None and found.type != "link" and found.mode != wanted.mode:
-        # A name is no symbolic link here, and nobody can make it one: its directory is closed.
-        os.chmod(path, wanted.mode, dir_fd=directory)
+        os.chmod(handle, wanted.mode)
+    have = xattrs_of(fd) if wanted.xattrs else {}
     for key, value in wanted.xattrs.items():
-        current = xattrs_of(fd if directory is None else spot).get(key)
-        if value is None and current is not None:
-            os.removexattr(spot, key, follow_symlinks=follow)
-        elif value is not None and current != value:
-            os.setxattr(spot, key, value, follow_symlinks=follow)
-    if look(fd, name):
-        now = look.facts()
-        if (now.uid, now.gid) != (wanted.uid, wanted.gid) or (
-            wanted.mode is not None and now.type != "link" and now.mode != wanted.mode
-        ):
-            raise HostError(
-                f"is {now.uid}:{now.gid}:{now.mode:04o} after it was set to {wanted.uid}:{wanted.gid}; "
-                "its file system does not keep owners and modes"
-            )
+        if value is None and key in have:
+            os.removexattr(handle, key)
+        elif value is not None and have.get(key) != value:
+            os.setxattr(handle, key, value)
+    if look(fd, b""):
+        checked(look.facts(), wanted, path)
+
+
+def owned(facts: Facts, wanted: Attributes) -> bytes:
+    """Owner, group and mode after a change, as statx tells them."""
+    mode = facts.mode if wanted.mode is None or facts.type == "link" else wanted.mode
+    return struct.pack("=IIH", wanted.uid, wanted.gid, FORMATS[facts.type] | mode)
+
+
+def checked(now: Facts, wanted: Attributes, path: bytes) -> None:
+    """Raise a `HostError` where a path has not what it was given."""
+    mode = now.mode if wanted.mode is None or now.type == "link" else wanted.mode
+    if (now.uid, now.gid, now.mode) != (wanted.uid, wanted.gid, mode):
+        raise HostError(
+            f"{printable(path) or 'its top'}: is {now.uid}:{now.gid}:{now.mode:04o} after it was set to "
+            f"{wanted.uid}:{wanted.gid}:{mode:04o}; its file system does not keep owners and modes"
+        )
 
 
 class Walker:
@@ -199,41 +267,56 @@ class Walker:
             os.close(fd)
             return None
         at = Opened(fd, path, look.facts())
-        self.list(at, visitor)
+        self.read(at, visitor)
         return at
 
-    def list(self, at: Opened, visitor: Visitor[Any]) -> None:
+    def read(self, at: Opened, visitor: Visitor[Any]) -> None:
         """Read the names in a directory."""
         names: list[bytes] = []
         below: list[bytes] = []
+        fast = swift()
         try:
-            with os.scandir(at.fd) as listing:
-                for item in listing:
-                    (below if item.is_dir(follow_symlinks=False) else names).append(os.fsencode(item.name))
+            if fast is not None:
+                names, below = fast.names(at.fd)
+            else:
+                with os.scandir(at.fd) as listing:
+                    for item in listing:
+                        (below if item.is_dir(follow_symlinks=False) else names).append(os.fsencode(item.name))
         except OSError as error:
             visitor.gap(at.path, f"cannot be listed: {why(error)}")
         names.sort()
         below.sort()
         at.names, at.below, at.pending = names, below, iter(below)
 
-    def entries(self, at: Opened, names: Iterable[bytes], visitor: Visitor[Any]) -> Iterator[tuple[bytes, Facts]]:
-        """The facts of some of the names in a directory."""
-        look, directory, mount, known = kernel(), at.fd, self.mount, kernel().known
-        call, address, buffer = look.call, look.address, look.buffer
+    def groups(self, at: Opened, names: list[bytes], visitor: Visitor[Any]) -> Groups:
+        """Some of the names in a directory, by their facts."""
+        look, fast, found = kernel(), swift(), dict[Facts, list[bytes]]()
+        if fast is not None:
+            kinds, which = fast.look(at.fd, names, self.mount)
+            if len(kinds) == 1 and not any(which):
+                found[look.told(kinds[0])] = names
+            else:
+                known = [look.told(kind) for kind in kinds]
+                for name, number in zip(names, which, strict=True):
+                    if number < ODD:
+                        found.setdefault(known[number], []).append(name)
+            names = [name for name, number in zip(names, which, strict=True) if number == ODD] if ODD in which else []
         for name in names:
-            if (
-                call is None
-                or call(directory, name, NO_FOLLOW | NO_AUTOMOUNT, BASIC | MOUNT, address)
-                or buffer[WHERE] != mount
-            ):
-                if not look(directory, name):
-                    continue  # vanished since it was listed
-                if look.mount() != mount:
-                    visitor.mount(at.inner(name))
-                    continue
-            facts = known.get(buffer[WHAT]) or look.facts()
-            if facts.type != "directory":
-                yield name, facts
+            if not look(at.fd, name):
+                continue  # vanished since it was listed
+            if look.mount() == self.mount:
+                found.setdefault(look.facts(), []).append(name)
+            else:
+                visitor.mount(at.inner(name))
+        for facts in [facts for facts in found if facts.type == "directory"]:
+            del found[facts]  # made since it was listed
+        return found
+
+    def files(self, at: Opened, names: list[bytes], visitor: Visitor[Any]) -> None:
+        """Show a visitor names in a directory, a part at a time."""
+        for start in range(0, len(names), SLICE):
+            if groups := self.groups(at, names[start : start + SLICE], visitor):
+                visitor.files(at, groups)
 
     def below(self, parent: Opened, name: bytes, visitor: Visitor[Any]) -> None:
         """Show a visitor a directory and all below it."""
@@ -244,7 +327,7 @@ class Walker:
     def whole(self, visitor: Visitor[Any]) -> None:
         """Show a visitor the whole tree; the top is closed then."""
         if self.top is not None:
-            self.list(self.top, visitor)
+            self.read(self.top, visitor)
             self._down(self.top, visitor)
             self.top = None
 
@@ -256,9 +339,8 @@ class Walker:
                 if at is not None:
                     stack.append(at)
                     visitor.enter(at)
-                    if at.names:
-                        visitor.files(at, self.entries(at, at.names, visitor))
-                        at.names = []
+                    self.files(at, at.names, visitor)
+                    at.names = []
                 last = stack[-1]
                 name = next(last.pending, None)
                 if name is not None:

@@ -68,7 +68,7 @@ class DaemonState(State):
 class RunAs(BaseModel):
     """Whom a daemon runs as."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     user: str
     group: str | None = None

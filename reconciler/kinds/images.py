@@ -12,6 +12,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from weakref import finalize
 
 from ..host.names import Owner
@@ -90,13 +91,25 @@ class Record:
     seq: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Page:
     """What an image says of one directory and of what is in it besides directories."""
 
     path: bytes
     own: Record | None
-    names: Mapping[bytes, Record]
+    runs: list[tuple[Record, bytes]]
+    """Names of one class on a line, escaped, with a slash between them."""
+
+    @cached_property
+    def names(self) -> Mapping[bytes, Record]:
+        """The names in it.  Most pages that a process of several reads are for another one, and never asked."""
+        found: dict[bytes, Record] = {}
+        for record, line in self.runs:
+            listed = line.split(b"/")
+            if b"\\" in line:
+                listed = [unescape(name) for name in listed]
+            found.update(dict.fromkeys(listed, record))
+        return found
 
 
 def order_of(path: bytes) -> list[bytes]:
@@ -171,7 +184,7 @@ def _seen_from(pages: Iterator[Page], here: bytes, there: bytes) -> Iterator[Pag
             continue
         whole = there + (b"/" + page.path if page.path else b"")
         if whole == here or whole.startswith(here + b"/"):
-            yield Page(whole[len(here) + 1 :], page.own, page.names)
+            yield Page(whole[len(here) + 1 :], page.own, page.runs)
 
 
 def _pages(lines: Iterator[bytes], records: Sequence[Record]) -> Iterator[Page]:
@@ -179,7 +192,7 @@ def _pages(lines: Iterator[bytes], records: Sequence[Record]) -> Iterator[Page]:
     mapping: list[Record] = []
     path: bytes | None = None
     own: Record | None = None
-    names: dict[bytes, Record] = {}
+    runs: list[tuple[Record, bytes]] = []
     for line in lines:
         if line.startswith(b"="):
             mapping = [records[int(number)] for number in line[1:].split(b",")] if len(line) > 1 else []
@@ -188,22 +201,19 @@ def _pages(lines: Iterator[bytes], records: Sequence[Record]) -> Iterator[Page]:
             number, _, inner = line[1:].partition(b"/")
             inner = unescape(inner)
             if path is not None and inner != path:
-                yield Page(path, own, names)
-                own, names = None, {}
+                yield Page(path, own, runs)
+                own, runs = None, []
             path, own = inner, mapping[int(number)] if number else own
             continue
         number, _, rest = line.partition(b"/")
-        listed = rest.split(b"/")
-        if b"\\" in rest:
-            listed = [unescape(name) for name in listed]
-        names.update(dict.fromkeys(listed, mapping[int(number)]))
+        runs.append((mapping[int(number)], rest))
     if path is not None:
-        yield Page(path, own, names)
+        yield Page(path, own, runs)
 
 
 def _flat_pages(lines: Iterator[bytes], records: Sequence[Record]) -> Iterator[Page]:
     """Read an image of version 0.1, which had one line a path and did not say which of them are directories."""
-    found: dict[bytes, dict[bytes, Record]] = {}
+    found: dict[bytes, list[tuple[Record, bytes]]] = {}
     owns: dict[bytes, Record] = {}
     for line in lines:
         number, _, path = line.partition(b"\t")
@@ -211,9 +221,9 @@ def _flat_pages(lines: Iterator[bytes], records: Sequence[Record]) -> Iterator[P
         owns[path] = records[int(number)]
         parent, _, name = path.rpartition(b"/")
         if path:
-            found.setdefault(parent, {})[name] = owns[path]
+            found.setdefault(parent, []).append((owns[path], escaped(name)))
     for path in sorted({*found, *owns}, key=order_of):
-        yield Page(path, owns.get(path), found.get(path, {}))
+        yield Page(path, owns.get(path), found.get(path, []))
 
 
 def recorded_in(origin: Json, vault: Vault, path: str) -> Record | None:

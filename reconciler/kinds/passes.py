@@ -12,10 +12,9 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from ..errors import HostError
 from ..host.names import Names
-from ..host.port import Attributes, Directory, Facts, Host, Observer, OpenDirectory, Visitor
-from ..host.resolve import printable, trusted, why
+from ..host.port import FROZEN, MEANWHILE, Attributes, Directory, Facts, Groups, Host, Observer, OpenDirectory, Visitor
+from ..host.resolve import printable, trusted
 from ..model import Json
 from .images import (
     ACL,
@@ -36,8 +35,6 @@ from .ownership import REPLACED, Rule, Said, attributes, by_directory, looker
 SAMPLE = 20
 KEPT = (CAPABILITY, ACL, DEFAULT_ACL)
 LINKED = "has hard links that are not proven to lie inside the tree"
-FROZEN = "immutable or append-only (chattr -i -a to allow it)"
-MEANWHILE = "was changed by someone else while this ran; apply again"
 
 
 @dataclass
@@ -111,6 +108,8 @@ class Verdict:
     look: Look
     said: Said
     changes: bool
+    own: bool = False
+    """Whether it holds for this one path alone."""
     attributed: bool = False
     """Whether the attributes were looked at."""
     count: int = 0
@@ -118,11 +117,14 @@ class Verdict:
     """Whether the attributes matter: the path would change, or has to have some."""
     single: bool = field(init=False)
     """Whether there is something to be said of each path by itself."""
+    named: tuple[str, str, str] = field(init=False)
+    """The class of such paths, as plans name it."""
 
     def __post_init__(self) -> None:
         said, after = self.said, self.said.after
         self.asks = not self.attributed and after is not None and (self.changes or bool(after.xattrs))
-        odd = said.foreign or said.replaced or linked(self.facts) or bool(after and after.xattrs)
+        self.named = (self.facts.type, str(self.look), str(after))
+        odd = self.own or said.foreign or said.replaced or linked(self.facts) or bool(after and after.xattrs)
         self.single = odd or (self.changes and bool(obstacle(self.facts) or privileged(self.look)))
 
 
@@ -177,19 +179,40 @@ class Judge:
 
     def one(self, at: Directory, name: bytes, facts: Facts) -> Verdict:
         """The verdict on one path in a directory; on the directory itself for an empty name."""
-        return next(self.each(at, [(name, facts)]))[1] if name else self.itself(at)
+        return next(self.each(at, {facts: [name]}))[0] if name else self.itself(at)
 
-    def each(self, at: Directory, entries: Iterable[tuple[bytes, Facts]]) -> Iterator[tuple[bytes, Verdict]]:
-        """The verdict on every path in a directory."""
+    def each(self, at: Directory, groups: Groups) -> Iterator[tuple[Verdict, list[bytes]]]:
+        """The names in a directory by the verdict on them."""
         self.turn(at)
-        region, named, pages = self._region, self.named, self._pages
-        if not pages and not named:
-            for name, facts in entries:
-                yield name, region.get(facts) or self._verdict(at, name, facts, (), own=False)
-            return
-        for name, facts in entries:
-            records = tuple(page.get(name) for page in pages)
-            yield name, self._verdict(at, name, facts, records, own=name in named)
+        for facts, names in groups.items():
+            rest = names
+            if self.named:
+                rest = [name for name in names if name not in self.named]
+                for name in names if len(rest) < len(names) else ():
+                    if name in self.named:
+                        records = tuple(page.get(name) for page in self._pages)
+                        yield self._verdict(at, name, facts, records, own=True), [name]
+            for records, alike in self._by_records(rest):
+                verdict = self._verdict(at, alike[0], facts, records, own=False)
+                if not verdict.own:
+                    yield verdict, alike
+                    continue
+                yield verdict, alike[:1]
+                for name in alike[1:]:
+                    yield self._verdict(at, name, facts, records, own=False), [name]
+
+    def _by_records(self, names: list[bytes]) -> Iterable[tuple[tuple[Record | None, ...], list[bytes]]]:
+        if not self._pages or not names:
+            return [((), names)] if names else []
+        found: dict[tuple[Record | None, ...], list[bytes]] = {}
+        if len(self._pages) == 1:
+            get = self._pages[0].get
+            for name in names:
+                found.setdefault((get(name),), []).append(name)
+        else:
+            for name in names:
+                found.setdefault(tuple(page.get(name) for page in self._pages), []).append(name)
+        return found.items()
 
     def _verdict(
         self, at: Directory, name: bytes, facts: Facts, records: tuple[Record | None, ...], *, own: bool
@@ -212,10 +235,11 @@ class Judge:
 
         said = Said(None) if gone else self.rule.judge(path, facts, look, [r for r in records if r], digest)
         changes = said.after is not None and differs(look, said.after)
-        verdict = Verdict(facts, look, said, changes, attributed=path in self.forecast)
+        own = own or bool(asked)
+        verdict = Verdict(facts, look, said, changes, own, attributed=path in self.forecast)
         if not gone:
             self.verdicts.append(verdict)
-        if not own and not asked:
+        if not own:
             self._region[key] = verdict
         return verdict
 
@@ -277,32 +301,27 @@ class Looking(Visitor[Directory]):
         if not trusted(facts.uid) or (facts.mode & 0o022 and not facts.mode & 0o1000):
             self.found.exposed = True
         verdict = self.judge.itself(at)
-        number = self._one(at, b"", verdict)
+        apart = verdict.single or (verdict.asks and at.xattrs(b""))
+        number = self._one(at, b"", verdict) if apart else self._many(at, [b""], verdict)
         if number is not None:
             self.drawing.page(at.path, number)
         if not at.path:
             self.found.top = (verdict.look, verdict.said.after)
 
-    def files(self, at: Directory, entries: Iterable[tuple[bytes, Facts]]) -> None:
+    def files(self, at: Directory, groups: Groups) -> None:
         """What is in it: paths with one verdict are taken together."""
         runs: dict[int, list[bytes]] = {}
-        batches: dict[Verdict, list[bytes]] = {}
-        xattrs = at.xattrs
-        for name, verdict in self.judge.each(at, entries):
-            if verdict.single or (verdict.asks and xattrs(name)) or name in self.judge.named:
+        for verdict, names in self.judge.each(at, groups):
+            apart = names if verdict.single else at.attributed(names) if verdict.asks else []
+            for name in apart:
                 number = self._one(at, name, verdict)
                 if number is not None:
                     runs.setdefault(number, []).append(name)
-                continue
-            batch = batches.get(verdict)
-            if batch is None:
-                batches[verdict] = [name]
-            else:
-                batch.append(name)
-        for verdict, names in batches.items():
-            number = self._many(at, names, verdict)
-            if number is not None:
-                runs[number] = runs.get(number, []) + names
+            if len(apart) < len(names):
+                alike = [name for name in names if name not in apart] if apart else names
+                number = self._many(at, alike, verdict)
+                if number is not None:
+                    runs[number] = runs[number] + alike if number in runs else alike
         if runs:
             self.drawing.names(at.path, runs)
 
@@ -315,7 +334,7 @@ class Looking(Visitor[Directory]):
         found.differ += count
         found.drifted += count if verdict.said.drifted else 0
         found.exceptions |= verdict.said.excepted
-        found.classes[(verdict.facts.type, str(verdict.look), str(after))] += count
+        found.classes[verdict.named] += count
         for name in names if self.wants.every else names[: max(0, SAMPLE - len(found.sample))]:
             found.sample.append(sampled(self.wants.top, inner(at, name), verdict.look, after))
         return None if self.wants.total is None else self.drawing.number(verdict.look, after)
@@ -347,7 +366,7 @@ class Looking(Visitor[Directory]):
         else:
             found.differ += 1
             found.drifted += said.drifted
-            found.classes[(facts.type, str(look), str(after))] += 1
+            found.classes[verdict.named] += 1
             if self.wants.every or len(found.sample) < SAMPLE:
                 found.sample.append(sampled(self.wants.top, path, look, after))
         if self.wants.total is None:
@@ -463,27 +482,31 @@ class Carrying(Visitor[OpenDirectory]):
         if self.task.handing_over:
             self._one(at, b"", at.facts, own)
 
-    def files(self, at: OpenDirectory, entries: Iterable[tuple[bytes, Facts]]) -> None:
-        """What is in it."""
+    def files(self, at: OpenDirectory, groups: Groups) -> None:
+        """What is in it: paths of one class that are alike are changed together."""
         if self.task.directories:
             return
-        page, known, left = self.layer.page(at.path), self._known, self.task.left_alone
+        page, known, unnamed = self.layer.page(at.path), self._known, dict[Facts, list[bytes]]()
         names: Mapping[bytes, Record] = page.names if page else {}
-        unnamed: list[tuple[bytes, Facts]] = []
-        for name, facts in entries:
-            record = names.get(name)
-            if record is None:
-                unnamed.append((name, facts))
-            elif record.before.xattrs or (record.after and record.after.xattrs) or linked(facts):
-                self._one(at, name, facts, record)
-            elif record.after is not None and not left(inner(at, name)):
-                key = (facts, record)
-                what = known[key] if key in known else known.setdefault(key, self._what(facts, record))
-                if what is not None:
-                    self._do(at, name, what)
-        for name, verdict in self.judge.each(at, unnamed) if self.judge and unnamed else ():
-            if verdict.changes or verdict.asks or verdict.said.replaced:
-                self._one(at, name, verdict.facts, None)
+        for facts, listed in groups.items():
+            alike: dict[Record | None, list[bytes]] = {}
+            for name in listed:
+                alike.setdefault(names.get(name), []).append(name)
+            for record, some in alike.items():
+                if record is None:
+                    unnamed[facts] = some
+                elif record.before.xattrs or (record.after and record.after.xattrs) or linked(facts) or self.task.only:
+                    for name in some:
+                        self._one(at, name, facts, record)
+                elif record.after is not None:
+                    if (facts, record) not in known:
+                        known[facts, record] = self._what(facts, record)
+                    self._do(at, some, facts, known[facts, record])
+        if self.judge is not None and unnamed:
+            for verdict, some in self.judge.each(at, unnamed):
+                if verdict.changes or verdict.asks or verdict.said.replaced:
+                    for name in some:
+                        self._one(at, name, verdict.facts, None)
 
     def _what(self, facts: Facts, record: Record, xattrs: tuple[tuple[str, str], ...] = ()) -> Attributes | str | None:
         """What a recorded path is to get: nothing, a reason why not, or this."""
@@ -507,14 +530,17 @@ class Carrying(Visitor[OpenDirectory]):
         if record is not None:
             if record.after is None:
                 return
-            asks = record.after.xattrs or record.before.xattrs
-            what = self._what(facts, record, attributes_of(at, name, facts) if asks else ())
+            if record.after.xattrs or record.before.xattrs:
+                what = self._what(facts, record, attributes_of(at, name, facts))
+            else:
+                if (facts, record) not in self._known:
+                    self._known[facts, record] = self._what(facts, record)
+                what = self._known[facts, record]
         else:
             what = self._unrecorded(at, name, facts)
         if isinstance(what, Attributes) and linked(facts):
             what = what if self.task.survey.proven(at.inode(name), facts.nlink) else LINKED
-        if what is not None:
-            self._do(at, name, what)
+        self._do(at, [name], facts, what)
 
     def _unrecorded(self, at: OpenDirectory, name: bytes, facts: Facts) -> Attributes | str | None:
         """A path that was born since the image was made, or that the image leaves out: the rule says."""
@@ -529,22 +555,14 @@ class Carrying(Visitor[OpenDirectory]):
             return None
         return obstacle(facts) or attributes(self.names, verdict.said.after)
 
-    def _do(self, at: OpenDirectory, name: bytes, what: Attributes | str) -> None:
-        path = self.task.shown(inner(at, name))
+    def _do(self, at: OpenDirectory, names: list[bytes], facts: Facts, what: Attributes | str | None) -> None:
+        """Change paths that are alike, or say why not."""
+        left: list[tuple[bytes, str]] = []
         if isinstance(what, str):
-            self.left.append((path, what))
-            return
-        try:
-            at.change(name, what)
-        except FileNotFoundError:
-            return
-        except PermissionError:
-            # Made immutable a moment ago, or on a file system that does not let root do this.
-            self.left.append((path, FROZEN))
-        except OSError as error:
-            raise HostError(f"{path}: {why(error)}") from None
-        except HostError as error:
-            raise HostError(f"{path}: {error}") from None
+            left = [(name, what) for name in names]
+        elif what is not None:
+            left = at.change(names, facts, what)
+        self.left += [(self.task.shown(inner(at, name)), reason) for name, reason in left]
 
     def told(self) -> list[tuple[str, str]]:
         """Paths that were left as they are, each with its reason."""
@@ -608,11 +626,12 @@ class Checking(Visitor[Directory]):
         pages = [layer.page(at.path) for layer in self.layers]
         self._check(at, b"", at.facts, [page.own for page in pages if page and page.own])
 
-    def files(self, at: Directory, entries: Iterable[tuple[bytes, Facts]]) -> None:
+    def files(self, at: Directory, groups: Groups) -> None:
         """What is in it."""
         pages = [layer.page(at.path) for layer in self.layers]
-        for name, facts in entries:
-            self._check(at, name, facts, [page.names[name] for page in pages if page and name in page.names])
+        for facts, names in groups.items():
+            for name in names:
+                self._check(at, name, facts, [page.names[name] for page in pages if page and name in page.names])
 
     def _check(self, at: Directory, name: bytes, facts: Facts, records: Sequence[Record]) -> None:
         left = self.left(inner(at, name), facts, records) if records and not self.problem else None

@@ -119,7 +119,7 @@ class TreeState(State):
 class Except(BaseModel):
     """A part of the tree that has its own owner and modes; what is not named is left as it is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     owner: str | None = None
     group: str | None = None

@@ -16,7 +16,7 @@ from ..yamltext import read
 class Parameter(BaseModel):
     """One value of a profile that a site may set."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     type: Literal["path", "text", "flag", "list", "choice"]
     default: Any
@@ -29,7 +29,7 @@ class Parameter(BaseModel):
 class Symptom(BaseModel):
     """What tells that a host is in a mode already: an ini key with a value."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     file: str
     section: str
@@ -40,7 +40,7 @@ class Symptom(BaseModel):
 class Mode(BaseModel):
     """One way to run the agent."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     doc: str
     resources: list[Any] = []
@@ -51,7 +51,7 @@ class Mode(BaseModel):
 class Profile(BaseModel):
     """What is known of one agent."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
     profile: str
     title: str

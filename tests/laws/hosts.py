@@ -63,9 +63,10 @@ class Walked(Visitor[Any]):
     def enter(self, at: Any) -> None:
         self.found.append((at.path, at.facts, dict(at.xattrs(b""))))
 
-    def files(self, at: Any, entries: Any) -> None:
+    def files(self, at: Any, groups: Any) -> None:
         prefix = at.path + b"/" if at.path else b""
-        self.found += [(prefix + name, facts, dict(at.xattrs(name))) for name, facts in entries]
+        for facts, names in groups.items():
+            self.found += [(prefix + name, facts, dict(at.xattrs(name))) for name in names]
 
     def told(self) -> Any:
         return self.found
@@ -73,7 +74,7 @@ class Walked(Visitor[Any]):
 
 def walked(host: Any, top: str) -> list[tuple[bytes, Facts, dict[str, bytes]]]:
     """Every path of a tree with its facts and attributes."""
-    return [item for told in host.visit(top, lambda: Walked) for item in told]
+    return [item for told in host.visit(top, lambda: Walked) for item in sorted(told, key=lambda item: item[0])]
 
 
 def snapshot(host: Any) -> dict[str, tuple[Any, ...]]:

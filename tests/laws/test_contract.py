@@ -69,13 +69,13 @@ class Taking(Visitor[Any]):
     def __init__(self, mode: int) -> None:
         self.wanted = Attributes(*ME, mode)
 
-    def files(self, at: Any, entries: Any) -> None:
-        for name, facts in entries:
+    def files(self, at: Any, groups: Any) -> None:
+        for facts, names in groups.items():
             if facts.type != "link":
-                at.change(name, self.wanted)
+                at.change(names, facts, self.wanted)
 
     def leave(self, at: Any) -> None:
-        at.change(b"", self.wanted)
+        at.change([b""], at.facts, self.wanted)
 
 
 def tree(host: Any) -> list[tuple[Any, ...]]:
