@@ -20,7 +20,11 @@ def main() -> None:
 
     gc.freeze()
     gc.enable()
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All is closed and said: taking the interpreter apart would only take time.
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -248,9 +248,10 @@ class Engine(Surveyor):
         target = found.target
         held = self.ledger.holds.get(target.address, {})
         listed = list(recorded)
-        sealed = self.vault.seal(
-            {"values": [[c.before, c.after] if c.sealed else None for c in listed], "image": image}
-        )
+        kept: dict[str, Json] = {"image": image}
+        if kinds()[target.address.kind].secretive or any(c.sealed for c in listed):
+            values = [[c.before, c.after] if c.sealed else None for c in listed]
+            kept = {"sealed": self.vault.seal({"values": values, "image": image})}
         data: dict[str, Json] = {
             "v": 1,
             "verb": doing.verb,
@@ -259,7 +260,7 @@ class Engine(Surveyor):
                 | ({"sealed": True} if c.sealed else {"before": c.before, "after": c.after})
                 for c in listed
             ],
-            "sealed": sealed,
+            **kept,
             "source": target.source.json() if target.source else None,
             "returns": [list(f) for f in self._returned(found, doing, held)],
         }
@@ -329,7 +330,7 @@ class Engine(Surveyor):
             self.say(run, "transition.succeeded", ended, started.deployment, started.address)
             return None, "succeeded"
         why = error or problem
-        image = self.vault.unseal(data["sealed"])["image"]
+        image = data["image"] if "image" in data else self.vault.unseal(data["sealed"])["image"]
         still = self._try(lambda: kind.put_back(host, address.name, todo, image, self.vault))
         if still:
             told = {"v": 1, "started": started.seq, "error": why, "left": still, "clock": self._clock()}

@@ -27,11 +27,11 @@ from .port import Begin, Visitor
 from .resolve import why
 from .walk import SLICE, Opened, Standing, Walker
 
-LARGE = 3000
+LARGE = 1500
 """A tree with fewer names is walked by one process: forking would cost more than it saves."""
 ENOUGH = 64
 """Directories below those listed ahead that are worth sharing out."""
-PARTS = 500
+PARTS = 100
 """About as many parts are made of them."""
 AHEAD = 2000
 """Directories to list ahead at most: a tree that is one deep chain has no parts to share."""

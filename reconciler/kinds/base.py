@@ -318,6 +318,8 @@ class Kind(ABC, Generic[S]):
 
     # What the engine does with a step, at its turn and after a crash alike.
 
+    secretive: ClassVar[bool] = True
+    """Whether a before-image may hold a secret, so that it is sealed."""
     reads_back: ClassVar[frozenset[str]] = frozenset()
     """The verbs in which `perform` reads back all that it writes: a turn without trouble needs no second look."""
 

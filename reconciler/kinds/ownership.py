@@ -46,7 +46,7 @@ class Rule(Protocol):
     def named(self) -> Mapping[bytes, frozenset[bytes]]:
         """By directory, the names in it that have a verdict of their own."""
 
-    def region(self, directory: bytes) -> Hashable: ...
+    def region(self, directory: bytes, own: Sequence[Record]) -> Hashable: ...
     def judge(self, path: bytes, facts: Facts, look: Look, records: Sequence[Record], digest: Digest) -> Said: ...
 
 
@@ -94,7 +94,7 @@ class Wish:
         """The most specific exception that covers a path."""
         return next((top for top in self._tops if within(path, top)), None)
 
-    def region(self, directory: bytes) -> Hashable:
+    def region(self, directory: bytes, own: Sequence[Record]) -> Hashable:
         """The exception or nested tree that the directory lies in."""
         nested = any(within(directory, top) for top in self.nested)
         return nested, self._covering(directory)
@@ -182,9 +182,10 @@ class Return:
     def __post_init__(self) -> None:
         self.named = by_directory([*self.around, *self.nested, *self.spoken])
 
-    def region(self, directory: bytes) -> Hashable:
+    def region(self, directory: bytes, own: Sequence[Record]) -> Hashable:
         """Whether a nested tree has it, and whose what was born in it since is to be."""
-        return any(within(directory, top) for top in self.nested), self._nearest(directory)
+        nearest = changed_first(own).before if own else self._nearest(directory)
+        return any(within(directory, top) for top in self.nested), nearest
 
     def _nearest(self, directory: bytes) -> Look | None:
         """What the nearest recorded directory on the way to this one (or itself) is given back."""

@@ -168,7 +168,7 @@ class Judge:
         pages = [layer.page(at.path) for layer in self.rule.layers]
         self._own = tuple(page.own if page else None for page in pages)
         self._pages = [page.names if page else {} for page in pages]
-        region = self.rule.region(at.path)
+        region = self.rule.region(at.path, [record for record in self._own if record])
         self._region = self._known.setdefault(region, {})
         self.named = self.rule.named.get(at.path, frozenset()) | self._singled.get(at.path, frozenset())
 

@@ -195,6 +195,7 @@ class TreeKind(Kind[TreeState]):
 
     name = "tree"
     verb = "own"
+    secretive = False
     reads_back = frozenset({"own"})
     rank = 30
     state = TreeState
