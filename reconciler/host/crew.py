@@ -160,12 +160,21 @@ def _shared(walker: Walker, parts: list[Part], begin: Begin[Any], workers: int) 
     try:
         for _ in range(min(workers, len(parts))):
             ours, theirs = os.pipe()
-            parent, pid = os.getpid(), os.fork()
+            try:
+                parent, pid = os.getpid(), os.fork()
+            except OSError:  # no more processes allowed
+                os.close(ours)
+                os.close(theirs)
+                break
             if pid == 0:
                 _member(walker, parts, begin, queue, theirs, parent)
             os.close(theirs)
             members[ours] = pid
-        yield from _in_order(members, len(parts))
+        if members:
+            yield from _in_order(members, len(parts))
+        else:
+            make = begin()
+            yield from map(_sound, (_told(walker, part, make) for part in parts))
     finally:
         os.close(queue)
         for ours, pid in members.items():
@@ -226,10 +235,14 @@ def _in_order(members: Mapping[int, int], count: int) -> Iterator[Any]:
                     if not piece:
                         ready.unregister(key.fd)
                     rest[key.fd] = _unpacked(rest[key.fd] + piece, waiting)
-            told = waiting.pop(number)
-            if isinstance(told, Trouble):
-                raise (HostError if told.host else LogError)(told.reason)
-            yield told
+            yield _sound(waiting.pop(number))
+
+
+def _sound(told: Any) -> Any:
+    """What a visitor told; raises the trouble that it had."""
+    if isinstance(told, Trouble):
+        raise (HostError if told.host else LogError)(told.reason)
+    return told
 
 
 def _unpacked(data: bytes, waiting: dict[int, Any]) -> bytes:

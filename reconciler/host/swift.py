@@ -38,6 +38,7 @@ class Swift:
         """The names in an open directory besides directories, and its directories; in no order."""
         names: list[bytes] = []
         below: list[bytes] = []
+        os.lseek(directory, 0, os.SEEK_SET)  # it may have been read before
         while (more := self._list(directory, self._names, self._below, ROOM, self._used)) > 0:
             names += ctypes.string_at(self._names, self._used[0]).split(b"\0")[:-1]
             below += ctypes.string_at(self._below, self._used[1]).split(b"\0")[:-1]

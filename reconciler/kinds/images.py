@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from weakref import finalize
 
 from ..host.names import Owner
@@ -98,17 +97,23 @@ class Page:
     path: bytes
     own: Record | None
     runs: list[tuple[Record, bytes]]
-    """Names of one class on a line, escaped, with a slash between them."""
+    """Names of one class on a line, in order, escaped, with a slash between them."""
 
-    @cached_property
-    def names(self) -> Mapping[bytes, Record]:
-        """The names in it.  Most pages that a process of several reads are for another one, and never asked."""
+    def between(self, first: bytes, last: bytes) -> dict[bytes, Record]:
+        """The names in it from one to another, and maybe more.
+
+        Most pages that a process of several reads are for another one, and of a large directory it is shown a part
+        at a time: what is not asked for is not taken apart.
+        """
         found: dict[bytes, Record] = {}
         for record, line in self.runs:
-            listed = line.split(b"/")
-            if b"\\" in line:
-                listed = [unescape(name) for name in listed]
-            found.update(dict.fromkeys(listed, record))
+            end = line.find(b"/")
+            head, tail = line if end < 0 else line[:end], line[line.rfind(b"/") + 1 :]
+            if unescape(head) <= last and unescape(tail) >= first:
+                listed = line.split(b"/")
+                if b"\\" in line:
+                    listed = [unescape(name) for name in listed]
+                found.update(dict.fromkeys(listed, record))
         return found
 
 
@@ -235,8 +240,10 @@ def recorded_in(origin: Json, vault: Vault, path: str) -> Record | None:
             whole = os.fsencode(top.rstrip("/")) + (b"/" + page.path if page.path else b"")
             if whole == os.fsencode(path) and page.own is not None:
                 return page.own
-            if whole == os.fsencode(parent) and os.fsencode(name) in page.names:
-                return page.names[os.fsencode(name)]
+            if whole == os.fsencode(parent) and (
+                found := page.between(*[os.fsencode(name)] * 2).get(os.fsencode(name))
+            ):
+                return found
     return None
 
 
@@ -337,12 +344,3 @@ def first_page(own: Class, vault: Vault) -> Json:
     drawing.page(b"", drawing.number(*own))
     album.add(*drawing.take())
     return album.kept(vault)
-
-
-def paths_of(pages: Iterable[Page]) -> Iterator[tuple[bytes, Record]]:
-    """Every recorded path of an image with its record."""
-    for page in pages:
-        if page.own is not None:
-            yield page.path, page.own
-        for name, record in page.names.items():
-            yield (page.path + b"/" + name if page.path else name), record

@@ -25,6 +25,7 @@ from .images import (
     Drawing,
     Layer,
     Look,
+    Page,
     Record,
     differs,
     privileged,
@@ -155,7 +156,8 @@ class Judge:
         self._known: dict[Hashable, dict[Hashable, Verdict]] = {}
         self._at: Directory | None = None
         self._region: dict[Hashable, Verdict] = {}
-        self._pages: list[Mapping[bytes, Record]] = []
+        self._pages: list[Page | None] = []
+        self._records: list[Mapping[bytes, Record]] = []
         self._own: tuple[Record | None, ...] = ()
         self.named: frozenset[bytes] = frozenset()
         self._singled = by_directory([*forecast, *watched])
@@ -165,9 +167,8 @@ class Judge:
         if at is self._at:
             return
         self._at = at
-        pages = [layer.page(at.path) for layer in self.rule.layers]
-        self._own = tuple(page.own if page else None for page in pages)
-        self._pages = [page.names if page else {} for page in pages]
+        self._pages = [layer.page(at.path) for layer in self.rule.layers]
+        self._own = tuple(page.own if page else None for page in self._pages)
         region = self.rule.region(at.path, [record for record in self._own if record])
         self._region = self._known.setdefault(region, {})
         self.named = self.rule.named.get(at.path, frozenset()) | self._singled.get(at.path, frozenset())
@@ -184,13 +185,14 @@ class Judge:
     def each(self, at: Directory, groups: Groups) -> Iterator[tuple[Verdict, list[bytes]]]:
         """The names in a directory by the verdict on them."""
         self.turn(at)
+        self._records = [page.between(*span(groups)) if page else {} for page in self._pages]
         for facts, names in groups.items():
             rest = names
             if self.named:
                 rest = [name for name in names if name not in self.named]
                 for name in names if len(rest) < len(names) else ():
                     if name in self.named:
-                        records = tuple(page.get(name) for page in self._pages)
+                        records = tuple(known.get(name) for known in self._records)
                         yield self._verdict(at, name, facts, records, own=True), [name]
             for records, alike in self._by_records(rest):
                 verdict = self._verdict(at, alike[0], facts, records, own=False)
@@ -202,16 +204,16 @@ class Judge:
                     yield self._verdict(at, name, facts, records, own=False), [name]
 
     def _by_records(self, names: list[bytes]) -> Iterable[tuple[tuple[Record | None, ...], list[bytes]]]:
-        if not self._pages or not names:
+        if not self._records or not names:
             return [((), names)] if names else []
         found: dict[tuple[Record | None, ...], list[bytes]] = {}
-        if len(self._pages) == 1:
-            get = self._pages[0].get
+        if len(self._records) == 1:
+            get = self._records[0].get
             for name in names:
                 found.setdefault((get(name),), []).append(name)
         else:
             for name in names:
-                found.setdefault(tuple(page.get(name) for page in self._pages), []).append(name)
+                found.setdefault(tuple(known.get(name) for known in self._records), []).append(name)
         return found.items()
 
     def _verdict(
@@ -263,6 +265,11 @@ class Judge:
             if name == b"" or name not in self.named:
                 self._region[key] = known
         return known
+
+
+def span(groups: Groups) -> tuple[bytes, bytes]:
+    """The first and the last name of a part."""
+    return min(names[0] for names in groups.values()), max(names[-1] for names in groups.values())
 
 
 def inner(at: Directory, name: bytes) -> bytes:
@@ -321,7 +328,7 @@ class Looking(Visitor[Directory]):
                 alike = [name for name in names if name not in apart] if apart else names
                 number = self._many(at, alike, verdict)
                 if number is not None:
-                    runs[number] = runs[number] + alike if number in runs else alike
+                    runs[number] = sorted(runs[number] + alike) if number in runs else alike
         if runs:
             self.drawing.names(at.path, runs)
 
@@ -487,7 +494,7 @@ class Carrying(Visitor[OpenDirectory]):
         if self.task.directories:
             return
         page, known, unnamed = self.layer.page(at.path), self._known, dict[Facts, list[bytes]]()
-        names: Mapping[bytes, Record] = page.names if page else {}
+        names: Mapping[bytes, Record] = page.between(*span(groups)) if page else {}
         for facts, listed in groups.items():
             alike: dict[Record | None, list[bytes]] = {}
             for name in listed:
@@ -628,10 +635,10 @@ class Checking(Visitor[Directory]):
 
     def files(self, at: Directory, groups: Groups) -> None:
         """What is in it."""
-        pages = [layer.page(at.path) for layer in self.layers]
+        pages = [page.between(*span(groups)) for layer in self.layers if (page := layer.page(at.path))]
         for facts, names in groups.items():
             for name in names:
-                self._check(at, name, facts, [page.names[name] for page in pages if page and name in page.names])
+                self._check(at, name, facts, [page[name] for page in pages if name in page])
 
     def _check(self, at: Directory, name: bytes, facts: Facts, records: Sequence[Record]) -> None:
         left = self.left(inner(at, name), facts, records) if records and not self.problem else None

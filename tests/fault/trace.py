@@ -17,7 +17,7 @@ from pathlib import Path
 
 CALLS = (
     "openat,write,pwrite64,ftruncate,fsync,fdatasync,rename,renameat,renameat2,unlink,unlinkat,"
-    "mkdir,mkdirat,rmdir,symlinkat,symlink,fchmod,fchown,chmod,chown,lchown,utimensat,lseek,read"
+    "mkdir,mkdirat,rmdir,symlinkat,symlink,fchmod,fchown,chmod,chown,lchown,fchownat,fchmodat,utimensat,lseek,read"
 )
 FD = r"(?:AT_FDCWD|\d+)<([^>]*)>"
 
@@ -108,8 +108,13 @@ class Trace:
             self._name(found[-1], "mkdir")
         elif call.startswith("symlink"):
             self._name(found[-1], "symlink", _unhex(text.split('"')[1]).decode())
-        elif call in ("chown", "lchown", "chmod"):
-            path, words = self._descriptors.get(found[0], found[0]), text.split(", ")[1:]
+        elif call in ("chown", "lchown", "chmod", "fchownat", "fchmodat"):
+            path, words = self._descriptors.get(found[0], found[0]), text.split(", ")
+            call, words = ("chmod", words[-1:]) if call == "chmod" else (call, words[1:])
+            if call == "fchownat":
+                call, words = "lchown", words[1:3]
+            elif call == "fchmodat":
+                call, words = "chmod", words[1:2]
             self._name(path, call, *(int(word, 8 if call == "chmod" else 10) for word in words))
             if self.ops:
                 self.ops[-1].safe_at = self.length
