@@ -234,7 +234,7 @@ class Recorder:
         self.lines.append(f'there "$ROOT"{quoted(new)} || mv "$ROOT"{quoted(old)} "$ROOT"{quoted(new)}')
         self._made[old] = None
 
-    def amend(self, top: str, begin: Begin[OpenDirectory]) -> Iterator[Any]:
+    def amend(self, top: str, begin: Begin[OpenDirectory], only: Sequence[bytes] | None = None) -> Iterator[Any]:
         """Owners, modes and attributes of a tree's paths, in the order in which they would be changed."""
         self.lines.append(f"top={quoted(top)}")
         visitor = begin()()

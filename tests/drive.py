@@ -52,9 +52,9 @@ class Mortal:
             raise Killed
         return result
 
-    def amend(self, top: str, begin: Any) -> Any:
+    def amend(self, top: str, begin: Any, only: Any = None) -> Any:
         """Die in the middle of a walk, at one of its paths."""
-        yield from self._host.amend(top, lambda: partial(MortalVisitor, self, begin()))
+        yield from self._host.amend(top, lambda: partial(MortalVisitor, self, begin()), only)
 
 
 class MortalVisitor(Visitor[Any]):

@@ -35,6 +35,8 @@ PARTS = 100
 """About as many parts are made of them."""
 AHEAD = 2000
 """Directories to list ahead at most: a tree that is one deep chain has no parts to share."""
+TOKENS = 8000
+"""Numbers that surely fit into a pipe."""
 NUMBER, LENGTH = struct.Struct("=I"), struct.Struct("=Q")
 DIE_WITH_PARENT = 1
 
@@ -152,10 +154,11 @@ def _near(bough: Bough, together: int) -> Iterator[Bough | Part]:
 
 def _shared(walker: Walker, parts: list[Part], begin: Begin[Any], workers: int) -> Iterator[Any]:
     """Let several processes take the parts; yields what they tell, in the order of the parts."""
-    # All read the same open file: whoever reads a number next has the next part.
-    queue = os.memfd_create("parts")
-    os.write(queue, b"".join(map(NUMBER.pack, range(len(parts)))))
-    os.lseek(queue, 0, os.SEEK_SET)
+    # Whoever reads a number next has the next parts; what is read from a pipe nobody else reads.
+    queue, feed = os.pipe()
+    together = 1 + len(parts) // TOKENS
+    os.write(feed, b"".join(NUMBER.pack(start) for start in range(0, len(parts), together)))
+    os.close(feed)
     members: dict[int, int] = {}
     try:
         for _ in range(min(workers, len(parts))):
@@ -167,7 +170,7 @@ def _shared(walker: Walker, parts: list[Part], begin: Begin[Any], workers: int) 
                 os.close(theirs)
                 break
             if pid == 0:
-                _member(walker, parts, begin, queue, theirs, parent)
+                _member(walker, parts, together, begin, queue, theirs, parent)
             os.close(theirs)
             members[ours] = pid
         if members:
@@ -184,7 +187,9 @@ def _shared(walker: Walker, parts: list[Part], begin: Begin[Any], workers: int) 
             os.waitpid(pid, 0)
 
 
-def _member(walker: Walker, parts: list[Part], begin: Begin[Any], queue: int, out: int, parent: int) -> NoReturn:
+def _member(
+    walker: Walker, parts: list[Part], together: int, begin: Begin[Any], queue: int, out: int, parent: int
+) -> NoReturn:
     """The life of one of the others: take a part, show it, tell what came of it."""
     code = 1
     try:
@@ -196,11 +201,12 @@ def _member(walker: Walker, parts: list[Part], begin: Begin[Any], queue: int, ou
             Standing.free = True
             make = begin()
             with os.fdopen(out, "wb") as answers:
-                while number := os.read(queue, NUMBER.size):
-                    part = parts[NUMBER.unpack(number)[0]]
-                    raw = pickle.dumps(_told(walker, part, make), pickle.HIGHEST_PROTOCOL)
-                    answers.write(number + LENGTH.pack(len(raw)) + raw)
-                    answers.flush()
+                while token := os.read(queue, NUMBER.size):
+                    first = NUMBER.unpack(token)[0]
+                    for number, part in enumerate(parts[first : first + together], first):
+                        raw = pickle.dumps(_told(walker, part, make), pickle.HIGHEST_PROTOCOL)
+                        answers.write(NUMBER.pack(number) + LENGTH.pack(len(raw)) + raw)
+                        answers.flush()
             code = 0
     finally:
         os._exit(code)

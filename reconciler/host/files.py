@@ -124,17 +124,20 @@ class FileObserver:
 
     def visit(self, top: str, begin: Begin[Directory]) -> Iterator[Any]:
         """Show visitors the tree at ``top``, parents first, names in the order of their bytes."""
-        with self._walker(top) as walker:
+        yield from self._walk(top, begin, None)
+
+    def _walk(self, top: str, begin: Begin[Any], only: Sequence[bytes] | None) -> Iterator[Any]:
+        with self._walker(top, only) as walker:
             if walker is not None:
                 yield from walk(walker, begin)
 
     @contextmanager
-    def _walker(self, top: str) -> Iterator[Walker | None]:
+    def _walker(self, top: str, only: Sequence[bytes] | None = None) -> Iterator[Walker | None]:
         with self._place(top, follow=False) as at:
             if at is None:
                 yield None
                 return
-            walker = Walker(at.parent, at.name)
+            walker = Walker(at.parent, at.name, only)
             try:
                 yield walker
             except OSError as error:
@@ -398,9 +401,12 @@ class FileHost(FileObserver):
                 self._sync(at)
         return eraser.gone
 
-    def amend(self, top: str, begin: Begin[OpenDirectory]) -> Iterator[Any]:
-        """Show visitors the tree at ``top``, who may change owners and modes in it."""
-        yield from self.visit(top, begin)  # type: ignore[arg-type] # what is shown can do both
+    def amend(self, top: str, begin: Begin[OpenDirectory], only: Sequence[bytes] | None = None) -> Iterator[Any]:
+        """Show visitors the tree at ``top``, who may change owners and modes in it.
+
+        ``only``: nothing is shown but these paths, what is on the way to them, and what is below them.
+        """
+        yield from self._walk(top, begin, only)
 
     @contextmanager
     def accounts_locked(self) -> Iterator[None]:

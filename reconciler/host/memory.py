@@ -266,8 +266,8 @@ class MemoryHost:
             del self.nodes[inner]
         return len(tree)
 
-    def amend(self, top: str, begin: Begin[OpenDirectory]) -> Iterator[Any]:
-        """Show a visitor the tree at ``top``, who may change owners and modes in it."""
+    def amend(self, top: str, begin: Begin[OpenDirectory], only: Sequence[bytes] | None = None) -> Iterator[Any]:
+        """Show a visitor the tree at ``top``, who may change owners and modes in it; more than ``only`` of it."""
         yield from self.visit(top, begin)  # type: ignore[arg-type] # what is shown can do both
 
     @contextmanager

@@ -11,7 +11,7 @@ import hashlib
 import os
 import resource
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -153,14 +153,15 @@ class Opened:
         for name in names:
             try:
                 if not name:
-                    amend(self.fd, facts, wanted, self.path)
+                    amend(self.fd, self.fd, facts, wanted, self.path)
                     self.facts = kernel().facts()
                     self.__post_init__()
                     continue
                 fd = os.open(name, PATH_ONLY, dir_fd=self.fd)
                 try:
                     if kernel()(fd, b"") and kernel().facts() is facts:
-                        amend(fd, facts, wanted, self.inner(name))
+                        # The magic link of a descriptor is that very inode, a symbolic link's own included.
+                        amend(fd, f"/proc/self/fd/{fd}", facts, wanted, self.inner(name))
                     else:
                         left.append((name, MEANWHILE))
                 finally:
@@ -186,15 +187,13 @@ class Standing:
     at: ClassVar[Opened | None] = None
 
 
-def amend(fd: int, found: Facts, wanted: Attributes, path: bytes) -> None:
+def amend(fd: int, handle: int | str, found: Facts, wanted: Attributes, path: bytes) -> None:
     """Give the thing behind a descriptor its owner, then its mode, then its extended attributes.
 
     That order matters: changing the owner clears setuid bits and capabilities, changing the mode moves an ACL's
     mask.  Nothing is called that would change nothing, since even a vain chown does harm.
     """
     look = kernel()
-    # The magic link of a descriptor is that very inode, a symbolic link's own included.
-    handle = f"/proc/self/fd/{fd}"
     if (found.uid, found.gid) != (wanted.uid, wanted.gid):
         os.chown(handle, wanted.uid, wanted.gid)
         found = look.facts() if look(fd, b"") else found
@@ -229,8 +228,9 @@ def checked(now: Facts, wanted: Attributes, path: bytes) -> None:
 class Walker:
     """One pass over a tree, below an open directory, for one visitor at a time."""
 
-    def __init__(self, parent: int, name: str) -> None:
+    def __init__(self, parent: int, name: str, only: Sequence[bytes] | None = None) -> None:
         deep()
+        self.only = only
         self._parent, self._name = parent, os.fsencode(name)
         self.mount = b""
         self.top = self._opened()
@@ -284,9 +284,15 @@ class Walker:
                         (below if item.is_dir(follow_symlinks=False) else names).append(os.fsencode(item.name))
         except OSError as error:
             visitor.gap(at.path, f"cannot be listed: {why(error)}")
+        if self.only is not None:
+            names, below = ([name for name in some if self._leads(at.inner(name))] for some in (names, below))
         names.sort()
         below.sort()
         at.names, at.below, at.pending = names, below, iter(below)
+
+    def _leads(self, path: bytes) -> bool:
+        """Whether a path is on the way to one of those that are asked for, or below it."""
+        return any(path == o or path.startswith(o + b"/") or o.startswith(path + b"/") for o in self.only or ())
 
     def groups(self, at: Opened, names: list[bytes], visitor: Visitor[Any]) -> Groups:
         """Some of the names in a directory, by their facts."""

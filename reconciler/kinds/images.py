@@ -233,16 +233,15 @@ def _flat_pages(lines: Iterator[bytes], records: Sequence[Record]) -> Iterator[P
 
 def recorded_in(origin: Json, vault: Vault, path: str) -> Record | None:
     """What the oldest image that knows an absolute path says of it."""
-    parent, _, name = path.rpartition("/")
+    wanted = os.fsencode(path)
+    parent, _, name = wanted.rpartition(b"/")
     for value in origin["layers"] if isinstance(origin, dict) else ():
         top = value.get("top", "")
         for page in open_layer(value, vault, top).pages:
             whole = os.fsencode(top.rstrip("/")) + (b"/" + page.path if page.path else b"")
-            if whole == os.fsencode(path) and page.own is not None:
+            if whole == wanted and page.own is not None:
                 return page.own
-            if whole == os.fsencode(parent) and (
-                found := page.between(*[os.fsencode(name)] * 2).get(os.fsencode(name))
-            ):
+            if whole == parent and (found := page.between(name, name).get(name)):
                 return found
     return None
 

@@ -51,9 +51,12 @@ class Survey:
     mounts: list[bytes] = field(default_factory=list)
     classes: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     sample: list[Json] = field(default_factory=list)
-    links: Counter[tuple[int, int]] = field(default_factory=Counter)
+    links: Counter[tuple[int, int, int]] = field(default_factory=Counter)
+    """How often inodes with further hard links were met: device, number and links → times."""
     exposed: bool = False
     """Whether somebody else can rename things in the tree, so that counting hard links proves nothing."""
+    stays: bool = False
+    """Whether that is so even when every directory is taken back that is to be taken back."""
     exceptions: bool = False
     """Whether anything that an exception covers differs."""
     top: tuple[Look, Look | None] | None = None
@@ -79,6 +82,7 @@ class Survey:
             self.sample += other.sample
         self.links += other.links
         self.exposed |= other.exposed
+        self.stays |= other.stays
         self.exceptions |= other.exceptions
         self.top = self.top or other.top
         self.coming |= other.coming
@@ -86,8 +90,8 @@ class Survey:
         self.waiting += other.waiting
 
     def proven(self, inode: tuple[int, int], nlink: int) -> bool:
-        """Whether all hard links of an inode lie inside the tree."""
-        return not self.exposed and self.links.get(inode) == nlink
+        """Whether all hard links of an inode lay inside the tree when they were counted."""
+        return not self.exposed and self.links[*inode, nlink] == nlink
 
 
 class Linked(NamedTuple):
@@ -134,6 +138,11 @@ def obstacle(facts: Facts) -> str:
     if facts.type in ("character", "block"):
         return f"a {facts.type} device"
     return FROZEN if facts.frozen else ""
+
+
+def shut(uid: int, mode: int) -> bool:
+    """Whether nobody but root can rename what is in a directory with this owner and mode."""
+    return trusted(uid) and not (mode & 0o022 and not mode & 0o1000)
 
 
 def linked(facts: Facts) -> bool:
@@ -305,9 +314,11 @@ class Looking(Visitor[Directory]):
     def enter(self, at: Directory) -> None:
         """The directory itself."""
         facts = at.facts
-        if not trusted(facts.uid) or (facts.mode & 0o022 and not facts.mode & 0o1000):
-            self.found.exposed = True
         verdict = self.judge.itself(at)
+        if not shut(facts.uid, facts.mode):
+            after = verdict.said.after if verdict.changes else None
+            self.found.exposed = True
+            self.found.stays |= after is None or after.owner != "root"
         apart = verdict.single or (verdict.asks and at.xattrs(b""))
         number = self._one(at, b"", verdict) if apart else self._many(at, [b""], verdict)
         if number is not None:
@@ -361,7 +372,7 @@ class Looking(Visitor[Directory]):
             found.foreign.append((path, said.known, look))
         inode = at.inode(name) if linked(facts) else None
         if inode is not None:
-            found.links[inode] += 1
+            found.links[*inode, facts.nlink] += 1
         after = said.after if verdict.changes else None
         if after is None:
             return self.drawing.number(look, None) if self.wants.total else None
@@ -448,14 +459,14 @@ def look_at(
     return found
 
 
-def settle_links(found: Survey, wants: Wants, *, closing: bool) -> None:
+def settle_links(found: Survey, wants: Wants) -> None:
     """Decide on the paths with further hard links, now that all of them are counted.
 
-    ``closing``: the directories are taken away from others before anything is touched, so the count alone decides.
+    What is taken from others is taken before the count that decides, so that is what is foretold here.
     """
-    found.exposed = found.exposed and not closing
+    counted = replace(found, exposed=found.stays)
     for path, inode, facts, look, after, drifted in found.waiting:
-        if not found.proven(inode, facts.nlink):
+        if not counted.proven(inode, facts.nlink):
             found.skipped.append((wants.shown(path), LINKED))
             continue
         found.differ += 1
@@ -474,20 +485,27 @@ class Carrying(Visitor[OpenDirectory]):
         self.look = judge.look if judge else looker(names.host)
         self.left: list[tuple[str, str]] = []
         self._known: dict[tuple[Facts, Record], Attributes | str | None] = {}
-        self._way: list[Record | None] = []
+        self._way: list[Attributes | str | None] = []
 
     def enter(self, at: OpenDirectory) -> None:
-        """Take a directory back before anything in it is touched."""
+        """A directory that is taken from others, before anything in it is touched."""
         page = self.layer.page(at.path)
-        self._way.append(page.own if page else None)
-        if not self.task.handing_over:
-            self._one(at, b"", at.facts, self._way[-1])
+        what = self._decided(at, b"", at.facts, page.own if page else None)
+        if isinstance(what, Attributes) and trusted(what.uid):
+            mode = at.facts.mode if what.mode is None else what.mode
+            if not mode & 0o022:
+                self._do(at, [b""], at.facts, what)
+                what = None
+            elif not shut(at.facts.uid, at.facts.mode):
+                # Open to others again at the end, but not while root works in it.
+                self._do(at, [b""], at.facts, replace(what, mode=mode & ~0o022))
+        self._way.append(what)
 
     def leave(self, at: OpenDirectory) -> None:
-        """Hand a directory over when everything in it is as it is to be."""
-        own = self._way.pop()
-        if self.task.handing_over:
-            self._one(at, b"", at.facts, own)
+        """A directory that is given to others, when everything in it is as it is to be."""
+        what = self._way.pop()
+        if not self.task.directories:
+            self._do(at, [b""], at.facts, what)
 
     def files(self, at: OpenDirectory, groups: Groups) -> None:
         """What is in it: paths of one class that are alike are changed together."""
@@ -504,7 +522,7 @@ class Carrying(Visitor[OpenDirectory]):
                     unnamed[facts] = some
                 elif record.before.xattrs or (record.after and record.after.xattrs) or linked(facts) or self.task.only:
                     for name in some:
-                        self._one(at, name, facts, record)
+                        self._do(at, [name], facts, self._decided(at, name, facts, record))
                 elif record.after is not None:
                     if (facts, record) not in known:
                         known[facts, record] = self._what(facts, record)
@@ -513,7 +531,7 @@ class Carrying(Visitor[OpenDirectory]):
             for verdict, some in self.judge.each(at, unnamed):
                 if verdict.changes or verdict.asks or verdict.said.replaced:
                     for name in some:
-                        self._one(at, name, verdict.facts, None)
+                        self._do(at, [name], verdict.facts, self._decided(at, name, verdict.facts, None))
 
     def _what(self, facts: Facts, record: Record, xattrs: tuple[tuple[str, str], ...] = ()) -> Attributes | str | None:
         """What a recorded path is to get: nothing, a reason why not, or this."""
@@ -528,26 +546,24 @@ class Carrying(Visitor[OpenDirectory]):
             return MEANWHILE
         return obstacle(facts) or attributes(self.names, record.after)
 
-    def _one(self, at: OpenDirectory, name: bytes, facts: Facts, record: Record | None) -> None:
-        """One path that needs to be looked at by itself."""
-        path = inner(at, name)
-        if self.task.left_alone(path):
-            return
+    def _decided(self, at: OpenDirectory, name: bytes, facts: Facts, record: Record | None) -> Attributes | str | None:
+        """What a path is to get that needs to be looked at by itself."""
+        if self.task.left_alone(inner(at, name)) or (record is not None and record.after is None):
+            return None
         what: Attributes | str | None
-        if record is not None:
-            if record.after is None:
-                return
-            if record.after.xattrs or record.before.xattrs:
-                what = self._what(facts, record, attributes_of(at, name, facts))
-            else:
-                if (facts, record) not in self._known:
-                    self._known[facts, record] = self._what(facts, record)
-                what = self._known[facts, record]
-        else:
+        if record is None:
             what = self._unrecorded(at, name, facts)
+        elif record.before.xattrs or (record.after and record.after.xattrs):
+            what = self._what(facts, record, attributes_of(at, name, facts))
+        else:
+            if (facts, record) not in self._known:
+                self._known[facts, record] = self._what(facts, record)
+            what = self._known[facts, record]
         if isinstance(what, Attributes) and linked(facts):
-            what = what if self.task.survey.proven(at.inode(name), facts.nlink) else LINKED
-        self._do(at, [name], facts, what)
+            # By now others may have this directory, and what lies behind its names changes at their will.
+            own = shut(at.facts.uid, at.facts.mode)
+            what = what if own and self.task.survey.proven(at.inode(name), facts.nlink) else LINKED
+        return what
 
     def _unrecorded(self, at: OpenDirectory, name: bytes, facts: Facts) -> Attributes | str | None:
         """A path that was born since the image was made, or that the image leaves out: the rule says."""
@@ -583,10 +599,8 @@ class Task:
 
     top: str
     survey: Survey
-    handing_over: bool
-    """Whether directories come after what is in them (else before it)."""
     directories: bool = False
-    """Whether directories alone are changed."""
+    """Whether nothing is changed but directories that are taken from others."""
     only: tuple[bytes, ...] | None = None
     """The parts that are changed; None: all."""
 
@@ -612,7 +626,7 @@ def carry_out(host: Host, task: Task, rule: Callable[[], Rule] | None) -> list[t
         layer, names = album.layer(), Names(host)
         return lambda: Carrying(task, layer, judge, names)
 
-    return list(dict.fromkeys(item for left in host.amend(task.top, begin) for item in left))
+    return list(dict.fromkeys(item for left in host.amend(task.top, begin, task.only) for item in left))
 
 
 def attributes_of(at: Directory, name: bytes, facts: Facts) -> tuple[tuple[str, str], ...]:

@@ -8,7 +8,7 @@ directory is writable by the account while root still works below it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as with_
 from typing import Annotated, Any, Literal
@@ -374,7 +374,7 @@ class TreeKind(Kind[TreeState]):
             watched=relative(name, (a.name for a in context.targets if a.kind in ("file", "ini"))),
         )
         found = look_at(host, rule, wants, forecast(name, context))
-        settle_links(found, wants, closing=target.wish is None)
+        settle_links(found, wants)
         return found
 
     def _compare(self, host: Observer, target: Target, context: Context) -> Prospect:
@@ -489,23 +489,16 @@ class TreeKind(Kind[TreeState]):
             assert made is not None
             return made
 
-        if target.wish is None:
-            return self._take_back(host, target, survey, rule)
-        task = Task(name, survey, handing_over=not getattr(rule(), "layers", ()))
+        task = Task(name, survey)
         left: list[tuple[str, str]] = []
-        if task.handing_over and survey.exceptions and isinstance(target.wish, Tree):
+        if survey.links and survey.exposed:
+            # What is taken from others first, so that nobody can move things; then count the links again.
+            left += carry_out(host, with_(task, directories=True), rule)
+            counted = look_at(host, rule, Wants(name))
+            task = with_(task, survey=with_(survey, links=counted.links, exposed=counted.exposed))
+        if survey.exceptions and isinstance(target.wish, Tree):
             tops = tuple(path.encode("utf-8", "surrogateescape") for path in target.wish.except_)
             left += carry_out(host, with_(task, only=tops), rule)
-        return list(dict.fromkeys(left + carry_out(host, task, rule)))
-
-    def _take_back(self, host: Host, target: Target, survey: Survey, rule: Callable[[], Rule]) -> list[tuple[str, str]]:
-        """Directories first, so that nobody can move things; then count the links; then the files."""
-        task = Task(target.address.name, survey, handing_over=False)
-        left: list[tuple[str, str]] = []
-        if survey.links:
-            left += carry_out(host, with_(task, directories=True), rule)
-            counted = look_at(host, rule, Wants(task.top))
-            task = with_(task, survey=with_(survey, links=counted.links, exposed=counted.exposed))
         return list(dict.fromkeys(left + carry_out(host, task, rule)))
 
     def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
@@ -534,10 +527,10 @@ class TreeKind(Kind[TreeState]):
 
             wants = Wants(name, total=False)
             found = look_at(host, rule, wants)
-            settle_links(found, wants, closing=True)
-            carry_out(host, Task(name, found, handing_over=False), None)
+            settle_links(found, wants)
+            carry_out(host, Task(name, found), None)
             again = look_at(host, rule, Wants(name))
-            settle_links(again, wants, closing=False)
+            settle_links(again, wants)
             if again.differ:
                 first = again.sample[0]
                 return f"{first['path']} is {_told(first['before'])} and was {_told(first['after'])}"
