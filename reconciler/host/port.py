@@ -103,9 +103,13 @@ class Entity:
 class Directory(Protocol):
     """One directory met while walking; a name is that of a thing in it, the empty name is the directory itself."""
 
-    path: bytes
-    """Relative to the top; the top itself is empty."""
-    facts: Facts
+    @property
+    def path(self) -> bytes:
+        """Relative to the top; the top itself is empty."""
+
+    @property
+    def facts(self) -> Facts:
+        """What it is."""
 
     def xattrs(self, name: bytes) -> Mapping[str, bytes]: ...
     def attributed(self, names: list[bytes]) -> list[bytes]: ...

@@ -97,6 +97,8 @@ class Context:
     recording: bool = False
     """Whether this plan may be carried out by the same run: what is looked at is kept for that."""
     vault: Vault | None = None
+    looked: dict[Address, tuple[Target, Any]] = field(default_factory=dict)
+    """What looking at one thing found out of others that have not had their turn."""
 
     outdated: Callable[[Address, frozenset[Address], Json], bool] = lambda address, depends, process: False
     """Whether the log says that a daemon's process is older than a change of what it depends on."""

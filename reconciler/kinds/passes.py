@@ -436,26 +436,114 @@ def absolute(top: str, path: bytes) -> str:
     return f"{top.rstrip('/')}/{os.fsdecode(path)}" if path else top
 
 
-def look_at(
-    host: Observer, rule: Callable[[], Rule], wants: Wants, forecast: Mapping[bytes, Look | None] | None = None
-) -> Survey:
-    """One pass: what differs from what the rule says.
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a tree in one pass."""
 
-    ``rule``: called in every process that takes part, since rules read their images along.  ``forecast``: how paths
-    will look when their turn comes, since another transition of the plan changes them first (None: gone by then).
-    """
+    wants: Wants
+    rule: Callable[[], Rule]
+    """Called in every process that takes part, since rules read their images along."""
+    forecast: Mapping[bytes, Look | None] = field(default_factory=dict)
+    """How paths will look when their turn comes, since another transition changes them first (None: gone by then)."""
 
-    def begin() -> Callable[[], Looking]:
-        judge = Judge(rule(), looker(host), forecast or {}, wants.watched)
-        return lambda: Looking(judge, wants)
 
-    found = Survey(album=None if wants.total is None else Album(total=wants.total))
-    for part, classes, pages in host.visit(wants.top, begin):
-        found.take(part, every=wants.every)
-        if found.album is not None:
-            found.album.add(classes, pages)
-    if not wants.every:
-        del found.sample[SAMPLE:]
+@dataclass
+class Inside:
+    """A directory as it is seen from a tree inside the one that is walked."""
+
+    real: Directory
+    path: bytes
+
+    @property
+    def facts(self) -> Facts:
+        """What the directory is."""
+        return self.real.facts
+
+    def xattrs(self, name: bytes) -> Mapping[str, bytes]:
+        """The extended attributes of a name."""
+        return self.real.xattrs(name)
+
+    def attributed(self, names: list[bytes]) -> list[bytes]:
+        """The names that have any."""
+        return self.real.attributed(names)
+
+    def inode(self, name: bytes) -> tuple[int, int]:
+        """The device and inode of a name."""
+        return self.real.inode(name)
+
+    def digest(self, name: bytes) -> str:
+        """The SHA-256 of a regular file's bytes."""
+        return self.real.digest(name)
+
+
+class Sharing(Visitor[Directory]):
+    """Shows one walk to those who ask of the whole tree, and to those who ask of a tree inside it."""
+
+    def __init__(self, those: Sequence[tuple[bytes, Looking]]) -> None:
+        self.those = those
+        self._at: Directory | None = None
+        self._views: list[tuple[Looking, Directory]] = []
+
+    def _of(self, at: Directory) -> list[tuple[Looking, Directory]]:
+        if at is not self._at:
+            self._at = at
+            self._views = []
+            for top, one in self.those:
+                if within(at.path, top):
+                    view: Directory = Inside(at, at.path[len(top) + 1 :]) if top else at
+                    self._views.append((one, view))
+        return self._views
+
+    def enter(self, at: Directory) -> None:
+        """The directory itself."""
+        for one, view in self._of(at):
+            one.enter(view)
+
+    def files(self, at: Directory, groups: Groups) -> None:
+        """What is in it."""
+        for one, view in self._of(at):
+            one.files(view, groups)
+
+    def mount(self, path: bytes) -> None:
+        """Not part of any of the trees."""
+        for top, one in self.those:
+            if within(path, top):
+                one.mount(path[len(top) + 1 :] if top else path)
+
+    def gap(self, path: bytes, reason: str) -> None:
+        """Cannot be looked at."""
+        for top, one in self.those:
+            if within(path, top):
+                one.gap(path[len(top) + 1 :] if top else path, reason)
+
+    def told(self) -> list[tuple[Survey, list[Class], bytes]]:
+        """What each of them found."""
+        return [one.told() for _, one in self.those]
+
+
+def look_at(host: Observer, *asked: Question) -> list[Survey]:
+    """One pass over the first tree that is asked about, with the others inside it: what differs from the rules."""
+    top = asked[0].wants.top
+
+    def begin() -> Callable[[], Visitor[Directory]]:
+        judges = [Judge(each.rule(), looker(host), each.forecast, each.wants.watched) for each in asked]
+        if len(asked) == 1:
+            return lambda: Looking(judges[0], asked[0].wants)
+        places = [os.fsencode(each.wants.top[len(top.rstrip("/")) + 1 :]) for each in asked]
+        return lambda: Sharing(
+            [(place, Looking(judge, each.wants)) for place, judge, each in zip(places, judges, asked, strict=True)]
+        )
+
+    found = [Survey(album=None if each.wants.total is None else Album(total=each.wants.total)) for each in asked]
+    for told in host.visit(top, begin):
+        for each, survey, (part, classes, pages) in zip(asked, found, [told] if len(asked) == 1 else told, strict=True):
+            survey.take(part, every=each.wants.every)
+            if survey.album is not None:
+                survey.album.add(classes, pages)
+    for each, survey in zip(asked, found, strict=True):
+        if not each.wants.every:
+            del survey.sample[SAMPLE:]
+        settle_links(survey, each.wants)
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace as with_
 from typing import Annotated, Any, Literal
@@ -41,6 +42,7 @@ from .modes import check_mode, pack_capability
 from .ownership import Exemption, Return, Rule, Wish
 from .passes import (
     SAMPLE,
+    Question,
     Survey,
     Task,
     Wants,
@@ -49,7 +51,6 @@ from .passes import (
     linked,
     look_at,
     obstacle,
-    settle_links,
     unlike,
 )
 from .treework import QUARANTINE, bring, emptied, mounted, root_of, take_away
@@ -357,7 +358,26 @@ class TreeKind(Kind[TreeState]):
         )
 
     def survey(self, host: Observer, target: Target, context: Context) -> Survey | None:
-        """One pass: what differs, in counts and classes, with a sample (all of it with ``--all-paths``)."""
+        """What differs, in counts and classes, with a sample (all of it with ``--all-paths``).
+
+        Trees that lie inside each other are looked at in one pass, and what was found in the others is kept for them.
+        """
+        asked = self._question(host, target, context)
+        if asked is None:
+            return None
+        family = [] if context.fix or target.address in context.looked else self._family(host, target, context)
+        if len(family) > 1:
+            # What is wrong with one of them is said when it has its own turn.
+            with suppress(HostError):
+                found = look_at(host, *(question for _, question in family))
+                context.looked |= {each.address: (each, one) for (each, _), one in zip(family, found, strict=True)}
+        same, survey = context.looked.pop(target.address, (None, None))
+        # A tree on a mount of its own was not met from outside.
+        if isinstance(survey, Survey) and survey.paths and same is target:
+            return survey
+        return look_at(host, asked)[0]
+
+    def _question(self, host: Observer, target: Target, context: Context) -> Question | None:
         if self._rule(host, target, context) is None:
             return None
 
@@ -373,9 +393,21 @@ class TreeKind(Kind[TreeState]):
             every=context.all_paths,
             watched=relative(name, (a.name for a in context.targets if a.kind in ("file", "ini"))),
         )
-        found = look_at(host, rule, wants, forecast(name, context))
-        settle_links(found, wants)
-        return found
+        return Question(wants, rule, forecast(name, context))
+
+    def _family(self, host: Observer, target: Target, context: Context) -> list[tuple[Target, Question]]:
+        """The outermost tree round this one with all trees inside it that have not had their turn, itself first."""
+        trees = {a.name: t for a, t in context.targets.items() if a.kind == "tree" and a not in context.planned}
+        trees[target.address.name] = target
+        outer = min((name for name in trees if inside(target.address.name, name)), key=len, default=None)
+        if outer is None:
+            return []
+        found = [
+            (each, question)
+            for name, each in sorted(trees.items(), key=lambda item: len(item[0]))
+            if inside(name, outer) and (question := self._question(host, each, context)) is not None
+        ]
+        return found if found and found[0][0].address.name == outer else []
 
     def _compare(self, host: Observer, target: Target, context: Context) -> Prospect:
         if target.wish is not None and (reason := nobody(host, target.wish.requires(), context)):
@@ -494,7 +526,7 @@ class TreeKind(Kind[TreeState]):
         if survey.links and survey.exposed:
             # What is taken from others first, so that nobody can move things; then count the links again.
             left += carry_out(host, with_(task, directories=True), rule)
-            counted = look_at(host, rule, Wants(name))
+            counted = look_at(host, Question(Wants(name), rule))[0]
             task = with_(task, survey=with_(survey, links=counted.links, exposed=counted.exposed))
         if survey.exceptions and isinstance(target.wish, Tree):
             tops = tuple(path.encode("utf-8", "surrogateescape") for path in target.wish.except_)
@@ -525,12 +557,9 @@ class TreeKind(Kind[TreeState]):
             def rule() -> Rule:
                 return Return([open_layer(layer, vault, name) for layer in kept], (None, None), keep_foreign=True)
 
-            wants = Wants(name, total=False)
-            found = look_at(host, rule, wants)
-            settle_links(found, wants)
+            found = look_at(host, Question(Wants(name, total=False), rule))[0]
             carry_out(host, Task(name, found), None)
-            again = look_at(host, rule, Wants(name))
-            settle_links(again, wants)
+            again = look_at(host, Question(Wants(name), rule))[0]
             if again.differ:
                 first = again.sample[0]
                 return f"{first['path']} is {_told(first['before'])} and was {_told(first['after'])}"

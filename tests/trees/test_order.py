@@ -92,6 +92,26 @@ def test_a_tree_that_is_right_costs_one_look_at_each_path(
     assert not about(calls, top, "llistxattr", "listxattr"), "attributes matter only where something changes"
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_trees_inside_each_other_are_looked_at_in_one_walk(order: int, root: Path, tmp_path: Path) -> None:
+    trees = [
+        "  - {tree: /srv/tr, owner: aa}",
+        "  - {tree: /srv/tr/3, owner: root}",
+        "  - {tree: /srv/tr/3/33, group: aa}",
+    ]
+    accounts = "deployment: n\nresources:\n  - {group: aa}\n  - {account: aa, group: aa}\n"
+    (tmp_path / "n.yaml").write_text(accounts + "\n".join(trees[::order]) + "\n")
+    calls = traced(tmp_path, "plan", tmp_path / "n.yaml", "--root", root)
+    top = root / "srv/tr"
+    folders = FOLDERS + 15 + 1
+    walked = [text for text in about(calls, top, "openat") if "O_NONBLOCK" in text]
+    assert len(walked) <= folders, "every directory is opened once"
+    reconciler("apply", tmp_path / "n.yaml", "--yes", root=root, check=0)
+    uid = (top / "1").stat().st_uid
+    assert uid and (top / "3").stat().st_uid == 0 and (top / "3/33").stat().st_uid == 0 and (top / "3/33").stat().st_gid
+    assert "Nothing to do" in reconciler("plan", tmp_path / "n.yaml", root=root, check=0).stdout
+
+
 @pytest.mark.parametrize("pure", ["", "1"])
 def test_an_apply_changes_each_path_once_and_looks_three_times(
     pure: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
