@@ -630,7 +630,9 @@ class Carrying(Visitor[OpenDirectory]):
         was = (record.before.owner, record.before.group, record.before.mode)
         now = (look.owner, look.group, look.mode)
         then = (record.after.owner, record.after.group, record.after.mode)
-        if now not in (was, then):
+        # An earlier pass took the directory back, and left it shut until the end.
+        taken = (*then[:2], None if then[2] is None else then[2] & ~0o022)
+        if now not in (was, then, taken):
             return MEANWHILE
         return obstacle(facts) or attributes(self.names, record.after)
 

@@ -90,6 +90,11 @@ class Trace:
             self._byte(inode, "cut", int(text.rsplit(", ", 1)[1]))
         elif inode is not None and call in ("fchmod", "fchown"):
             self._byte(inode, call, *(int(word, 8 if call == "fchmod" else 10) for word in text.split(", ")[1:]))
+        elif inode is None and call in ("fchmod", "fchown") and target:
+            words = text.split(", ")[1:]
+            self._name(target, call[1:], *(int(word, 8 if call == "fchmod" else 10) for word in words))
+            if self.ops:
+                self.ops[-1].safe_at = self.length
         elif inode is not None and call == "utimensat":
             seconds, rest = re.findall(r"tv_sec=(\d+)[^,]*, tv_nsec=(\d+)", text)[1]
             self._byte(inode, "utime", int(seconds) * 10**9 + int(rest))
