@@ -173,7 +173,8 @@ def progress(plan: Plan, style: str) -> Any:
             TextColumn("{task.completed}/{task.total}"),
             TextColumn("{task.description}"),
         )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        # Without a thread of its own: a process with threads cannot share a walk out.
+        with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as shown:
             task = shown.add_task("", total=len(plan.transitions))
 
             def tell(transition: Any, outcome: str) -> None:
@@ -181,6 +182,7 @@ def progress(plan: Plan, style: str) -> Any:
                     shown.update(task, description=f"{transition.verb} {transition.address}".replace("[", r"\["))
                 else:
                     shown.advance(task)
+                shown.refresh()
 
             yield tell
 

@@ -292,9 +292,9 @@ class Shown:
         """The extended attributes of a name."""
         return dict(self.host.nodes[self._at(name)].xattrs)
 
-    def attributed(self, names: list[bytes]) -> list[bytes]:
-        """The names among these that have extended attributes."""
-        return [name for name in names if self.host.nodes[self._at(name)].xattrs]
+    def attributed(self, names: list[bytes], wanted: Sequence[str]) -> list[bytes]:
+        """The names among these that have one of some extended attributes."""
+        return [name for name in names if not self.host.nodes[self._at(name)].xattrs.keys().isdisjoint(wanted)]
 
     def inode(self, name: bytes) -> tuple[int, int]:
         """A number of its own for every path."""

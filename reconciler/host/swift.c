@@ -24,7 +24,7 @@
 
 enum { GONE = 255, ODD = 254, KINDS = 250 };
 
-int swift_version(void) { return 1; }
+int swift_version(void) { return 2; }
 
 static int facts(int directory, const char *name, unsigned char *answer)
 {
@@ -102,21 +102,27 @@ int swift_look(int directory, const char *names, int count, const unsigned char 
     return known;
 }
 
-/* Which of the names have extended attributes; `stand` is what goes before a name to reach it.  Answers how many. */
-int swift_attributes(const char *stand, const char *names, int count, unsigned char *which)
+/* Which of the names have one of the extended attributes in `wanted` (each with its NUL, an empty one at the end);
+ * `stand` is what goes before a name to reach it.  One with more attributes than fit here counts as having it.
+ * Answers how many. */
+int swift_attributes(const char *stand, const char *names, int count, const char *wanted, unsigned char *which)
 {
-    char path[4096 + 512];
+    char path[4096 + 512], found[4096];
     size_t lead = strlen(stand);
-    int found = 0;
+    int total = 0;
     memcpy(path, stand, lead);
     for (int i = 0; i < count; i++) {
         size_t length = strlen(names) + 1;
         memcpy(path + lead, names, length);
-        which[i] = llistxattr(path, NULL, 0) > 0;
-        found += which[i];
         names += length;
+        ssize_t got = llistxattr(path, found, sizeof found);
+        which[i] = got < 0 && errno == ERANGE;
+        for (const char *have = found; got > 0 && have < found + got && !which[i]; have += strlen(have) + 1)
+            for (const char *want = wanted; *want && !which[i]; want += strlen(want) + 1)
+                which[i] = strcmp(have, want) == 0;
+        total += which[i];
     }
-    return found;
+    return total;
 }
 
 /* Give names their owner (where `own`), and their mode (where it is not negative), and look whether they have them:

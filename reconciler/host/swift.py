@@ -14,7 +14,7 @@ from pathlib import Path
 GONE, ODD = 255, 254
 KINDS, WHAT = 250, 22
 ROOM = 32768
-VERSION = 1
+VERSION = 2
 
 
 class Swift:
@@ -26,7 +26,7 @@ class Swift:
         self._attributes, self._change = library.swift_attributes, library.swift_change
         self._list.argtypes = [number, place, place, ctypes.c_size_t, place]
         self._look.argtypes = [number, text, number, text, place, place]
-        self._attributes.argtypes = [text, text, number, place]
+        self._attributes.argtypes = [text, text, number, text, place]
         unsigned = ctypes.c_uint
         self._change.argtypes = [number, text, number, number, unsigned, unsigned, number, text, place]
         self._names, self._below = ctypes.create_string_buffer(ROOM), ctypes.create_string_buffer(ROOM)
@@ -53,9 +53,9 @@ class Swift:
         kinds = [raw[start : start + WHAT] for start in range(0, len(raw), WHAT)]
         return kinds, ctypes.string_at(self._which, len(names))
 
-    def attributes(self, stand: bytes, names: list[bytes]) -> list[bytes]:
-        """The names that have extended attributes."""
-        if not self._attributes(stand, joined(names), len(names), self._which):
+    def attributes(self, stand: bytes, names: list[bytes], wanted: bytes) -> list[bytes]:
+        """The names that have one of the extended attributes that are wanted, which are joined like names."""
+        if not self._attributes(stand, joined(names), len(names), wanted, self._which):
             return []
         return [name for name, has in zip(names, ctypes.string_at(self._which, len(names)), strict=True) if has]
 

@@ -20,7 +20,7 @@ from ..errors import HostError
 from .port import FROZEN, MEANWHILE, Attributes, Facts, Groups, Visitor
 from .resolve import printable, trusted, why
 from .statx import FORMATS, kernel
-from .swift import ODD, swift
+from .swift import ODD, joined, swift
 
 PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -80,15 +80,16 @@ class Opened:
         """The extended attributes of a name, or of the directory itself."""
         return xattrs_of(self._reach() + name if name else self.fd)
 
-    def attributed(self, names: list[bytes]) -> list[bytes]:
-        """The names among these that have extended attributes: nearly always none."""
+    def attributed(self, names: list[bytes], wanted: Sequence[str]) -> list[bytes]:
+        """The names among these that have one of some extended attributes: nearly always none."""
         fast, reach = swift(), self._reach()
         if fast is not None:
-            return fast.attributes(reach, names)
+            return fast.attributes(reach, names, joined([os.fsencode(each) for each in wanted]))
         found = []
         for name in names:
             with suppress(OSError):
-                if os.listxattr(reach + name, follow_symlinks=False):
+                have = os.listxattr(reach + name, follow_symlinks=False)
+                if have and not set(have).isdisjoint(wanted):
                     found.append(name)
         return found
 

@@ -330,13 +330,13 @@ class Looking(Visitor[Directory]):
         """What is in it: paths with one verdict are taken together."""
         runs: dict[int, list[bytes]] = {}
         for verdict, names in self.judge.each(at, groups):
-            apart = names if verdict.single else at.attributed(names) if verdict.asks else []
+            apart = names if verdict.single else at.attributed(names, KEPT) if verdict.asks else []
             for name in apart:
                 number = self._one(at, name, verdict)
                 if number is not None:
                     runs.setdefault(number, []).append(name)
             if len(apart) < len(names):
-                alike = [name for name in names if name not in apart] if apart else names
+                alike = sorted(set(names) - set(apart)) if apart else names
                 number = self._many(at, alike, verdict)
                 if number is not None:
                     runs[number] = sorted(runs[number] + alike) if number in runs else alike
@@ -463,9 +463,9 @@ class Inside:
         """The extended attributes of a name."""
         return self.real.xattrs(name)
 
-    def attributed(self, names: list[bytes]) -> list[bytes]:
-        """The names that have any."""
-        return self.real.attributed(names)
+    def attributed(self, names: list[bytes], wanted: Sequence[str]) -> list[bytes]:
+        """The names that have one of some attributes."""
+        return self.real.attributed(names, wanted)
 
     def inode(self, name: bytes) -> tuple[int, int]:
         """The device and inode of a name."""

@@ -59,9 +59,10 @@ class Seen(Visitor[Any]):
     def files(self, at: Any, groups: Any) -> None:
         for facts, names in groups.items():
             assert names == sorted(names)
-            attributed = at.attributed(names)
+            attributed = at.attributed(names, ("user.other", "user.note"))
+            assert at.attributed(names, ("user.other",)) == []
             for name in names:
-                assert bool(at.xattrs(name)) == (name in attributed)
+                assert ("user.note" in at.xattrs(name)) == (name in attributed)
                 self._note(at, name, facts)
 
     def _note(self, at: Any, name: bytes, facts: Any) -> None:
