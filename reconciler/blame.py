@@ -14,12 +14,13 @@ from .host.port import Facts, Observer
 from .host.resolve import printable
 from .kinds import kinds
 from .kinds.base import SECRET, gone
-from .kinds.images import Layer, Look, Record, open_layer, recorded_in
-from .kinds.passes import absolute, unlike
 from .ledger import Ledger
 from .log.store import LogReader
 from .log.vault import Vault
 from .model import EXISTS, MARK, PATHS, Address, Field, Json, Unknown, inside
+from .trees.checking import unlike
+from .trees.images import Layer, Look, Record, open_layer, recorded_in
+from .trees.judging import absolute
 
 Unseal = Callable[[Json], Json]
 

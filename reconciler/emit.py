@@ -34,13 +34,13 @@ from .host.port import (
 from .host.resolve import printable
 from .kinds import kinds
 from .kinds.base import SECRET, Context
-from .kinds.images import CAPABILITY
-from .kinds.modes import SPECIAL
-from .kinds.passes import absolute, inner
 from .kinds.tree import TreeKind, Work
 from .log.vault import Vault
 from .model import Absent, Address, Json
+from .modes import SPECIAL
 from .plan import Plan, Transition
+from .trees.images import CAPABILITY
+from .trees.judging import absolute, inner
 
 HEAD = r"""#!/bin/sh
 # {title}

@@ -18,7 +18,6 @@ from .host.port import Host
 from .kinds import kinds
 from .kinds.base import Context, Prospect, Step
 from .kinds.daemon import DaemonState
-from .kinds.images import recorded_in
 from .ledger import post
 from .log.events import Event
 from .log.writer import LogWriter
@@ -27,6 +26,7 @@ from .past import changes, rewind
 from .plan import Blocked, Plan, Transition, kept_promise
 from .survey import NOTHING, Options, Surveyor
 from .targets import LOOKS, Goals, Leave
+from .trees.images import recorded_in
 
 Progress = Callable[[Transition, str], None]
 

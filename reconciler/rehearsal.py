@@ -9,12 +9,12 @@ from functools import partial
 
 from .host.port import Directory, Facts, Groups, Observer, Visitor
 from .kinds import kinds
-from .kinds.images import Look
-from .kinds.ownership import looker
-from .kinds.passes import attributes_of, inner
 from .log.events import canonical
 from .model import Address, Unknown
 from .plan import Plan
+from .trees.images import Look
+from .trees.judging import attributes_of, inner
+from .trees.rules import looker
 
 MOVING = {"process", "up"}
 """Parts of a state that are other after an exact undo too: a daemon that was restarted has another process."""

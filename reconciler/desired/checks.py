@@ -9,9 +9,9 @@ from ..errors import Mistake
 from ..host.accounts import PATHS
 from ..kinds.daemon import Daemon
 from ..kinds.ini import SECRET_KEY
-from ..kinds.modes import octal
 from ..kinds.tree import PROTECTED, Tree
 from ..model import Address
+from ..modes import octal
 from .words import nearest
 
 if TYPE_CHECKING:

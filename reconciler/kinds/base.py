@@ -8,10 +8,10 @@ read changes nothing (get-put), and of two writes the last one counts (put-put).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -20,6 +20,7 @@ from ..host.names import Names
 from ..host.port import Host, Observer
 from ..host.resolve import printable
 from ..model import EXISTS, MARK, Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown
+from ..trees.images import Vault
 
 S = TypeVar("S", bound=State)
 
@@ -66,13 +67,6 @@ class Prospect:
     reason: str | None = None
     work: Any = None
     """What looking found out that doing can go on with, within one run."""
-
-
-class Vault(Protocol):
-    """Where big before-images are kept beside the log."""
-
-    def put_frames(self, frames: Iterable[bytes]) -> str: ...
-    def stream(self, name: str) -> Iterator[bytes]: ...
 
 
 @dataclass

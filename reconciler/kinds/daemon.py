@@ -18,9 +18,10 @@ from ..errors import HostError
 from ..host.names import Names
 from ..host.port import File, Host, Observer
 from ..model import Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown, inside
+from ..modes import CAPABILITIES
+from ..trees.images import Vault
 from . import units
-from .base import Conflict, Context, Kind, Prospect, Step, Vault, empty_left
-from .modes import CAPABILITIES
+from .base import Conflict, Context, Kind, Prospect, Step, empty_left
 from .services import call, misfit, running_from, sysv
 from .units import SETTINGS, drop_in, drop_in_text, strange
 

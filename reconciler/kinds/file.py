@@ -17,8 +17,9 @@ from ..host.port import File as Bytes
 from ..host.port import Host, Observer
 from ..host.resolve import printable
 from ..model import EXISTS, MARK, Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown
-from .base import SECRET, Context, Kind, Prospect, Vault, empty_left, gone, nobody
-from .modes import SPECIAL, apply_mode, check_mode, names_special
+from ..modes import SPECIAL, apply_mode, check_mode, names_special
+from ..trees.images import Vault
+from .base import SECRET, Context, Kind, Prospect, empty_left, gone, nobody
 
 CONTENT: Field = ("content",)
 MODE: Field = ("mode",)

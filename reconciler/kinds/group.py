@@ -13,7 +13,8 @@ from ..host.names import Names
 from ..host.port import Entity, Host, Observer
 from ..host.userdb import members
 from ..model import EXISTS, Absent, Address, Change, Field, Json, Number, Resource, Seen, State, Target, Unknown
-from .base import Conflict, Context, Kind, Prospect, Vault, comes_free
+from ..trees.images import Vault
+from .base import Conflict, Context, Kind, Prospect, comes_free
 from .leftovers import left_behind
 
 NAME = r"^[a-zA-Z_][a-zA-Z0-9_.-]{0,30}[a-zA-Z0-9_$-]?$"

@@ -14,9 +14,10 @@ from ..host.port import File as Bytes
 from ..host.port import Host, Observer
 from ..inifile import IniFile, shown, undone
 from ..model import EXISTS, MARK, Absent, Address, Change, Field, Json, Resource, Seen, State, Target
-from .base import Conflict, Context, Kind, Prospect, Vault, empty_left, gone
+from ..modes import check_mode
+from ..trees.images import Vault
+from .base import Conflict, Context, Kind, Prospect, empty_left, gone
 from .file import MODE, FileState, digest, drop_parents, latin, make_parents, new_mode, owned_values, returned_look, see
-from .modes import check_mode
 
 SECRET_KEY = re.compile(r"passw|secret|token", re.IGNORECASE)
 """Which bytes the file had, and when they were written: so that their time comes back with them."""

@@ -36,24 +36,15 @@ from ..model import (
     Unknown,
     inside,
 )
-from .base import Conflict, Context, Kind, Prospect, Step, Vault, gone, nobody
-from .images import Look, Record, first_page, open_layer
-from .modes import check_mode, pack_capability
-from .ownership import Exemption, Return, Rule, Wish
-from .passes import (
-    SAMPLE,
-    Question,
-    Survey,
-    Task,
-    Wants,
-    absolute,
-    carry_out,
-    linked,
-    look_at,
-    obstacle,
-    unlike,
-)
-from .treework import QUARANTINE, bring, emptied, mounted, root_of, take_away
+from ..modes import check_mode, pack_capability
+from ..trees.carrying import Task, carry_out
+from ..trees.checking import unlike
+from ..trees.images import Look, Record, Vault, first_page, open_layer
+from ..trees.judging import absolute, linked, obstacle
+from ..trees.looking import SAMPLE, Question, Survey, Wants, look_at
+from ..trees.rules import Exemption, Return, Rule, Wish
+from ..trees.whole import QUARANTINE, bring, emptied, mounted, root_of, take_away
+from .base import Conflict, Context, Kind, Prospect, Step, gone, nobody
 
 PROTECTED = frozenset(
     [

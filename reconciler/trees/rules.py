@@ -13,8 +13,8 @@ from typing import Protocol
 
 from ..host.names import Names, Owner
 from ..host.port import Attributes, Facts, Observer
+from ..modes import SPECIAL, apply_mode, names_special, pack_capability
 from .images import CAPABILITY, Layer, Look, Record, within
-from .modes import SPECIAL, apply_mode, names_special, pack_capability
 
 REPLACED = "holds other bytes than when it was setuid; it comes back without setuid, setgid and capabilities"
 Digest = Callable[[], str]

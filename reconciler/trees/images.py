@@ -10,18 +10,25 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 from weakref import finalize
 
 from ..host.names import Owner
 from ..model import Json
-from .base import Vault
-from .modes import SPECIAL, show_capability
+from ..modes import SPECIAL, show_capability
 
 CAPABILITY = "security.capability"
 ACL = "system.posix_acl_access"
 DEFAULT_ACL = "system.posix_acl_default"
+
+
+class Vault(Protocol):
+    """Where big before-images are kept beside the log."""
+
+    def put_frames(self, frames: Iterable[bytes]) -> str: ...
+    def stream(self, name: str) -> Iterator[bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Directory trees: what was in them, what is to be in them, and the passes that compare and change."""

@@ -1,0 +1,173 @@
+"""The pass that changes: every path gets what its record says, if it still is as the record says it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from ..host.names import Names
+from ..host.port import MEANWHILE, Attributes, Facts, Groups, Host, OpenDirectory, Visitor
+from ..host.resolve import printable, trusted
+from .images import (
+    Layer,
+    Record,
+    differs,
+    within,
+)
+from .judging import Judge, absolute, attributes_of, inner, linked, obstacle, shut, span
+from .looking import LINKED, Survey
+from .rules import REPLACED, Rule, attributes, looker
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a pass that changes is to do."""
+
+    top: str
+    survey: Survey
+    directories: bool = False
+    """Whether nothing is changed but directories that are taken from others."""
+    only: tuple[bytes, ...] | None = None
+    """The parts that are changed; None: all."""
+
+    def shown(self, path: bytes) -> str:
+        """A path as messages name it."""
+        return printable(absolute(self.top, path))
+
+    def left_alone(self, path: bytes) -> bool:
+        """Whether another pass takes care of this path."""
+        return self.only is not None and not any(within(path, top) for top in self.only)
+
+
+class Carrying(Visitor[OpenDirectory]):
+    """Gives every path what its record says it was to get, if it still is as the record says it was."""
+
+    def __init__(self, task: Task, layer: Layer, judge: Judge | None, names: Names) -> None:
+        self.task, self.layer, self.judge, self.names = task, layer, judge, names
+        self.look = judge.look if judge else looker(names.host)
+        self.left: list[tuple[str, str]] = []
+        self._known: dict[tuple[Facts, Record], Attributes | str | None] = {}
+        self._way: list[Attributes | str | None] = []
+
+    def enter(self, at: OpenDirectory) -> None:
+        """A directory that is taken from others, before anything in it is touched."""
+        page = self.layer.page(at.path)
+        what = self._decided(at, b"", at.facts, page.own if page else None)
+        if isinstance(what, Attributes) and trusted(what.uid):
+            mode = at.facts.mode if what.mode is None else what.mode
+            if not mode & 0o022:
+                self._do(at, [b""], at.facts, what)
+                what = None
+            elif not shut(at.facts.uid, at.facts.mode):
+                # Open to others again at the end, but not while root works in it.
+                self._do(at, [b""], at.facts, replace(what, mode=mode & ~0o022))
+        self._way.append(what)
+
+    def leave(self, at: OpenDirectory) -> None:
+        """A directory that is given to others, when everything in it is as it is to be."""
+        what = self._way.pop()
+        if not self.task.directories:
+            self._do(at, [b""], at.facts, what)
+
+    def files(self, at: OpenDirectory, groups: Groups) -> None:
+        """What is in it: paths of one class that are alike are changed together."""
+        if self.task.directories:
+            return
+        page, known, unnamed = self.layer.page(at.path), self._known, dict[Facts, list[bytes]]()
+        names: Mapping[bytes, Record] = page.between(*span(groups)) if page else {}
+        for facts, listed in groups.items():
+            alike: dict[Record | None, list[bytes]] = {}
+            for name in listed:
+                alike.setdefault(names.get(name), []).append(name)
+            for record, some in alike.items():
+                if record is None:
+                    unnamed[facts] = some
+                elif record.before.xattrs or (record.after and record.after.xattrs) or linked(facts) or self.task.only:
+                    for name in some:
+                        self._do(at, [name], facts, self._decided(at, name, facts, record))
+                elif record.after is not None:
+                    if (facts, record) not in known:
+                        known[facts, record] = self._what(facts, record)
+                    self._do(at, some, facts, known[facts, record])
+        if self.judge is not None and unnamed:
+            for verdict, some in self.judge.each(at, unnamed):
+                if verdict.changes or verdict.asks or verdict.said.replaced:
+                    for name in some:
+                        self._do(at, [name], verdict.facts, self._decided(at, name, verdict.facts, None))
+
+    def _what(self, facts: Facts, record: Record, xattrs: tuple[tuple[str, str], ...] = ()) -> Attributes | str | None:
+        """What a recorded path is to get: nothing, a reason why not, or this."""
+        look = replace(self.look(facts), xattrs=xattrs)
+        assert record.after is not None
+        if not differs(look, record.after):
+            return None
+        was = (record.before.owner, record.before.group, record.before.mode)
+        now = (look.owner, look.group, look.mode)
+        then = (record.after.owner, record.after.group, record.after.mode)
+        # An earlier pass took the directory back, and left it shut until the end.
+        taken = (*then[:2], None if then[2] is None else then[2] & ~0o022)
+        if now not in (was, then, taken):
+            return MEANWHILE
+        return obstacle(facts) or attributes(self.names, record.after)
+
+    def _decided(self, at: OpenDirectory, name: bytes, facts: Facts, record: Record | None) -> Attributes | str | None:
+        """What a path is to get that needs to be looked at by itself."""
+        if self.task.left_alone(inner(at, name)) or (record is not None and record.after is None):
+            return None
+        what: Attributes | str | None
+        if record is None:
+            what = self._unrecorded(at, name, facts)
+        elif record.before.xattrs or (record.after and record.after.xattrs):
+            what = self._what(facts, record, attributes_of(at, name, facts))
+        else:
+            if (facts, record) not in self._known:
+                self._known[facts, record] = self._what(facts, record)
+            what = self._known[facts, record]
+        if isinstance(what, Attributes) and linked(facts):
+            # By now others may have this directory, and what lies behind its names changes at their will.
+            own = shut(at.facts.uid, at.facts.mode)
+            what = what if own and self.task.survey.proven(at.inode(name), facts.nlink) else LINKED
+        return what
+
+    def _unrecorded(self, at: OpenDirectory, name: bytes, facts: Facts) -> Attributes | str | None:
+        """A path that was born since the image was made, or that the image leaves out: the rule says."""
+        if self.judge is None:
+            return None
+        verdict = self.judge.one(at, name, facts)
+        if verdict.asks:
+            verdict = self.judge.full(at, name, verdict)
+        if verdict.said.replaced:
+            self.left.append((self.task.shown(inner(at, name)), REPLACED))
+        if not verdict.changes or verdict.said.after is None:
+            return None
+        return obstacle(facts) or attributes(self.names, verdict.said.after)
+
+    def _do(self, at: OpenDirectory, names: list[bytes], facts: Facts, what: Attributes | str | None) -> None:
+        """Change paths that are alike, or say why not."""
+        left: list[tuple[bytes, str]] = []
+        if isinstance(what, str):
+            left = [(name, what) for name in names]
+        elif what is not None:
+            left = at.change(names, facts, what)
+        self.left += [(self.task.shown(inner(at, name)), reason) for name, reason in left]
+
+    def told(self) -> list[tuple[str, str]]:
+        """Paths that were left as they are, each with its reason."""
+        left, self.left = self.left, []
+        return left
+
+
+def carry_out(host: Host, task: Task, rule: Callable[[], Rule] | None) -> list[tuple[str, str]]:
+    """One pass that changes what the survey's image says; ``rule``: for paths that the image does not name.
+
+    Answers with the paths that were left as they are, each with its reason.
+    """
+    album = task.survey.album
+    assert album is not None
+
+    def begin() -> Callable[[], Carrying]:
+        judge = Judge(rule(), looker(host), {}, frozenset()) if rule else None
+        layer, names = album.layer(), Names(host)
+        return lambda: Carrying(task, layer, judge, names)
+
+    return list(dict.fromkeys(item for left in host.amend(task.top, begin, task.only) for item in left))

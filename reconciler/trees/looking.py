@@ -1,0 +1,373 @@
+"""The pass that looks: what in a tree differs from what a rule says, in counts, classes and a sample.
+
+Large trees are walked by several processes, each with visitors of its own; a pass holds nothing but counts, and what
+it tells at the end is small.  The image of what is there is drawn in the same pass.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from ..host.port import Directory, Facts, Groups, Observer, Visitor
+from ..host.resolve import printable
+from ..model import Json
+from .images import (
+    Album,
+    Class,
+    Drawing,
+    Look,
+    privileged,
+    within,
+)
+from .judging import KEPT, Judge, Verdict, absolute, inner, linked, obstacle, shut
+from .rules import REPLACED, Rule, looker
+
+SAMPLE = 20
+
+
+LINKED = "has hard links that are not proven to lie inside the tree"
+
+
+@dataclass
+class Survey:
+    """What one pass found: counts, classes and a sample, never the whole list unless it was asked for."""
+
+    paths: int = 0
+    differ: int = 0
+    newborn: int = 0
+    drifted: int = 0
+    foreign: list[tuple[bytes, Look, Look]] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    mounts: list[bytes] = field(default_factory=list)
+    classes: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    sample: list[Json] = field(default_factory=list)
+    links: Counter[tuple[int, int, int]] = field(default_factory=Counter)
+    """How often inodes with further hard links were met: device, number and links → times."""
+    exposed: bool = False
+    """Whether somebody else can rename things in the tree, so that counting hard links proves nothing."""
+    stays: bool = False
+    """Whether that is so even when every directory is taken back that is to be taken back."""
+    exceptions: bool = False
+    """Whether anything that an exception covers differs."""
+    top: tuple[Look, Look | None] | None = None
+    coming: dict[bytes, Look] = field(default_factory=dict)
+    """How paths that other resources speak of will look once the tree is done."""
+    owners: set[tuple[int, int]] = field(default_factory=set)
+    """The numbers of owner and group that were met."""
+    waiting: list[Linked] = field(default_factory=list)
+    """Paths with further hard links that would be changed if all their links lay in the tree."""
+    album: Album | None = None
+
+    def take(self, other: Survey, *, every: bool) -> None:
+        """Take in what the next part of the tree told; ``every``: with all paths, and not a sample alone."""
+        self.paths += other.paths
+        self.differ += other.differ
+        self.newborn += other.newborn
+        self.drifted += other.drifted
+        self.foreign = (self.foreign + other.foreign)[:SAMPLE]
+        self.skipped += other.skipped
+        self.mounts += other.mounts
+        self.classes += other.classes
+        if every or len(self.sample) < SAMPLE:
+            self.sample += other.sample
+        self.links += other.links
+        self.exposed |= other.exposed
+        self.stays |= other.stays
+        self.exceptions |= other.exceptions
+        self.top = self.top or other.top
+        self.coming |= other.coming
+        self.owners |= other.owners
+        self.waiting += other.waiting
+
+    def proven(self, inode: tuple[int, int], nlink: int) -> bool:
+        """Whether all hard links of an inode lay inside the tree when they were counted."""
+        return not self.exposed and self.links[*inode, nlink] == nlink
+
+
+class Linked(NamedTuple):
+    """A path with further hard links, and what it would be changed to."""
+
+    path: bytes
+    inode: tuple[int, int]
+    facts: Facts
+    look: Look
+    after: Look
+    drifted: bool
+
+
+@dataclass(frozen=True)
+class Wants:
+    """What a pass that looks is to find out."""
+
+    top: str
+    total: bool | None = None
+    """Whether an image is drawn: of what would change (False) or of every path (True)."""
+    every: bool = False
+    """Whether every path that would change is told, and not a sample alone."""
+    watched: frozenset[bytes] = frozenset()
+    """Paths whose coming look is asked for."""
+
+    def shown(self, path: bytes) -> str:
+        """A path as messages name it."""
+        return printable(absolute(self.top, path))
+
+
+class Looking(Visitor[Directory]):
+    """Looks at every path by a rule, counts, and draws the image that is wanted."""
+
+    def __init__(self, judge: Judge, wants: Wants) -> None:
+        self.judge, self.wants = judge, wants
+        self.found = Survey()
+        self.drawing = Drawing()
+
+    def enter(self, at: Directory) -> None:
+        """The directory itself."""
+        facts = at.facts
+        verdict = self.judge.itself(at)
+        if not shut(facts.uid, facts.mode):
+            after = verdict.said.after if verdict.changes else None
+            self.found.exposed = True
+            self.found.stays |= after is None or after.owner != "root"
+        apart = verdict.single or (verdict.asks and at.xattrs(b""))
+        number = self._one(at, b"", verdict) if apart else self._many(at, [b""], verdict)
+        if number is not None:
+            self.drawing.page(at.path, number)
+        if not at.path:
+            self.found.top = (verdict.look, verdict.said.after)
+
+    def files(self, at: Directory, groups: Groups) -> None:
+        """What is in it: paths with one verdict are taken together."""
+        runs: dict[int, list[bytes]] = {}
+        for verdict, names in self.judge.each(at, groups):
+            apart = names if verdict.single else at.attributed(names, KEPT) if verdict.asks else []
+            for name in apart:
+                number = self._one(at, name, verdict)
+                if number is not None:
+                    runs.setdefault(number, []).append(name)
+            if len(apart) < len(names):
+                alike = sorted(set(names) - set(apart)) if apart else names
+                number = self._many(at, alike, verdict)
+                if number is not None:
+                    runs[number] = sorted(runs[number] + alike) if number in runs else alike
+        if runs:
+            self.drawing.names(at.path, runs)
+
+    def _many(self, at: Directory, names: list[bytes], verdict: Verdict) -> int | None:
+        """Take paths into account that are alike and have no attributes; their class in the image."""
+        found, after, count = self.found, verdict.said.after, len(names)
+        verdict.count += count
+        if not verdict.changes or after is None:
+            return self.drawing.number(verdict.look, None) if self.wants.total else None
+        found.differ += count
+        found.drifted += count if verdict.said.drifted else 0
+        found.exceptions |= verdict.said.excepted
+        found.classes[verdict.named] += count
+        for name in names if self.wants.every else names[: max(0, SAMPLE - len(found.sample))]:
+            found.sample.append(sampled(self.wants.top, inner(at, name), verdict.look, after))
+        return None if self.wants.total is None else self.drawing.number(verdict.look, after)
+
+    def _one(self, at: Directory, name: bytes, verdict: Verdict) -> int | None:
+        """Take one path into account; its class in the image, if it has any."""
+        found, path = self.found, inner(at, name)
+        if verdict.asks:
+            verdict = self.judge.full(at, name, verdict)
+        verdict.count += 1
+        facts, look, said = verdict.facts, verdict.look, verdict.said
+        if said.replaced:
+            found.skipped.append((self.wants.shown(path), REPLACED))
+        if said.after is not None and path in self.wants.watched:
+            found.coming[path] = said.after
+        if said.foreign and said.known is not None and len(found.foreign) < SAMPLE:
+            found.foreign.append((path, said.known, look))
+        inode = at.inode(name) if linked(facts) else None
+        if inode is not None:
+            found.links[*inode, facts.nlink] += 1
+        after = said.after if verdict.changes else None
+        if after is None:
+            return self.drawing.number(look, None) if self.wants.total else None
+        found.exceptions |= said.excepted
+        if hindrance := obstacle(facts):
+            found.skipped.append((self.wants.shown(path), hindrance))
+        elif inode is not None:
+            found.waiting.append(Linked(path, inode, facts, look, after, said.drifted))
+        else:
+            found.differ += 1
+            found.drifted += said.drifted
+            found.classes[verdict.named] += 1
+            if self.wants.every or len(found.sample) < SAMPLE:
+                found.sample.append(sampled(self.wants.top, path, look, after))
+        if self.wants.total is None:
+            return None
+        if after.xattrs:
+            # An attribute that is not there is recorded as empty, so that a return takes it away again.
+            have = {key for key, _ in look.xattrs}
+            look = replace(look, xattrs=look.xattrs + tuple((key, "") for key, _ in after.xattrs if key not in have))
+        if facts.type == "file" and privileged(look):
+            look = replace(look, digest=at.digest(name))
+        return self.drawing.number(look, after)
+
+    def mount(self, path: bytes) -> None:
+        """Not part of the tree."""
+        self.found.mounts.append(path)
+
+    def gap(self, path: bytes, reason: str) -> None:
+        """Cannot be looked at, and so not be changed."""
+        self.found.skipped.append((self.wants.shown(path), reason))
+
+    def told(self) -> tuple[Survey, list[Class], bytes]:
+        """The counts, and a part of the image."""
+        found = self.found
+        for verdict in self.judge.verdicts:
+            if verdict.count:
+                found.paths += verdict.count
+                found.newborn += verdict.count if verdict.said.newborn else 0
+                found.owners.add((verdict.facts.uid, verdict.facts.gid))
+                verdict.count = 0
+        self.found = Survey()
+        return found, *self.drawing.take()
+
+
+def sampled(top: str, path: bytes, look: Look, after: Look) -> Json:
+    """One path of a plan's sample."""
+    text = absolute(top, path)
+    item = {"path": printable(text), "before": look.shown(), "after": after.shown()}
+    try:
+        path.decode()
+    except UnicodeDecodeError:
+        import base64  # noqa: PLC0415 - only for names that no text can hold
+
+        item["path_bytes"] = base64.b64encode(os.fsencode(text)).decode()
+    return item
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a tree in one pass."""
+
+    wants: Wants
+    rule: Callable[[], Rule]
+    """Called in every process that takes part, since rules read their images along."""
+    forecast: Mapping[bytes, Look | None] = field(default_factory=dict)
+    """How paths will look when their turn comes, since another transition changes them first (None: gone by then)."""
+
+
+@dataclass
+class Inside:
+    """A directory as it is seen from a tree inside the one that is walked."""
+
+    real: Directory
+    path: bytes
+
+    @property
+    def facts(self) -> Facts:
+        """What the directory is."""
+        return self.real.facts
+
+    def xattrs(self, name: bytes) -> Mapping[str, bytes]:
+        """The extended attributes of a name."""
+        return self.real.xattrs(name)
+
+    def attributed(self, names: list[bytes], wanted: Sequence[str]) -> list[bytes]:
+        """The names that have one of some attributes."""
+        return self.real.attributed(names, wanted)
+
+    def inode(self, name: bytes) -> tuple[int, int]:
+        """The device and inode of a name."""
+        return self.real.inode(name)
+
+    def digest(self, name: bytes) -> str:
+        """The SHA-256 of a regular file's bytes."""
+        return self.real.digest(name)
+
+
+class Sharing(Visitor[Directory]):
+    """Shows one walk to those who ask of the whole tree, and to those who ask of a tree inside it."""
+
+    def __init__(self, those: Sequence[tuple[bytes, Looking]]) -> None:
+        self.those = those
+        self._at: Directory | None = None
+        self._views: list[tuple[Looking, Directory]] = []
+
+    def _of(self, at: Directory) -> list[tuple[Looking, Directory]]:
+        if at is not self._at:
+            self._at = at
+            self._views = []
+            for top, one in self.those:
+                if within(at.path, top):
+                    view: Directory = Inside(at, at.path[len(top) + 1 :]) if top else at
+                    self._views.append((one, view))
+        return self._views
+
+    def enter(self, at: Directory) -> None:
+        """The directory itself."""
+        for one, view in self._of(at):
+            one.enter(view)
+
+    def files(self, at: Directory, groups: Groups) -> None:
+        """What is in it."""
+        for one, view in self._of(at):
+            one.files(view, groups)
+
+    def mount(self, path: bytes) -> None:
+        """Not part of any of the trees."""
+        for top, one in self.those:
+            if within(path, top):
+                one.mount(path[len(top) + 1 :] if top else path)
+
+    def gap(self, path: bytes, reason: str) -> None:
+        """Cannot be looked at."""
+        for top, one in self.those:
+            if within(path, top):
+                one.gap(path[len(top) + 1 :] if top else path, reason)
+
+    def told(self) -> list[tuple[Survey, list[Class], bytes]]:
+        """What each of them found."""
+        return [one.told() for _, one in self.those]
+
+
+def look_at(host: Observer, *asked: Question) -> list[Survey]:
+    """One pass over the first tree that is asked about, with the others inside it: what differs from the rules."""
+    top = asked[0].wants.top
+
+    def begin() -> Callable[[], Visitor[Directory]]:
+        judges = [Judge(each.rule(), looker(host), each.forecast, each.wants.watched) for each in asked]
+        if len(asked) == 1:
+            return lambda: Looking(judges[0], asked[0].wants)
+        places = [os.fsencode(each.wants.top[len(top.rstrip("/")) + 1 :]) for each in asked]
+        return lambda: Sharing(
+            [(place, Looking(judge, each.wants)) for place, judge, each in zip(places, judges, asked, strict=True)]
+        )
+
+    found = [Survey(album=None if each.wants.total is None else Album(total=each.wants.total)) for each in asked]
+    for told in host.visit(top, begin):
+        for each, survey, (part, classes, pages) in zip(asked, found, [told] if len(asked) == 1 else told, strict=True):
+            survey.take(part, every=each.wants.every)
+            if survey.album is not None:
+                survey.album.add(classes, pages)
+    for each, survey in zip(asked, found, strict=True):
+        if not each.wants.every:
+            del survey.sample[SAMPLE:]
+        settle_links(survey, each.wants)
+    return found
+
+
+def settle_links(found: Survey, wants: Wants) -> None:
+    """Decide on the paths with further hard links, now that all of them are counted.
+
+    What is taken from others is taken before the count that decides, so that is what is foretold here.
+    """
+    counted = replace(found, exposed=found.stays)
+    for path, inode, facts, look, after, drifted in found.waiting:
+        if not counted.proven(inode, facts.nlink):
+            found.skipped.append((wants.shown(path), LINKED))
+            continue
+        found.differ += 1
+        found.drifted += drifted
+        found.classes[(facts.type, str(look), str(after))] += 1
+        if wants.every or len(found.sample) < SAMPLE:
+            found.sample.append(sampled(wants.top, path, look, after))
+    found.waiting = []
