@@ -248,7 +248,11 @@ class Recorder:
         special = facts.type == "file" and bool(bits & SPECIAL)
         mode = "-" if wanted.mode is None else f"{bits & ~SPECIAL if special else bits:04o}"
         self.lines.append(f"own {wanted.uid}:{wanted.gid} {mode} {name}")
-        guard = f"same {digest()} {name} && " if facts.type == "file" and (special or wanted.xattrs) else ""
+        guard = (
+            f"same {digest().partition(':')[0]} {name} && "
+            if facts.type == "file" and (special or wanted.xattrs)
+            else ""
+        )
         if special:
             self.lines.append(f'{guard}chmod {bits:04o} "$ROOT"{name}')
         for key, value in wanted.xattrs.items():

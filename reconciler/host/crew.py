@@ -81,7 +81,7 @@ def walk(walker: Walker, begin: Begin[Any]) -> Iterator[Any]:
             yield visitor.told()
             return
         for bough in ahead:
-            bough.visitor.enter(bough.at)
+            walker.enter(bough.at, bough.visitor)
         parts = list(_parts(ahead[0], 1 + sum(len(bough.at.below) for bough in ahead) // PARTS))
         told = _shared(walker, [part for part in parts if isinstance(part, Part)], begin, workers)
         for part in parts:

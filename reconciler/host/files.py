@@ -258,7 +258,11 @@ class Eraser(Visitor[Opened]):
         self._way: list[Opened] = []
 
     def enter(self, at: Opened) -> None:
-        """On the way down."""
+        """On the way down; whoever still stands in it can move nothing in it any more."""
+        if not at.closed:
+            os.fchown(at.fd, os.geteuid(), -1)
+            os.fchmod(at.fd, 0o700)
+            at.closed = True
         self._way.append(at)
 
     def files(self, at: Opened, groups: Groups) -> None:

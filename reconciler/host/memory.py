@@ -301,9 +301,13 @@ class Shown:
         return 1, int.from_bytes(hashlib.sha256(os.fsencode(self._at(name))).digest()[:4], "big")
 
     def digest(self, name: bytes) -> str:
-        """The SHA-256 of a regular file's bytes."""
+        """The digest of a regular file's bytes."""
         node = self.host.nodes[self._at(name)]
-        return hashlib.sha256(node.data).hexdigest() if node.type == "file" else ""
+        return f"{hashlib.sha256(node.data).hexdigest()}:{len(node.data)}" if node.type == "file" else ""
+
+    def holds(self, name: bytes, digest: str) -> bool:
+        """Whether a regular file has these bytes."""
+        return self.digest(name).partition(":")[0] == digest.partition(":")[0]
 
     def change(self, names: list[bytes], facts: Facts, wanted: Attributes) -> list[tuple[bytes, str]]:
         """Owner, then mode, then attributes."""

@@ -65,6 +65,8 @@ class Attributes:
     gid: int
     mode: int | None = None
     xattrs: Mapping[str, bytes | None] = field(default_factory=dict)
+    digest: str = ""
+    """Setuid, setgid and capabilities are for these bytes alone (see `digest` of a directory); empty: for any."""
 
 
 class Result(NamedTuple):
@@ -114,7 +116,11 @@ class Directory(Protocol):
     def xattrs(self, name: bytes) -> Mapping[str, bytes]: ...
     def attributed(self, names: list[bytes], wanted: Sequence[str]) -> list[bytes]: ...
     def inode(self, name: bytes) -> tuple[int, int]: ...
-    def digest(self, name: bytes) -> str: ...
+    def digest(self, name: bytes) -> str:
+        """The SHA-256 of a regular file's bytes, a colon, and their number."""
+
+    def holds(self, name: bytes, digest: str) -> bool:
+        """Whether a regular file has these bytes; its size is asked first."""
 
 
 class OpenDirectory(Directory, Protocol):
@@ -126,6 +132,7 @@ class OpenDirectory(Directory, Protocol):
 Groups = Mapping[Facts, list[bytes]]
 """Names in a directory by what they are, each list by the bytes of the names."""
 FROZEN = "immutable or append-only (chattr -i -a to allow it)"
+REPLACED = "holds other bytes than when it was setuid; it comes back without setuid, setgid and capabilities"
 MEANWHILE = "was changed by someone else while this ran; apply again"
 At_contra = TypeVar("At_contra", contravariant=True)
 

@@ -7,23 +7,26 @@ opened, other mounts are not entered.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import resource
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from ..errors import HostError
-from .port import FROZEN, MEANWHILE, Attributes, Facts, Groups, Visitor
+from .port import FROZEN, MEANWHILE, REPLACED, Attributes, Facts, Groups, Visitor
 from .resolve import printable, trusted, why
 from .statx import FORMATS, kernel
 from .swift import ODD, joined, swift
 
 PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+CAPABILITY = "security.capability"
+QUARANTINE = b".reconciler-quarantine"
 SLICE = 4000
 """Names of one directory that are shown together."""
 
@@ -48,10 +51,32 @@ def xattrs_of(place: int | str | bytes) -> dict[str, bytes]:
 
 
 def digest_of(fd: int) -> str:
-    """The SHA-256 of the regular file behind an O_PATH descriptor."""
+    """The SHA-256 of the regular file behind an O_PATH descriptor, a colon, and the number of its bytes."""
     handle = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(handle, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return f"{digest}:{file.tell()}"
+
+
+def matches(fd: int, digest: str) -> bool:
+    """Whether the regular file behind an O_PATH descriptor has these bytes; its size is asked first."""
+    told, _, size = digest.partition(":")
+    if size and os.fstat(fd).st_size != int(size):
+        return False
+    return digest_of(fd).partition(":")[0] == told
+
+
+def written_by_nobody(fd: int) -> bool:
+    """Whether nobody has the file open for writing, or mapped: the kernel gives a lease to read on no other."""
+    handle = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+    return True
 
 
 @dataclass(slots=True)
@@ -107,15 +132,22 @@ class Opened:
         return kernel().inode() if kernel()(self.fd, name) else (0, 0)
 
     def digest(self, name: bytes) -> str:
-        """The SHA-256 of a regular file's bytes; empty where it is none, or cannot be read."""
+        """The digest of a regular file's bytes; empty where it is none, or cannot be read."""
+        return self._of_file(name, digest_of) or ""
+
+    def holds(self, name: bytes, digest: str) -> bool:
+        """Whether a regular file has these bytes."""
+        return bool(self._of_file(name, lambda fd: matches(fd, digest)))
+
+    def _of_file(self, name: bytes, ask: Callable[[int], Any]) -> Any:
         try:
             fd = os.open(name, PATH_ONLY, dir_fd=self.fd)
         except OSError:
-            return ""
+            return None
         try:
-            return digest_of(fd) if kernel()(fd, b"") and kernel().facts().type == "file" else ""
+            return ask(fd) if kernel()(fd, b"") and kernel().facts().type == "file" else None
         except OSError:
-            return ""
+            return None
         finally:
             os.close(fd)
 
@@ -125,7 +157,7 @@ class Opened:
         ``facts``: what was found there.  In a directory that others can write, each thing is held by a descriptor
         first, and told by that alone.  Answers with the names that were left as they are, and why.
         """
-        if not self.closed or wanted.xattrs or not names[0]:
+        if not self.closed or wanted.xattrs or wanted.digest or not names[0]:
             return self._one_by_one(names, facts, wanted)
         chown, uid, gid, mode = os.chown, wanted.uid, wanted.gid, wanted.mode
         own = facts.uid != uid or facts.gid != gid
@@ -145,25 +177,33 @@ class Opened:
             except OSError as error:
                 left += self._refused(name, error)
                 continue
-            if kernel()(self.fd, name):
-                checked(kernel().facts(), wanted, self.inner(name))
+            if kernel()(self.fd, name) and not kept(facts, kernel().facts(), wanted, self.inner(name)):
+                left.append((name, MEANWHILE))
         return left
 
     def _one_by_one(self, names: list[bytes], facts: Facts, wanted: Attributes) -> list[tuple[bytes, str]]:
-        left = []
+        left: list[tuple[bytes, str]] = []
         for name in names:
             try:
                 if not name:
-                    amend(self.fd, self.fd, facts, wanted, self.path)
+                    if not amend(self.fd, self.fd, facts, wanted, self.path):
+                        left.append((name, MEANWHILE))
                     self.facts = kernel().facts()
                     self.__post_init__()
                     continue
                 fd = os.open(name, PATH_ONLY, dir_fd=self.fd)
                 try:
-                    if kernel()(fd, b"") and kernel().facts() is facts:
-                        # The magic link of a descriptor is that very inode, a symbolic link's own included.
-                        amend(fd, f"/proc/self/fd/{fd}", facts, wanted, self.inner(name))
+                    now = wanted
+                    if wanted.digest and kernel()(fd, b"") and kernel().facts() is facts:
+                        now, facts_now = proven(fd, facts, wanted, self.inner(name))
+                        if now is not wanted:
+                            left.append((name, REPLACED))
                     else:
+                        facts_now = facts
+                    # The magic link of a descriptor is that very inode, a symbolic link's own included.
+                    handle = f"/proc/self/fd/{fd}"
+                    same = kernel()(fd, b"") and kernel().facts() is facts_now
+                    if not same or not amend(fd, handle, facts_now, now, self.inner(name)):
                         left.append((name, MEANWHILE))
                 finally:
                     os.close(fd)
@@ -188,13 +228,28 @@ class Standing:
     at: ClassVar[Opened | None] = None
 
 
-def amend(fd: int, handle: int | str, found: Facts, wanted: Attributes, path: bytes) -> None:
-    """Give the thing behind a descriptor its owner, then its mode, then its extended attributes.
+def proven(fd: int, found: Facts, wanted: Attributes, path: bytes) -> tuple[Attributes, Facts]:
+    """What a file may get back that was setuid: all of it only on the bytes that had it, which nobody can change now.
+
+    First it is taken away from everybody who could open it to write; then nobody may have it open or mapped from
+    before; then its bytes are compared.
+    """
+    plain = replace(wanted, mode=None if wanted.mode is None else wanted.mode & ~0o6000, digest="")
+    plain = replace(plain, xattrs={key: None if key == CAPABILITY else value for key, value in plain.xattrs.items()})
+    mode = found.mode if wanted.mode is None else wanted.mode
+    amend(fd, f"/proc/self/fd/{fd}", found, Attributes(wanted.uid, wanted.gid, mode & ~0o6022), path)
+    found = kernel().facts() if kernel()(fd, b"") else found
+    sound = written_by_nobody(fd) and matches(fd, wanted.digest)
+    return wanted if sound else plain, found
+
+
+def amend(fd: int, handle: int | str, found: Facts, wanted: Attributes, path: bytes) -> bool:
+    """Give the thing behind a descriptor its owner, then its mode, then its extended attributes; False as `kept`.
 
     That order matters: changing the owner clears setuid bits and capabilities, changing the mode moves an ACL's
     mask.  Nothing is called that would change nothing, since even a vain chown does harm.
     """
-    look = kernel()
+    look, first = kernel(), found
     if (found.uid, found.gid) != (wanted.uid, wanted.gid):
         os.chown(handle, wanted.uid, wanted.gid)
         found = look.facts() if look(fd, b"") else found
@@ -206,8 +261,7 @@ def amend(fd: int, handle: int | str, found: Facts, wanted: Attributes, path: by
             os.removexattr(handle, key)
         elif value is not None and have.get(key) != value:
             os.setxattr(handle, key, value)
-    if look(fd, b""):
-        checked(look.facts(), wanted, path)
+    return not look(fd, b"") or kept(first, look.facts(), wanted, path)
 
 
 def owned(facts: Facts, wanted: Attributes) -> bytes:
@@ -216,14 +270,20 @@ def owned(facts: Facts, wanted: Attributes) -> bytes:
     return struct.pack("=IIH", wanted.uid, wanted.gid, FORMATS[facts.type] | mode)
 
 
-def checked(now: Facts, wanted: Attributes, path: bytes) -> None:
-    """Raise a `HostError` where a path has not what it was given."""
+def kept(before: Facts, now: Facts, wanted: Attributes, path: bytes) -> bool:
+    """Whether a path has what it was given; a `HostError` where its file system does not keep that.
+
+    False: its owner changed the mode again at once.
+    """
     mode = now.mode if wanted.mode is None or now.type == "link" else wanted.mode
-    if (now.uid, now.gid, now.mode) != (wanted.uid, wanted.gid, mode):
-        raise HostError(
-            f"{printable(path) or 'its top'}: is {now.uid}:{now.gid}:{now.mode:04o} after it was set to "
-            f"{wanted.uid}:{wanted.gid}:{mode:04o}; its file system does not keep owners and modes"
-        )
+    if (now.uid, now.gid) == (wanted.uid, wanted.gid) and now.mode == mode:
+        return True
+    if (now.uid, now.gid) == (wanted.uid, wanted.gid) and now.mode != before.mode:
+        return False
+    raise HostError(
+        f"{printable(path) or 'its top'}: is {now.uid}:{now.gid}:{now.mode:04o} after it was set to "
+        f"{wanted.uid}:{wanted.gid}:{mode:04o}; its file system does not keep owners and modes"
+    )
 
 
 class Walker:
@@ -252,6 +312,7 @@ class Walker:
         """Open and list one directory; None where there is none any more, or not to be entered."""
         look, path = kernel(), parent.inner(name)
         if not look(parent.fd, name):
+            self._missed(parent, name, visitor)
             return None
         if look.mount() != self.mount:
             visitor.mount(path)
@@ -268,8 +329,20 @@ class Walker:
             os.close(fd)
             return None
         at = Opened(fd, path, look.facts())
+        if name == QUARANTINE and trusted(at.facts.uid) and not at.facts.mode & 0o077:
+            os.close(fd)  # ours, and no part of anything
+            return None
         self.read(at, visitor)
         return at
+
+    def _missed(self, at: Opened, name: bytes, visitor: Visitor[Any]) -> None:
+        """A name that statx does not tell of: it vanished, or it cannot be looked at."""
+        try:
+            os.stat(name, dir_fd=at.fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            visitor.gap(at.inner(name), f"cannot be looked at: {why(error)}")
 
     def read(self, at: Opened, visitor: Visitor[Any]) -> None:
         """Read the names in a directory."""
@@ -310,7 +383,8 @@ class Walker:
             names = [name for name, number in zip(names, which, strict=True) if number == ODD] if ODD in which else []
         for name in names:
             if not look(at.fd, name):
-                continue  # vanished since it was listed
+                self._missed(at, name, visitor)
+                continue
             if look.mount() == self.mount:
                 found.setdefault(look.facts(), []).append(name)
             else:
@@ -334,9 +408,9 @@ class Walker:
     def whole(self, visitor: Visitor[Any]) -> None:
         """Show a visitor the whole tree; the top is closed then."""
         if self.top is not None:
-            self.read(self.top, visitor)
-            self._down(self.top, visitor)
-            self.top = None
+            top, self.top = self.top, None
+            self.read(top, visitor)
+            self._down(top, visitor)
 
     def _down(self, top: Opened, visitor: Visitor[Any]) -> None:
         stack: list[Opened] = []
@@ -345,7 +419,7 @@ class Walker:
             while at is not None or stack:
                 if at is not None:
                     stack.append(at)
-                    visitor.enter(at)
+                    self.enter(at, visitor)
                     self.files(at, at.names, visitor)
                     at.names = []
                 last = stack[-1]
@@ -359,6 +433,14 @@ class Walker:
         finally:
             for level in stack:
                 os.close(level.fd)
+
+    def enter(self, at: Opened, visitor: Visitor[Any]) -> None:
+        """Show a visitor a directory; one that it took from others is listed again, now that nobody adds to it."""
+        others = not at.closed
+        visitor.enter(at)
+        if others and at.closed:
+            at.names, at.below = [], []
+            self.read(at, visitor)
 
     def close(self) -> None:
         """Let go of the top."""

@@ -7,6 +7,7 @@ directory is writable by the account while root still works below it.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -37,7 +38,7 @@ from ..model import (
     inside,
 )
 from ..modes import check_mode, pack_capability
-from ..trees.carrying import Task, carry_out
+from ..trees.carrying import Task, bring_about
 from ..trees.checking import unlike
 from ..trees.images import Look, Record, Vault, first_page, open_layer
 from ..trees.judging import absolute, linked, obstacle
@@ -512,17 +513,8 @@ class TreeKind(Kind[TreeState]):
             assert made is not None
             return made
 
-        task = Task(name, survey)
-        left: list[tuple[str, str]] = []
-        if survey.links and survey.exposed:
-            # What is taken from others first, so that nobody can move things; then count the links again.
-            left += carry_out(host, with_(task, directories=True), rule)
-            counted = look_at(host, Question(Wants(name), rule))[0]
-            task = with_(task, survey=with_(survey, links=counted.links, exposed=counted.exposed))
-        if survey.exceptions and isinstance(target.wish, Tree):
-            tops = tuple(path.encode("utf-8", "surrogateescape") for path in target.wish.except_)
-            left += carry_out(host, with_(task, only=tops), rule)
-        return list(dict.fromkeys(left + carry_out(host, task, rule)))
+        tops = tuple(map(os.fsencode, target.wish.except_)) if isinstance(target.wish, Tree) else None
+        return bring_about(host, Task(name, survey, only=tops), rule, rule)
 
     def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
         """Empty where every recorded path has what it was to get (or is gone)."""
@@ -549,7 +541,7 @@ class TreeKind(Kind[TreeState]):
                 return Return([open_layer(layer, vault, name) for layer in kept], (None, None), keep_foreign=True)
 
             found = look_at(host, Question(Wants(name, total=False), rule))[0]
-            carry_out(host, Task(name, found), None)
+            bring_about(host, Task(name, found), rule, None)
             again = look_at(host, Question(Wants(name), rule))[0]
             if again.differ:
                 first = again.sample[0]

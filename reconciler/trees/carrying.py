@@ -6,17 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ..host.names import Names
-from ..host.port import MEANWHILE, Attributes, Facts, Groups, Host, OpenDirectory, Visitor
+from ..host.port import MEANWHILE, REPLACED, Attributes, Facts, Groups, Host, OpenDirectory, Visitor
 from ..host.resolve import printable, trusted
 from .images import (
     Layer,
+    Look,
     Record,
     differs,
     within,
 )
 from .judging import Judge, absolute, attributes_of, inner, linked, obstacle, shut, span
-from .looking import LINKED, Survey
-from .rules import REPLACED, Rule, attributes, looker
+from .looking import LINKED, Question, Survey, Wants, look_at
+from .rules import Rule, attributes, looker
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Carrying(Visitor[OpenDirectory]):
                 what = None
             elif not shut(at.facts.uid, at.facts.mode):
                 # Open to others again at the end, but not while root works in it.
-                self._do(at, [b""], at.facts, replace(what, mode=mode & ~0o022))
+                self._do(at, [b""], at.facts, replace(what, mode=mode & ~0o022, xattrs={}))
         self._way.append(what)
 
     def leave(self, at: OpenDirectory) -> None:
@@ -114,10 +115,13 @@ class Carrying(Visitor[OpenDirectory]):
         """What a path is to get that needs to be looked at by itself."""
         if self.task.left_alone(inner(at, name)) or (record is not None and record.after is None):
             return None
+        after = record.after if record is not None else self._unrecorded(at, name, facts)
+        if after is None:
+            return None
         what: Attributes | str | None
         if record is None:
-            what = self._unrecorded(at, name, facts)
-        elif record.before.xattrs or (record.after and record.after.xattrs):
+            what = obstacle(facts) or attributes(self.names, after)
+        elif record.before.xattrs or after.xattrs:
             what = self._what(facts, record, attributes_of(at, name, facts))
         else:
             if (facts, record) not in self._known:
@@ -126,11 +130,11 @@ class Carrying(Visitor[OpenDirectory]):
         if isinstance(what, Attributes) and linked(facts):
             # By now others may have this directory, and what lies behind its names changes at their will.
             own = shut(at.facts.uid, at.facts.mode)
-            what = what if own and self.task.survey.proven(at.inode(name), facts.nlink) else LINKED
+            what = what if own and self.task.survey.proven(at.inode(name), facts, after) else LINKED
         return what
 
-    def _unrecorded(self, at: OpenDirectory, name: bytes, facts: Facts) -> Attributes | str | None:
-        """A path that was born since the image was made, or that the image leaves out: the rule says."""
+    def _unrecorded(self, at: OpenDirectory, name: bytes, facts: Facts) -> Look | None:
+        """What a path is to have that the image does not name, as the rule says: it may be born since."""
         if self.judge is None:
             return None
         verdict = self.judge.one(at, name, facts)
@@ -138,9 +142,7 @@ class Carrying(Visitor[OpenDirectory]):
             verdict = self.judge.full(at, name, verdict)
         if verdict.said.replaced:
             self.left.append((self.task.shown(inner(at, name)), REPLACED))
-        if not verdict.changes or verdict.said.after is None:
-            return None
-        return obstacle(facts) or attributes(self.names, verdict.said.after)
+        return verdict.said.after if verdict.changes else None
 
     def _do(self, at: OpenDirectory, names: list[bytes], facts: Facts, what: Attributes | str | None) -> None:
         """Change paths that are alike, or say why not."""
@@ -155,6 +157,25 @@ class Carrying(Visitor[OpenDirectory]):
         """Paths that were left as they are, each with its reason."""
         left, self.left = self.left, []
         return left
+
+
+def bring_about(
+    host: Host, task: Task, rule: Callable[[], Rule], born: Callable[[], Rule] | None
+) -> list[tuple[str, str]]:
+    """Change a tree as the survey found that it has to be; ``born``: the rule for paths that the image does not name.
+
+    What is taken from others comes first where names of files with further links lie there, so that nobody can move
+    them while they are counted again.  Answers with the paths that were left as they are, each with its reason.
+    """
+    left: list[tuple[str, str]] = []
+    survey = task.survey
+    if survey.links != survey.foretold:
+        left += carry_out(host, replace(task, directories=True), born)
+        counted = look_at(host, Question(Wants(task.top), rule))[0]
+        task = replace(task, survey=replace(survey, links=counted.links))
+    if survey.exceptions and task.only:
+        left += carry_out(host, task, born)
+    return list(dict.fromkeys(left + carry_out(host, replace(task, only=None), born)))
 
 
 def carry_out(host: Host, task: Task, rule: Callable[[], Rule] | None) -> list[tuple[str, str]]:

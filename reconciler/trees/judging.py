@@ -63,8 +63,11 @@ def obstacle(facts: Facts) -> str:
 
 
 def shut(uid: int, mode: int) -> bool:
-    """Whether nobody but root can rename what is in a directory with this owner and mode."""
-    return trusted(uid) and not (mode & 0o022 and not mode & 0o1000)
+    """Whether nobody but root can put other things behind the names in a directory with this owner and mode.
+
+    A sticky bit is not enough: who owns a file may rename it there.
+    """
+    return trusted(uid) and not mode & 0o022
 
 
 def linked(facts: Facts) -> bool:
@@ -162,11 +165,11 @@ class Judge:
             gone, look = told is None, told or look
         asked: list[bool] = []
 
-        def digest() -> str:
+        def holds(digest: str) -> bool:
             asked.append(True)
-            return at.digest(name)
+            return at.holds(name, digest)
 
-        said = Said(None) if gone else self.rule.judge(path, facts, look, [r for r in records if r], digest)
+        said = Said(None) if gone else self.rule.judge(path, facts, look, [r for r in records if r], holds)
         changes = said.after is not None and differs(look, said.after)
         own = own or bool(asked)
         verdict = Verdict(facts, look, said, changes, own, attributed=path in self.forecast)
@@ -185,15 +188,18 @@ class Judge:
         key = (verdict, xattrs)
         known = self._region.get(key)
         if known is None:
-            look, said = replace(verdict.look, xattrs=xattrs), verdict.said
-            if not verdict.said.after.xattrs:
+            look, said, after = replace(verdict.look, xattrs=xattrs), verdict.said, verdict.said.after
+            if not after.xattrs:
                 # Capabilities outlive a change of owner here; both looks say so.
-                kept = tuple(x for x in xattrs if x[0] == CAPABILITY)
-                said = replace(said, after=replace(verdict.said.after, xattrs=kept))
+                after = replace(after, xattrs=tuple(x for x in xattrs if x[0] == CAPABILITY))
+            if said.bare:
+                gone = {key for key, _ in xattrs if key != CAPABILITY} - {key for key, _ in after.xattrs}
+                after = replace(after, xattrs=tuple(sorted([*after.xattrs, *((key, "") for key in gone)])))
+            said = replace(said, after=after)
             assert said.after is not None
-            known = Verdict(verdict.facts, look, said, differs(look, said.after), attributed=True)
+            known = Verdict(verdict.facts, look, said, differs(look, said.after), verdict.own, attributed=True)
             self.verdicts.append(known)
-            if name == b"" or name not in self.named:
+            if not verdict.own:
                 self._region[key] = known
         return known
 

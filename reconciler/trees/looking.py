@@ -10,9 +10,11 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import NamedTuple
 
-from ..host.port import Directory, Facts, Groups, Observer, Visitor
+from ..host.names import Owner
+from ..host.port import REPLACED, Directory, Facts, Groups, Observer, Visitor
 from ..host.resolve import printable
 from ..model import Json
 from .images import (
@@ -24,7 +26,7 @@ from .images import (
     within,
 )
 from .judging import KEPT, Judge, Verdict, absolute, inner, linked, obstacle, shut
-from .rules import REPLACED, Rule, looker
+from .rules import Rule, looker
 
 SAMPLE = 20
 
@@ -45,12 +47,10 @@ class Survey:
     mounts: list[bytes] = field(default_factory=list)
     classes: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     sample: list[Json] = field(default_factory=list)
-    links: Counter[tuple[int, int, int]] = field(default_factory=Counter)
-    """How often inodes with further hard links were met: device, number and links → times."""
-    exposed: bool = False
-    """Whether somebody else can rename things in the tree, so that counting hard links proves nothing."""
-    stays: bool = False
-    """Whether that is so even when every directory is taken back that is to be taken back."""
+    links: Counter[Name] = field(default_factory=Counter)
+    """How often names of one inode were met that are to have the same, where nobody else can move them."""
+    foretold: Counter[Name] = field(default_factory=Counter)
+    """How often that will be so when every directory is taken back that is to be taken back."""
     exceptions: bool = False
     """Whether anything that an exception covers differs."""
     top: tuple[Look, Look | None] | None = None
@@ -75,17 +75,32 @@ class Survey:
         if every or len(self.sample) < SAMPLE:
             self.sample += other.sample
         self.links += other.links
-        self.exposed |= other.exposed
-        self.stays |= other.stays
+        self.foretold += other.foretold
         self.exceptions |= other.exceptions
         self.top = self.top or other.top
         self.coming |= other.coming
         self.owners |= other.owners
         self.waiting += other.waiting
 
-    def proven(self, inode: tuple[int, int], nlink: int) -> bool:
-        """Whether all hard links of an inode lay inside the tree when they were counted."""
-        return not self.exposed and self.links[*inode, nlink] == nlink
+    def proven(self, inode: tuple[int, int], facts: Facts, after: Look) -> bool:
+        """Whether all names of an inode lay in the tree when they were counted, and are to have the same."""
+        return self.links[name_of(inode, facts, after)] == facts.nlink
+
+
+class Name(NamedTuple):
+    """What a further name of an inode has to share with all others for the inode to be changed."""
+
+    device: int
+    inode: int
+    links: int
+    owner: Owner
+    group: Owner
+    mode: int | None
+
+
+def name_of(inode: tuple[int, int], facts: Facts, after: Look) -> Name:
+    """A name of an inode that is to have this look."""
+    return Name(*inode, facts.nlink, after.owner, after.group, after.mode)
 
 
 class Linked(NamedTuple):
@@ -126,12 +141,7 @@ class Looking(Visitor[Directory]):
 
     def enter(self, at: Directory) -> None:
         """The directory itself."""
-        facts = at.facts
         verdict = self.judge.itself(at)
-        if not shut(facts.uid, facts.mode):
-            after = verdict.said.after if verdict.changes else None
-            self.found.exposed = True
-            self.found.stays |= after is None or after.owner != "root"
         apart = verdict.single or (verdict.asks and at.xattrs(b""))
         number = self._one(at, b"", verdict) if apart else self._many(at, [b""], verdict)
         if number is not None:
@@ -141,20 +151,21 @@ class Looking(Visitor[Directory]):
 
     def files(self, at: Directory, groups: Groups) -> None:
         """What is in it: paths with one verdict are taken together."""
-        runs: dict[int, list[bytes]] = {}
+        runs: dict[int, list[list[bytes]]] = {}
         for verdict, names in self.judge.each(at, groups):
             apart = names if verdict.single else at.attributed(names, KEPT) if verdict.asks else []
             for name in apart:
                 number = self._one(at, name, verdict)
                 if number is not None:
-                    runs.setdefault(number, []).append(name)
+                    runs.setdefault(number, []).append([name])
             if len(apart) < len(names):
                 alike = sorted(set(names) - set(apart)) if apart else names
                 number = self._many(at, alike, verdict)
                 if number is not None:
-                    runs[number] = sorted(runs[number] + alike) if number in runs else alike
+                    runs.setdefault(number, []).append(alike)
         if runs:
-            self.drawing.names(at.path, runs)
+            # A page's lines are in order, since what is asked of them later is asked by first and last name.
+            self.drawing.names(at.path, {n: sorted(chain.from_iterable(some)) for n, some in runs.items()})
 
     def _many(self, at: Directory, names: list[bytes], verdict: Verdict) -> int | None:
         """Take paths into account that are alike and have no attributes; their class in the image."""
@@ -181,11 +192,11 @@ class Looking(Visitor[Directory]):
             found.skipped.append((self.wants.shown(path), REPLACED))
         if said.after is not None and path in self.wants.watched:
             found.coming[path] = said.after
-        if said.foreign and said.known is not None and len(found.foreign) < SAMPLE:
-            found.foreign.append((path, said.known, look))
         inode = at.inode(name) if linked(facts) else None
         if inode is not None:
-            found.links[*inode, facts.nlink] += 1
+            self._counted(at, name_of(inode, facts, said.after or look))
+        elif said.foreign and said.known is not None and len(found.foreign) < SAMPLE:
+            found.foreign.append((path, said.known, look))
         after = said.after if verdict.changes else None
         if after is None:
             return self.drawing.number(look, None) if self.wants.total else None
@@ -209,6 +220,16 @@ class Looking(Visitor[Directory]):
         if facts.type == "file" and privileged(look):
             look = replace(look, digest=at.digest(name))
         return self.drawing.number(look, after)
+
+    def _counted(self, at: Directory, name: Name) -> None:
+        """Count a further name of an inode, if nobody else can move it, or will be able to."""
+        if shut(at.facts.uid, at.facts.mode):
+            self.found.links[name] += 1
+            self.found.foretold[name] += 1
+        else:
+            verdict = self.judge.itself(at)
+            if verdict.changes and verdict.said.after is not None and verdict.said.after.owner == "root":
+                self.found.foretold[name] += 1
 
     def mount(self, path: bytes) -> None:
         """Not part of the tree."""
@@ -280,8 +301,12 @@ class Inside:
         return self.real.inode(name)
 
     def digest(self, name: bytes) -> str:
-        """The SHA-256 of a regular file's bytes."""
+        """The digest of a regular file's bytes."""
         return self.real.digest(name)
+
+    def holds(self, name: bytes, digest: str) -> bool:
+        """Whether a regular file has these bytes."""
+        return self.real.holds(name, digest)
 
 
 class Sharing(Visitor[Directory]):
@@ -360,9 +385,9 @@ def settle_links(found: Survey, wants: Wants) -> None:
 
     What is taken from others is taken before the count that decides, so that is what is foretold here.
     """
-    counted = replace(found, exposed=found.stays)
+    counted = replace(found, links=found.foretold)
     for path, inode, facts, look, after, drifted in found.waiting:
-        if not counted.proven(inode, facts.nlink):
+        if not counted.proven(inode, facts, after):
             found.skipped.append((wants.shown(path), LINKED))
             continue
         found.differ += 1

@@ -14,10 +14,12 @@ from typing import Protocol
 from ..host.names import Names, Owner
 from ..host.port import Attributes, Facts, Observer
 from ..modes import SPECIAL, apply_mode, names_special, pack_capability
-from .images import CAPABILITY, Layer, Look, Record, within
+from .images import ACL, CAPABILITY, DEFAULT_ACL, Layer, Look, Record, within
 
-REPLACED = "holds other bytes than when it was setuid; it comes back without setuid, setgid and capabilities"
-Digest = Callable[[], str]
+Holds = Callable[[str], bool]
+"""Whether the path is a regular file with the bytes of a digest."""
+GRANTS = ((ACL, ""), (CAPABILITY, ""), (DEFAULT_ACL, ""))
+"""What whoever had a path may have given to himself or to others beside owner and mode."""
 
 
 @dataclass(slots=True)
@@ -33,6 +35,8 @@ class Said:
     """Whether the bytes are not those that were setuid, so that nothing of that kind comes back."""
     excepted: bool = False
     """Whether an exception of the tree covers it."""
+    bare: bool = False
+    """Whether ACLs go that are not among the attributes it is to have."""
 
 
 class Rule(Protocol):
@@ -47,7 +51,7 @@ class Rule(Protocol):
         """By directory, the names in it that have a verdict of their own."""
 
     def region(self, directory: bytes, own: Sequence[Record]) -> Hashable: ...
-    def judge(self, path: bytes, facts: Facts, look: Look, records: Sequence[Record], digest: Digest) -> Said: ...
+    def judge(self, path: bytes, facts: Facts, look: Look, records: Sequence[Record], holds: Holds) -> Said: ...
 
 
 def by_directory(paths: Iterable[bytes]) -> dict[bytes, frozenset[bytes]]:
@@ -99,7 +103,7 @@ class Wish:
         nested = any(within(directory, top) for top in self.nested)
         return nested, self._covering(directory)
 
-    def judge(self, path: bytes, facts: Facts, look: Look, records: Sequence[Record], digest: Digest) -> Said:
+    def judge(self, path: bytes, facts: Facts, look: Look, records: Sequence[Record], holds: Holds) -> Said:
         """What the most specific line that covers this path asks for."""
         directory = facts.type == "directory"
         if path in self.around or any(within(path, top) for top in self.nested):
@@ -135,9 +139,10 @@ class Wish:
                 packed = ((CAPABILITY, had),)
                 break
         if records and mode & SPECIAL and not names_special(spec):
-            if other_bytes(facts, changed_first(records).before, digest):
+            if other_bytes(facts, changed_first(records).before, holds):
                 return Said(deprived(replace(new, mode=mode)), replaced=True, excepted=excepted)
-        return Said(replace(new, mode=mode, xattrs=packed), excepted=excepted)
+        bytes_of = changed_first(records).before.digest if records and not names_special(spec) else ""
+        return Said(replace(new, mode=mode, xattrs=packed, digest=bytes_of), excepted=excepted)
 
 
 def unasked(records: Sequence[Record], look: Look) -> Look:
@@ -148,15 +153,20 @@ def unasked(records: Sequence[Record], look: Look) -> Look:
     return look
 
 
+def special(look: Look) -> bool:
+    """Whether a look has setuid, setgid or a capability."""
+    return bool((look.mode or 0) & SPECIAL) or bool(dict(look.xattrs).get(CAPABILITY))
+
+
 def deprived(look: Look) -> Look:
     """The look without all that gives whoever runs the file more than he has."""
     xattrs = {key: "" if key == CAPABILITY else value for key, value in look.xattrs}
     return replace(look, mode=None if look.mode is None else look.mode & ~SPECIAL, xattrs=tuple(sorted(xattrs.items())))
 
 
-def other_bytes(facts: Facts, before: Look, digest: Digest) -> bool:
+def other_bytes(facts: Facts, before: Look, holds: Holds) -> bool:
     """Whether a file that was setuid holds other bytes than it did: the account may have put them there."""
-    return bool(before.digest) and facts.type == "file" and digest() != before.digest
+    return bool(before.digest) and facts.type == "file" and not holds(before.digest)
 
 
 def changed_first(records: Sequence[Record]) -> Record:
@@ -194,32 +204,37 @@ class Return:
         found = [way[nearest] for way in ways if nearest in way] if nearest is not None else []
         return changed_first(found).before if found else None
 
-    def judge(self, path: bytes, facts: Facts, look: Look, records: Sequence[Record], digest: Digest) -> Said:
+    def judge(self, path: bytes, facts: Facts, look: Look, records: Sequence[Record], holds: Holds) -> Said:
         """The recorded look; for a path born since, its nearest recorded ancestor's owners."""
         covered = path in self.around or any(within(path, top) for top in self.nested)
         if records:
-            return self._recorded(path, facts, look, records, digest, covered=covered)
+            return self._recorded(path, facts, look, records, holds, covered=covered)
         if covered or path in self.spoken or not any(layer.knows_all_of(path) for layer in self.layers):
             return Said(None)
         parent = self._nearest(path.rpartition(b"/")[0]) if path else None
         if parent is None:
             return Said(None)
         mode = None if look.mode is None else look.mode & ~SPECIAL
-        return Said(Look(parent.owner, parent.group, mode, ((CAPABILITY, ""),)), newborn=True)
+        return Said(Look(parent.owner, parent.group, mode, GRANTS), newborn=True)
 
     def _recorded(
-        self, path: bytes, facts: Facts, look: Look, found: Sequence[Record], digest: Digest, *, covered: bool
+        self, path: bytes, facts: Facts, look: Look, found: Sequence[Record], holds: Holds, *, covered: bool
     ) -> Said:
         # Of owner, group and mode the oldest image tells that changed the path; of an attribute the oldest that
         # names it.
         xattrs = {key: value for record in reversed(found) for key, value in record.before.xattrs}
         first = changed_first(found)
         before = replace(first.before, xattrs=tuple(sorted(xattrs.items())))
-        replaced = other_bytes(facts, before, digest)
+        replaced = other_bytes(facts, before, holds)
         before = deprived(before) if replaced else before
         left = next((r.after for r in reversed(found) if r.after is not None), before)
-        if covered or all(record.after is None for record in found):
+        if covered:
             return Said(None, known=before)
+        if all(record.after is None for record in found):
+            # We changed nothing here. But what is now the account's, and was not, is not what was here.
+            if not self._became_ours(before, look):
+                return Said(None, known=before)
+            return Said(deprived(before), known=before, replaced=special(before), bare=True)
         owners = {
             before.owner,
             self.ours[0],
@@ -244,10 +259,17 @@ class Return:
         if foreign and self.keep_foreign:
             return Said(None, foreign=True, known=left)
         if own:
-            return Said(replace(before, **own), foreign=foreign, known=left, replaced=replaced)
+            return Said(replace(before, **own), foreign=foreign, known=left, replaced=replaced, bare=True)
         modes = {before.mode, *(r.after.mode for r in found if r.after)}
         drifted = look.mode not in modes
-        return Said(before, foreign=foreign, drifted=drifted, known=left, replaced=replaced)
+        return Said(before, foreign=foreign, drifted=drifted, known=left, replaced=replaced, bare=True)
+
+    def _became_ours(self, before: Look, look: Look) -> bool:
+        """Whether a path belongs to whom we gave the tree, and did not before."""
+        owner, group = self.ours
+        return (owner is not None and look.owner == owner != before.owner) or (
+            group is not None and look.group == group != before.group
+        )
 
 
 def looker(host: Observer) -> Callable[[Facts], Look]:
@@ -268,4 +290,5 @@ def looker(host: Observer) -> Callable[[Facts], Look]:
 def attributes(names: Names, look: Look) -> Attributes:
     """What the port is to set."""
     values = {key: value.encode("latin-1") if value else None for key, value in look.xattrs}
-    return Attributes(names.need_uid(look.owner), names.need_gid(look.group), look.mode, values)
+    digest = look.digest if special(look) else ""
+    return Attributes(names.need_uid(look.owner), names.need_gid(look.group), look.mode, values, digest)

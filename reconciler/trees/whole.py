@@ -6,9 +6,10 @@ from ..errors import HostError
 from ..host.names import Names
 from ..host.port import Host, Observer
 from ..host.resolve import printable
+from ..host.walk import QUARANTINE as OURS
 from ..model import Json
 
-QUARANTINE = ".reconciler-quarantine"
+QUARANTINE = OURS.decode()
 
 
 def take_away(host: Host, name: str, exists: Json) -> list[tuple[str, str]]:
