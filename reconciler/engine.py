@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .errors import ReconcilerError
-from .host.port import Host
+from .host.port import REPLACED, Host
 from .kinds import kinds
 from .kinds.base import Context, Prospect, Step
 from .kinds.daemon import DaemonState
@@ -235,13 +235,15 @@ class Engine(Surveyor):
         context.planned[address] = found
         recorded, image = kind.record(host, found, doing, self.vault)
         started = self._log_intent(run, found, doing, recorded, image)
-        trouble = None
+        trouble, left = None, list[tuple[str, str]]()
         try:
             left = kind.perform(host, found, doing, recorded, self.vault)
             report.skipped += [item for item in left if item not in report.skipped]
         except (ReconcilerError, OSError) as error:
             trouble = str(error)
-        why, outcome = self._settle(started, run, trouble)
+        # What cannot be given back yet stays held; of other bytes nothing more will ever come back.
+        owed = len([reason for _, reason in left if reason != REPLACED])
+        why, outcome = self._settle(started, run, trouble, owed)
         return outcome, why
 
     def _log_intent(self, run: str, found: Prospect, doing: Step, recorded: Iterable[Change], image: Json) -> Event:
@@ -311,7 +313,7 @@ class Engine(Surveyor):
                 done.append(change.field)
         return done
 
-    def _settle(self, started: Event, run: str, error: str | None) -> tuple[str | None, str]:
+    def _settle(self, started: Event, run: str, error: str | None, left: int = 0) -> tuple[str | None, str]:
         """The one way to end a transition, after success, failure and crash alike."""
         host, _ = self.writer()
         address, data = Address.parse(str(started.address)), started.data
@@ -324,6 +326,7 @@ class Engine(Surveyor):
                 with suppress(ReconcilerError):
                     host.discard(path)
             ended: dict[str, Json] = {"v": 1, "started": started.seq, "clock": self._clock()}
+            ended |= {"left": left} if left else {}
             if data["verb"] in ("start", "restart"):
                 seen = kind.read(host, address.name)
                 ended["process"] = dict(seen.process) if isinstance(seen, DaemonState) and seen.process else None

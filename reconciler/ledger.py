@@ -431,7 +431,7 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
             ledger.holds.update(former)
             continue
         hold = fields.get(name)
-        if name in returns and ended.type == "transition.succeeded":
+        if name in returns and ended.type == "transition.succeeded" and not ended.data.get("left"):
             fields.pop(name, None)
         elif hold is None:
             fields[name] = Hold(origins.get(name, before), after, (deployment,), ended.seq, data.get("source"))
