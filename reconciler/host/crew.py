@@ -106,6 +106,7 @@ def _ahead(walker: Walker, make: Callable[[], Visitor[Any]]) -> list[Bough]:
         at = walker.open(parent.at, name, parent.visitor)
         if at is None:
             continue
+        walker.read(at, parent.visitor)
         bough = parent.boughs[name] = Bough(at, make())
         found.append(bough)
         pending += [(bough, inner) for inner in at.below]

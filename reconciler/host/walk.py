@@ -252,7 +252,8 @@ def amend(fd: int, handle: int | str, found: Facts, wanted: Attributes, path: by
     look, first = kernel(), found
     if (found.uid, found.gid) != (wanted.uid, wanted.gid):
         os.chown(handle, wanted.uid, wanted.gid)
-        found = look.facts() if look(fd, b"") else found
+        if found.mode & 0o6000:
+            found = look.facts() if look(fd, b"") else found
     if wanted.mode is not None and found.type != "link" and found.mode != wanted.mode:
         os.chmod(handle, wanted.mode)
     have = xattrs_of(fd) if wanted.xattrs else {}
@@ -309,7 +310,7 @@ class Walker:
         return Opened(fd, b"", look.facts())
 
     def open(self, parent: Opened, name: bytes, visitor: Visitor[Any]) -> Opened | None:
-        """Open and list one directory; None where there is none any more, or not to be entered."""
+        """Open one directory; None where there is none any more, or not to be entered."""
         look, path = kernel(), parent.inner(name)
         if not look(parent.fd, name):
             self._missed(parent, name, visitor)
@@ -332,7 +333,6 @@ class Walker:
         if name == QUARANTINE and trusted(at.facts.uid) and not at.facts.mode & 0o077:
             os.close(fd)  # ours, and no part of anything
             return None
-        self.read(at, visitor)
         return at
 
     def _missed(self, at: Opened, name: bytes, visitor: Visitor[Any]) -> None:
@@ -409,7 +409,6 @@ class Walker:
         """Show a visitor the whole tree; the top is closed then."""
         if self.top is not None:
             top, self.top = self.top, None
-            self.read(top, visitor)
             self._down(top, visitor)
 
     def _down(self, top: Opened, visitor: Visitor[Any]) -> None:
@@ -419,7 +418,9 @@ class Walker:
             while at is not None or stack:
                 if at is not None:
                     stack.append(at)
-                    self.enter(at, visitor)
+                    # Listed after it was shown: where it was taken from others just now, nobody adds to it any more.
+                    visitor.enter(at)
+                    self.read(at, visitor)
                     self.files(at, at.names, visitor)
                     at.names = []
                 last = stack[-1]
@@ -435,7 +436,7 @@ class Walker:
                 os.close(level.fd)
 
     def enter(self, at: Opened, visitor: Visitor[Any]) -> None:
-        """Show a visitor a directory; one that it took from others is listed again, now that nobody adds to it."""
+        """Show a visitor a directory that was listed ahead; once it is taken from others it is listed again."""
         others = not at.closed
         visitor.enter(at)
         if others and at.closed:

@@ -75,11 +75,16 @@ class Carrying(Visitor[OpenDirectory]):
         if self.task.directories:
             return
         page, known, unnamed = self.layer.page(at.path), self._known, dict[Facts, list[bytes]]()
-        names: Mapping[bytes, Record] = page.between(*span(groups)) if page else {}
+        names: Mapping[bytes, Record] | None = None
         for facts, listed in groups.items():
             alike: dict[Record | None, list[bytes]] = {}
-            for name in listed:
-                alike.setdefault(names.get(name), []).append(name)
+            shared = page.shared(listed) if page else None
+            if shared is not None or page is None:
+                alike[shared] = listed
+            else:
+                names = page.between(*span(groups)) if names is None else names
+                for name in listed:
+                    alike.setdefault(names.get(name), []).append(name)
             for record, some in alike.items():
                 if record is None:
                     unnamed[facts] = some
@@ -113,7 +118,9 @@ class Carrying(Visitor[OpenDirectory]):
 
     def _decided(self, at: OpenDirectory, name: bytes, facts: Facts, record: Record | None) -> Attributes | str | None:
         """What a path is to get that needs to be looked at by itself."""
-        if self.task.left_alone(inner(at, name)) or (record is not None and record.after is None):
+        if record is not None and record.after is None:
+            return None
+        if self.task.only is not None and self.task.left_alone(inner(at, name)):
             return None
         after = record.after if record is not None else self._unrecorded(at, name, facts)
         if after is None:

@@ -106,6 +106,11 @@ class Page:
     runs: list[tuple[Record, bytes]]
     """Names of one class on a line, in order, escaped, with a slash between them."""
 
+    def shared(self, names: list[bytes]) -> Record | None:
+        """The one record of all these names, where a line names exactly them; None: look at each."""
+        line = b"/".join(names)
+        return next((record for record, listed in self.runs if listed == line), None) if b"\\" not in line else None
+
     def between(self, first: bytes, last: bytes) -> dict[bytes, Record]:
         """The names in it from one to another, and maybe more.
 
@@ -162,7 +167,7 @@ class Layer:
                 self._next = next(self.pages, None)
                 if self._next is None:
                     return None
-            if order_of(self._next.path) > key:
+            if self._next.path != path and order_of(self._next.path) > key:
                 return None
             self._now, self._next = self._next, None
             if self._now.own is not None:

@@ -91,7 +91,8 @@ class Judge:
         self._at: Directory | None = None
         self._region: dict[Hashable, Verdict] = {}
         self._pages: list[Page | None] = []
-        self._records: list[Mapping[bytes, Record]] = []
+        self._part: Groups = {}
+        self._records: list[Mapping[bytes, Record]] | None = None
         self._own: tuple[Record | None, ...] = ()
         self.named: frozenset[bytes] = frozenset()
         self._singled = by_directory([*forecast, *watched])
@@ -119,14 +120,15 @@ class Judge:
     def each(self, at: Directory, groups: Groups) -> Iterator[tuple[Verdict, list[bytes]]]:
         """The names in a directory by the verdict on them."""
         self.turn(at)
-        self._records = [page.between(*span(groups)) if page else {} for page in self._pages]
+        self._part = groups
+        self._records = None
         for facts, names in groups.items():
             rest = names
             if self.named:
                 rest = [name for name in names if name not in self.named]
                 for name in names if len(rest) < len(names) else ():
                     if name in self.named:
-                        records = tuple(known.get(name) for known in self._records)
+                        records = tuple(known.get(name) for known in self._found())
                         yield self._verdict(at, name, facts, records, own=True), [name]
             for records, alike in self._by_records(rest):
                 verdict = self._verdict(at, alike[0], facts, records, own=False)
@@ -138,17 +140,23 @@ class Judge:
                     yield self._verdict(at, name, facts, records, own=False), [name]
 
     def _by_records(self, names: list[bytes]) -> Iterable[tuple[tuple[Record | None, ...], list[bytes]]]:
-        if not self._records or not names:
+        if not self._pages or not names:
             return [((), names)] if names else []
+        if len(self._pages) == 1 and self._pages[0] is not None:
+            shared = self._pages[0].shared(names)
+            if shared is not None:
+                return [((shared,), names)]
         found: dict[tuple[Record | None, ...], list[bytes]] = {}
-        if len(self._records) == 1:
-            get = self._records[0].get
-            for name in names:
-                found.setdefault((get(name),), []).append(name)
-        else:
-            for name in names:
-                found.setdefault(tuple(known.get(name) for known in self._records), []).append(name)
+        known = self._found()
+        for name in names:
+            found.setdefault(tuple(records.get(name) for records in known), []).append(name)
         return found.items()
+
+    def _found(self) -> list[Mapping[bytes, Record]]:
+        """The records of the part that is looked at, of each image."""
+        if self._records is None:
+            self._records = [page.between(*span(self._part)) if page else {} for page in self._pages]
+        return self._records
 
     def _verdict(
         self, at: Directory, name: bytes, facts: Facts, records: tuple[Record | None, ...], *, own: bool

@@ -100,8 +100,8 @@ class Wish:
 
     def region(self, directory: bytes, own: Sequence[Record]) -> Hashable:
         """The exception or nested tree that the directory lies in."""
-        nested = any(within(directory, top) for top in self.nested)
-        return nested, self._covering(directory)
+        nested = bool(self.nested) and any(within(directory, top) for top in self.nested)
+        return nested, self._covering(directory) if self._tops else None
 
     def judge(self, path: bytes, facts: Facts, look: Look, records: Sequence[Record], holds: Holds) -> Said:
         """What the most specific line that covers this path asks for."""
@@ -195,7 +195,7 @@ class Return:
     def region(self, directory: bytes, own: Sequence[Record]) -> Hashable:
         """Whether a nested tree has it, and whose what was born in it since is to be."""
         nearest = changed_first(own).before if own else self._nearest(directory)
-        return any(within(directory, top) for top in self.nested), nearest
+        return bool(self.nested) and any(within(directory, top) for top in self.nested), nearest
 
     def _nearest(self, directory: bytes) -> Look | None:
         """What the nearest recorded directory on the way to this one (or itself) is given back."""
