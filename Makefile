@@ -27,6 +27,7 @@ layers:
 bench: .venv/.ready
 	$(BIN)/python -B contrib/bench/startup.py
 	$(BIN)/python -B contrib/bench/longlog.py
+	$(BIN)/python -B contrib/bench/trees.py
 
 # The programs that boot a real test host; without root those tests say that they are skipped, and why.
 hosts:
