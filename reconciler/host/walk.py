@@ -274,12 +274,12 @@ def owned(facts: Facts, wanted: Attributes) -> bytes:
 def kept(before: Facts, now: Facts, wanted: Attributes, path: bytes) -> bool:
     """Whether a path has what it was given; a `HostError` where its file system does not keep that.
 
-    False: its owner changed the mode again at once.
+    False: its owner, who is not root, changed the mode again at once.
     """
     mode = now.mode if wanted.mode is None or now.type == "link" else wanted.mode
     if (now.uid, now.gid) == (wanted.uid, wanted.gid) and now.mode == mode:
         return True
-    if (now.uid, now.gid) == (wanted.uid, wanted.gid) and now.mode != before.mode:
+    if (now.uid, now.gid) == (wanted.uid, wanted.gid) and (not trusted(now.uid) or now.mode != before.mode):
         return False
     raise HostError(
         f"{printable(path) or 'its top'}: is {now.uid}:{now.gid}:{now.mode:04o} after it was set to "
