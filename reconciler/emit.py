@@ -19,17 +19,18 @@ from typing import Any
 
 from .host.accounts import PATHS as ACCOUNT_FILES
 from .host.port import (
+    CAPABILITY,
     Attributes,
     Begin,
     Directory,
     Facts,
     File,
-    Groups,
     Observer,
     OpenDirectory,
     Result,
     Stat,
-    Visitor,
+    Through,
+    inner,
 )
 from .host.resolve import printable
 from .kinds import kinds
@@ -39,8 +40,7 @@ from .log.vault import Vault
 from .model import Absent, Address, Json
 from .modes import SPECIAL
 from .plan import Plan, Transition
-from .trees.images import CAPABILITY
-from .trees.judging import absolute, inner
+from .trees.judging import absolute
 
 HEAD = r"""#!/bin/sh
 # {title}
@@ -124,31 +124,6 @@ class Noted:
             path = absolute(self.top, inner(self.real, name))
             self.recorder.note(path, facts, partial(self.real.digest, name), wanted)
         return []
-
-
-class Noting(Visitor[Directory]):
-    """Shows another visitor directories in which changes are noted down."""
-
-    def __init__(self, recorder: Recorder, top: str, other: Visitor[Any]) -> None:
-        self.recorder, self.top, self.other = recorder, top, other
-        self._way: list[Noted] = []
-
-    def enter(self, at: Directory) -> None:
-        """The directory itself."""
-        self._way.append(Noted(self.recorder, self.top, at))
-        self.other.enter(self._way[-1])
-
-    def files(self, at: Directory, groups: Groups) -> None:
-        """What is in it."""
-        self.other.files(self._way[-1], groups)
-
-    def leave(self, at: Directory) -> None:
-        """The directory once more."""
-        self.other.leave(self._way.pop())
-
-    def told(self) -> Any:
-        """What the other one tells."""
-        return self.other.told()
 
 
 class Recorder:
@@ -238,7 +213,7 @@ class Recorder:
         """Owners, modes and attributes of a tree's paths, in the order in which they would be changed."""
         self.lines.append(f"top={quoted(top)}")
         visitor = begin()()
-        yield from self._host.visit(top, lambda: lambda: Noting(self, top, visitor))
+        yield from self._host.visit(top, lambda: partial(Through, visitor, partial(Noted, self, top)))
         self.lines.append("top=")
 
     def note(self, path: str, facts: Facts, digest: Callable[[], str], wanted: Attributes) -> None:

@@ -242,7 +242,7 @@ class Engine(Surveyor):
         except (ReconcilerError, OSError) as error:
             trouble = str(error)
         # What cannot be given back yet stays held; of other bytes nothing more will ever come back.
-        owed = len([reason for _, reason in left if reason != REPLACED])
+        owed = sum(reason != REPLACED for _, reason in left)
         why, outcome = self._settle(started, run, trouble, owed)
         return outcome, why
 

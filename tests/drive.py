@@ -11,7 +11,7 @@ from reconciler.cli.runs import intact, refused
 from reconciler.cli.undo import Moment
 from reconciler.desired.documents import parse
 from reconciler.engine import Engine, Report
-from reconciler.host.port import Visitor
+from reconciler.host.port import Through
 from reconciler.log.store import LogReader
 from reconciler.log.writer import LogWriter
 from reconciler.survey import Options
@@ -54,28 +54,12 @@ class Mortal:
 
     def amend(self, top: str, begin: Any, only: Any = None) -> Any:
         """Die in the middle of a walk, at one of its paths."""
-        yield from self._host.amend(top, lambda: partial(MortalVisitor, self, begin()), only)
 
+        def mortal() -> Any:
+            make = begin()
+            return lambda: Through(make(), partial(MortalDirectory, self))
 
-class MortalVisitor(Visitor[Any]):
-    """Shows another visitor directories in which the process dies at a change."""
-
-    def __init__(self, mortal: Mortal, make: Any) -> None:
-        self.mortal, self.other = mortal, make()
-        self._way: list[MortalDirectory] = []
-
-    def enter(self, at: Any) -> None:
-        self._way.append(MortalDirectory(self.mortal, at))
-        self.other.enter(self._way[-1])
-
-    def files(self, at: Any, groups: Any) -> None:
-        self.other.files(self._way[-1], groups)
-
-    def leave(self, at: Any) -> None:
-        self.other.leave(self._way.pop())
-
-    def told(self) -> Any:
-        return self.other.told()
+        yield from self._host.amend(top, mortal, only)
 
 
 class MortalDirectory:

@@ -123,6 +123,11 @@ class Directory(Protocol):
         """Whether a regular file has these bytes; its size is asked first."""
 
 
+def inner(at: Directory, name: bytes) -> bytes:
+    """The path of a name in a directory, relative to the top; of the directory itself for an empty name."""
+    return at.path + b"/" + name if at.path and name else at.path or name
+
+
 class OpenDirectory(Directory, Protocol):
     """A directory in which owners and modes can be changed."""
 
@@ -131,6 +136,7 @@ class OpenDirectory(Directory, Protocol):
 
 Groups = Mapping[Facts, list[bytes]]
 """Names in a directory by what they are, each list by the bytes of the names."""
+CAPABILITY = "security.capability"
 FROZEN = "immutable or append-only (chattr -i -a to allow it)"
 REPLACED = "holds other bytes than when it was setuid; it comes back without setuid, setgid and capabilities"
 MEANWHILE = "was changed by someone else while this ran; apply again"
@@ -161,6 +167,39 @@ class Visitor(Generic[At_contra]):
 
     def told(self) -> Any:
         """What this visitor found."""
+
+
+class Through(Visitor[Any]):
+    """Shows another visitor every directory as something else makes it appear."""
+
+    def __init__(self, other: Visitor[Any], seen: Callable[[Any], Any]) -> None:
+        self.other, self.seen = other, seen
+        self._way: list[Any] = []
+
+    def enter(self, at: Any) -> None:
+        """The directory itself; the other one is shown the same until it is left."""
+        self._way.append(self.seen(at))
+        self.other.enter(self._way[-1])
+
+    def files(self, at: Any, groups: Groups) -> None:
+        """What is in it."""
+        self.other.files(self._way[-1], groups)
+
+    def leave(self, at: Any) -> None:
+        """The directory once more."""
+        self.other.leave(self._way.pop())
+
+    def mount(self, path: bytes) -> None:
+        """Passed on."""
+        self.other.mount(path)
+
+    def gap(self, path: bytes, reason: str) -> None:
+        """Passed on."""
+        self.other.gap(path, reason)
+
+    def told(self) -> Any:
+        """What the other one tells."""
+        return self.other.told()
 
 
 Begin = Callable[[], Callable[[], Visitor[At_contra]]]

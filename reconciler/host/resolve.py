@@ -80,6 +80,14 @@ def trusted(uid: int) -> bool:
     return uid in (0, os.geteuid())
 
 
+def shut(uid: int, mode: int) -> bool:
+    """Whether nobody but root can put other things behind the names in a directory with this owner and mode.
+
+    A sticky bit is not enough: who owns a file may rename it there.
+    """
+    return trusted(uid) and not mode & 0o022
+
+
 def safe_link(directory: os.stat_result, link: os.stat_result) -> bool:
     """Whether nobody but a trusted user could have made this link."""
     if not trusted(link.st_uid) or not trusted(directory.st_uid):

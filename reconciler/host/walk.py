@@ -18,14 +18,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from ..errors import HostError
-from .port import FROZEN, MEANWHILE, REPLACED, Attributes, Facts, Groups, Visitor
-from .resolve import printable, trusted, why
+from .port import CAPABILITY, FROZEN, MEANWHILE, REPLACED, Attributes, Facts, Groups, Visitor, inner
+from .resolve import printable, shut, trusted, why
 from .statx import FORMATS, kernel
 from .swift import ODD, joined, swift
 
 PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-CAPABILITY = "security.capability"
 QUARANTINE = b".reconciler-quarantine"
 SLICE = 4000
 """Names of one directory that are shown together."""
@@ -95,11 +94,7 @@ class Opened:
     """Whether nobody but root can put other things behind the names in it."""
 
     def __post_init__(self) -> None:
-        self.closed = trusted(self.facts.uid) and not self.facts.mode & 0o022
-
-    def inner(self, name: bytes) -> bytes:
-        """The path of a name in it, relative to the top."""
-        return self.path + b"/" + name if self.path else name
+        self.closed = shut(self.facts.uid, self.facts.mode)
 
     def xattrs(self, name: bytes) -> Mapping[str, bytes]:
         """The extended attributes of a name, or of the directory itself."""
@@ -177,7 +172,7 @@ class Opened:
             except OSError as error:
                 left += self._refused(name, error)
                 continue
-            if kernel()(self.fd, name) and not kept(facts, kernel().facts(), wanted, self.inner(name)):
+            if kernel()(self.fd, name) and not kept(facts, kernel().facts(), wanted, inner(self, name)):
                 left.append((name, MEANWHILE))
         return left
 
@@ -193,17 +188,14 @@ class Opened:
                     continue
                 fd = os.open(name, PATH_ONLY, dir_fd=self.fd)
                 try:
-                    now = wanted
-                    if wanted.digest and kernel()(fd, b"") and kernel().facts() is facts:
-                        now, facts_now = proven(fd, facts, wanted, self.inner(name))
+                    now, found = wanted, facts
+                    if wanted.digest and is_still(fd, facts):
+                        now, found = proven(fd, facts, wanted, inner(self, name))
                         if now is not wanted:
                             left.append((name, REPLACED))
-                    else:
-                        facts_now = facts
                     # The magic link of a descriptor is that very inode, a symbolic link's own included.
                     handle = f"/proc/self/fd/{fd}"
-                    same = kernel()(fd, b"") and kernel().facts() is facts_now
-                    if not same or not amend(fd, handle, facts_now, now, self.inner(name)):
+                    if not is_still(fd, found) or not amend(fd, handle, found, now, inner(self, name)):
                         left.append((name, MEANWHILE))
                 finally:
                     os.close(fd)
@@ -217,7 +209,7 @@ class Opened:
             return []
         if isinstance(error, PermissionError) and kernel()(self.fd, name) and kernel().facts().frozen:
             return [(name, FROZEN)]
-        raise HostError(f"{printable(self.inner(name)) or 'its top'}: {why(error)}") from None
+        raise HostError(f"{printable(inner(self, name)) or 'its top'}: {why(error)}") from None
 
 
 class Standing:
@@ -265,10 +257,19 @@ def amend(fd: int, handle: int | str, found: Facts, wanted: Attributes, path: by
     return not look(fd, b"") or kept(first, look.facts(), wanted, path)
 
 
+def is_still(fd: int, facts: Facts) -> bool:
+    """Whether the thing behind a descriptor is as it was found."""
+    return kernel()(fd, b"") and kernel().facts() is facts
+
+
+def mode_after(facts: Facts, wanted: Attributes) -> int:
+    """The mode that a path with these facts has after a change; a symbolic link has no mode of its own."""
+    return facts.mode if wanted.mode is None or facts.type == "link" else wanted.mode
+
+
 def owned(facts: Facts, wanted: Attributes) -> bytes:
     """Owner, group and mode after a change, as statx tells them."""
-    mode = facts.mode if wanted.mode is None or facts.type == "link" else wanted.mode
-    return struct.pack("=IIH", wanted.uid, wanted.gid, FORMATS[facts.type] | mode)
+    return struct.pack("=IIH", wanted.uid, wanted.gid, FORMATS[facts.type] | mode_after(facts, wanted))
 
 
 def kept(before: Facts, now: Facts, wanted: Attributes, path: bytes) -> bool:
@@ -276,11 +277,12 @@ def kept(before: Facts, now: Facts, wanted: Attributes, path: bytes) -> bool:
 
     False: its owner, who is not root, changed the mode again at once.
     """
-    mode = now.mode if wanted.mode is None or now.type == "link" else wanted.mode
-    if (now.uid, now.gid) == (wanted.uid, wanted.gid) and now.mode == mode:
-        return True
-    if (now.uid, now.gid) == (wanted.uid, wanted.gid) and (not trusted(now.uid) or now.mode != before.mode):
-        return False
+    mode = mode_after(now, wanted)
+    if (now.uid, now.gid) == (wanted.uid, wanted.gid):
+        if now.mode == mode:
+            return True
+        if not trusted(now.uid) or now.mode != before.mode:
+            return False
     raise HostError(
         f"{printable(path) or 'its top'}: is {now.uid}:{now.gid}:{now.mode:04o} after it was set to "
         f"{wanted.uid}:{wanted.gid}:{mode:04o}; its file system does not keep owners and modes"
@@ -311,7 +313,7 @@ class Walker:
 
     def open(self, parent: Opened, name: bytes, visitor: Visitor[Any]) -> Opened | None:
         """Open one directory; None where there is none any more, or not to be entered."""
-        look, path = kernel(), parent.inner(name)
+        look, path = kernel(), inner(parent, name)
         if not look(parent.fd, name):
             self._missed(parent, name, visitor)
             return None
@@ -342,7 +344,7 @@ class Walker:
         except FileNotFoundError:
             return
         except OSError as error:
-            visitor.gap(at.inner(name), f"cannot be looked at: {why(error)}")
+            visitor.gap(inner(at, name), f"cannot be looked at: {why(error)}")
 
     def read(self, at: Opened, visitor: Visitor[Any]) -> None:
         """Read the names in a directory."""
@@ -359,7 +361,7 @@ class Walker:
         except OSError as error:
             visitor.gap(at.path, f"cannot be listed: {why(error)}")
         if self.only is not None:
-            names, below = ([name for name in some if self._leads(at.inner(name))] for some in (names, below))
+            names, below = ([name for name in some if self._leads(inner(at, name))] for some in (names, below))
         names.sort()
         below.sort()
         at.names, at.below, at.pending = names, below, iter(below)
@@ -388,7 +390,7 @@ class Walker:
             if look.mount() == self.mount:
                 found.setdefault(look.facts(), []).append(name)
             else:
-                visitor.mount(at.inner(name))
+                visitor.mount(inner(at, name))
         for facts in [facts for facts in found if facts.type == "directory"]:
             del found[facts]  # made since it was listed
         return found

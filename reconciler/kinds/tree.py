@@ -41,7 +41,7 @@ from ..modes import check_mode, pack_capability
 from ..trees.carrying import Task, bring_about
 from ..trees.checking import unlike
 from ..trees.images import Look, Record, Vault, first_page, open_layer
-from ..trees.judging import absolute, linked, obstacle
+from ..trees.judging import absolute, linked, obstacle, shown
 from ..trees.looking import SAMPLE, Question, Survey, Wants, look_at
 from ..trees.rules import Exemption, Return, Rule, Wish
 from ..trees.whole import QUARANTINE, bring, emptied, mounted, root_of, take_away
@@ -422,13 +422,11 @@ class TreeKind(Kind[TreeState]):
         }
         facts["handover"] = self._hands_over(target, found)
         facts["coming"] = {absolute(name, path): look for path, look in found.coming.items()}
-        notes = tuple(
-            f"{printable(absolute(name, path))} is a mount point and not part of the tree" for path in found.mounts
-        )
+        notes = tuple(f"{shown(name, path)} is a mount point and not part of the tree" for path in found.mounts)
         if found.drifted:
             notes += (f"{found.drifted} modes drifted and are given back too",)
         conflicts = tuple(
-            Conflict(target.address, (printable(absolute(name, path)),), str(then), str(now))
+            Conflict(target.address, (shown(name, path),), str(then), str(now))
             for path, then, now in found.foreign[:SAMPLE]
         )
         steps: tuple[Step, ...] = ()
@@ -503,26 +501,18 @@ class TreeKind(Kind[TreeState]):
             bring(host, name, step.changes[0].before, step.changes[0].after)
             if len(step.changes) == 1:
                 return []
-            survey = self.survey(host, target, context)
-        else:
-            survey = found.work.survey
-        assert survey is not None
-
-        def rule() -> Rule:
-            made = self._rule(host, target, context)
-            assert made is not None
-            return made
-
+        asked = self._question(host, target, context)
+        assert asked is not None
+        survey = look_at(host, asked)[0] if step.verb == "create" else found.work.survey
         tops = tuple(map(os.fsencode, target.wish.except_)) if isinstance(target.wish, Tree) else None
-        return bring_about(host, Task(name, survey, only=tops), rule, rule)
+        return bring_about(host, Task(name, survey, only=tops), asked.rule, asked.rule)
 
     def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
         """Empty where every recorded path has what it was to get (or is gone)."""
         for change in changes:
             if change.field == EXISTS:
-                there = not isinstance(self.read(host, name), Absent)
-                if there == gone(change.after):
-                    return f"{printable(name)} {'is still' if there else 'is not'} there"
+                if problem := self._misplaced(host, name, change.after):
+                    return problem
         kept = next((c.before["layers"] for c in changes if c.field == PATHS and c.before), None)
         if kept is None:
             return ""
@@ -531,6 +521,11 @@ class TreeKind(Kind[TreeState]):
             return None if obstacle(facts) or linked(facts) else records[0].after
 
         return unlike(host, name, lambda: [open_layer(kept[0], vault, name)], left)
+
+    def _misplaced(self, host: Observer, name: str, exists: Json) -> str:
+        """What is wrong where the top is there and is to be gone, or the other way round."""
+        there = not isinstance(self.read(host, name), Absent)
+        return f"{printable(name)} {'is still' if there else 'is not'} there" if there == gone(exists) else ""
 
     def put_back(self, host: Host, name: str, changes: Sequence[Change], image: Json, vault: Vault) -> str:
         """Give back path by path what is still as we left it; what somebody else changed meanwhile stays."""
@@ -553,9 +548,8 @@ class TreeKind(Kind[TreeState]):
                     take_away(host, name, change.before)
                 elif not gone(change.before):
                     bring(host, name, change.after, change.before)
-                there = not isinstance(self.read(host, name), Absent)
-                if there == gone(change.before):
-                    return f"{printable(name)} {'is still' if there else 'is not'} there"
+                if problem := self._misplaced(host, name, change.before):
+                    return problem
         return ""
 
 

@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ..host.names import Names
-from ..host.port import MEANWHILE, REPLACED, Attributes, Facts, Groups, Host, OpenDirectory, Visitor
-from ..host.resolve import printable, trusted
+from ..host.port import MEANWHILE, REPLACED, Attributes, Facts, Groups, Host, OpenDirectory, Visitor, inner
+from ..host.resolve import shut, trusted
 from .images import (
     Layer,
     Look,
     Record,
+    beneath,
     differs,
-    within,
 )
-from .judging import Judge, absolute, attributes_of, inner, linked, obstacle, shut, span
+from .judging import Judge, attributes_of, linked, obstacle, shown, span
 from .looking import LINKED, Question, Survey, Wants, look_at
 from .rules import Rule, attributes, looker
 
@@ -31,13 +31,9 @@ class Task:
     only: tuple[bytes, ...] | None = None
     """The parts that are changed; None: all."""
 
-    def shown(self, path: bytes) -> str:
-        """A path as messages name it."""
-        return printable(absolute(self.top, path))
-
     def left_alone(self, path: bytes) -> bool:
         """Whether another pass takes care of this path."""
-        return self.only is not None and not any(within(path, top) for top in self.only)
+        return self.only is not None and not beneath(path, self.only)
 
 
 class Carrying(Visitor[OpenDirectory]):
@@ -74,7 +70,7 @@ class Carrying(Visitor[OpenDirectory]):
         """What is in it: paths of one class that are alike are changed together."""
         if self.task.directories:
             return
-        page, known, unnamed = self.layer.page(at.path), self._known, dict[Facts, list[bytes]]()
+        page, unnamed = self.layer.page(at.path), dict[Facts, list[bytes]]()
         names: Mapping[bytes, Record] | None = None
         for facts, listed in groups.items():
             alike: dict[Record | None, list[bytes]] = {}
@@ -92,14 +88,18 @@ class Carrying(Visitor[OpenDirectory]):
                     for name in some:
                         self._do(at, [name], facts, self._decided(at, name, facts, record))
                 elif record.after is not None:
-                    if (facts, record) not in known:
-                        known[facts, record] = self._what(facts, record)
-                    self._do(at, some, facts, known[facts, record])
+                    self._do(at, some, facts, self._alike(facts, record))
         if self.judge is not None and unnamed:
             for verdict, some in self.judge.each(at, unnamed):
                 if verdict.changes or verdict.asks or verdict.said.replaced:
                     for name in some:
                         self._do(at, [name], verdict.facts, self._decided(at, name, verdict.facts, None))
+
+    def _alike(self, facts: Facts, record: Record) -> Attributes | str | None:
+        """The same for all paths with these facts and this record that have no attributes."""
+        if (facts, record) not in self._known:
+            self._known[facts, record] = self._what(facts, record)
+        return self._known[facts, record]
 
     def _what(self, facts: Facts, record: Record, xattrs: tuple[tuple[str, str], ...] = ()) -> Attributes | str | None:
         """What a recorded path is to get: nothing, a reason why not, or this."""
@@ -131,9 +131,7 @@ class Carrying(Visitor[OpenDirectory]):
         elif record.before.xattrs or after.xattrs:
             what = self._what(facts, record, attributes_of(at, name, facts))
         else:
-            if (facts, record) not in self._known:
-                self._known[facts, record] = self._what(facts, record)
-            what = self._known[facts, record]
+            what = self._alike(facts, record)
         if isinstance(what, Attributes) and linked(facts):
             # By now others may have this directory, and what lies behind its names changes at their will.
             own = shut(at.facts.uid, at.facts.mode)
@@ -148,7 +146,7 @@ class Carrying(Visitor[OpenDirectory]):
         if verdict.asks:
             verdict = self.judge.full(at, name, verdict)
         if verdict.said.replaced:
-            self.left.append((self.task.shown(inner(at, name)), REPLACED))
+            self.left.append((shown(self.task.top, inner(at, name)), REPLACED))
         return verdict.said.after if verdict.changes else None
 
     def _do(self, at: OpenDirectory, names: list[bytes], facts: Facts, what: Attributes | str | None) -> None:
@@ -158,7 +156,7 @@ class Carrying(Visitor[OpenDirectory]):
             left = [(name, what) for name in names]
         elif what is not None:
             left = at.change(names, facts, what)
-        self.left += [(self.task.shown(inner(at, name)), reason) for name, reason in left]
+        self.left += [(shown(self.task.top, inner(at, name)), reason) for name, reason in left]
 
     def told(self) -> list[tuple[str, str]]:
         """Paths that were left as they are, each with its reason."""

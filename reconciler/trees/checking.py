@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ..host.port import Directory, Facts, Groups, Observer, Visitor
+from ..host.port import Directory, Facts, Groups, Observer, Visitor, inner
 from ..host.resolve import printable
 from .images import (
     Layer,
@@ -13,7 +13,7 @@ from .images import (
     Record,
     differs,
 )
-from .judging import attributes_of, inner, span
+from .judging import attributes_of, span
 from .rules import looker
 
 

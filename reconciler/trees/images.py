@@ -16,10 +16,10 @@ from typing import Protocol
 from weakref import finalize
 
 from ..host.names import Owner
+from ..host.port import CAPABILITY
 from ..model import Json
 from ..modes import SPECIAL, show_capability
 
-CAPABILITY = "security.capability"
 ACL = "system.posix_acl_access"
 DEFAULT_ACL = "system.posix_acl_default"
 
@@ -139,6 +139,11 @@ def within(path: bytes, top: bytes) -> bool:
     return not top or path == top or path.startswith(top + b"/")
 
 
+def beneath(path: bytes, tops: Iterable[bytes]) -> bool:
+    """Whether a walked path is one of these, or lies below one."""
+    return any(within(path, top) for top in tops)
+
+
 @dataclass
 class Layer:
     """One image, read along with a walk."""
@@ -148,7 +153,6 @@ class Layer:
     pages: Iterator[Page]
     part: bytes = b""
     """The part of the walked tree that the image is of; empty for all of it."""
-    classes: Sequence[Class] = ()
     _now: Page | None = None
     _next: Page | None = None
     _way: list[tuple[bytes, Record]] = field(default_factory=list)
@@ -190,7 +194,7 @@ def open_layer(value: Json, vault: Vault, top: str) -> Layer:
     read = _pages if value.get("form") == 2 else _flat_pages
     pages = read(vault.stream(value["image"]), [Record(before, after, seq) for before, after in classes])
     part = there[len(here) + 1 :] if there.startswith(here + b"/") else b""
-    return Layer(bool(value["total"]), _seen_from(pages, here, there), part, classes)
+    return Layer(bool(value["total"]), _seen_from(pages, here, there), part)
 
 
 def _seen_from(pages: Iterator[Page], here: bytes, there: bytes) -> Iterator[Page]:
@@ -341,7 +345,7 @@ class Album:
         """The image, to be read along with a walk of the same tree."""
         records = [Record(before, after) for before, after in self.classes]
         lines = (line for frame in self.frames() for line in zlib.decompress(frame).split(b"\n")[:-1])
-        return Layer(self.total, _pages(lines, records), classes=list(self.classes))
+        return Layer(self.total, _pages(lines, records))
 
     def kept(self, vault: Vault) -> Json:
         """Put the image into the vault; what the event says of it."""

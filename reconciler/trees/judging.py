@@ -10,11 +10,10 @@ import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from ..host.port import FROZEN, Directory, Facts, Groups
-from ..host.resolve import trusted
+from ..host.port import CAPABILITY, FROZEN, Directory, Facts, Groups, inner
+from ..host.resolve import printable
 from .images import (
     ACL,
-    CAPABILITY,
     DEFAULT_ACL,
     Look,
     Page,
@@ -44,13 +43,13 @@ class Verdict:
     """Whether the attributes matter: the path would change, or has to have some."""
     single: bool = field(init=False)
     """Whether there is something to be said of each path by itself."""
-    named: tuple[str, str, str] = field(init=False)
+    title: tuple[str, str, str] = field(init=False)
     """The class of such paths, as plans name it."""
 
     def __post_init__(self) -> None:
         said, after = self.said, self.said.after
         self.asks = not self.attributed and after is not None and (self.changes or bool(after.xattrs))
-        self.named = (self.facts.type, str(self.look), str(after))
+        self.title = (self.facts.type, str(self.look), str(after))
         odd = self.own or said.foreign or said.replaced or linked(self.facts) or bool(after and after.xattrs)
         self.single = odd or (self.changes and bool(obstacle(self.facts) or privileged(self.look)))
 
@@ -60,14 +59,6 @@ def obstacle(facts: Facts) -> str:
     if facts.type in ("character", "block"):
         return f"a {facts.type} device"
     return FROZEN if facts.frozen else ""
-
-
-def shut(uid: int, mode: int) -> bool:
-    """Whether nobody but root can put other things behind the names in a directory with this owner and mode.
-
-    A sticky bit is not enough: who owns a file may rename it there.
-    """
-    return trusted(uid) and not mode & 0o022
 
 
 def linked(facts: Facts) -> bool:
@@ -217,14 +208,14 @@ def span(groups: Groups) -> tuple[bytes, bytes]:
     return min(names[0] for names in groups.values()), max(names[-1] for names in groups.values())
 
 
-def inner(at: Directory, name: bytes) -> bytes:
-    """The path of a name in a directory; of the directory itself for an empty name."""
-    return at.path + b"/" + name if at.path and name else at.path or name
-
-
 def absolute(top: str, path: bytes) -> str:
     """A walked path as an absolute one."""
     return f"{top.rstrip('/')}/{os.fsdecode(path)}" if path else top
+
+
+def shown(top: str, path: bytes) -> str:
+    """A walked path as messages name it."""
+    return printable(absolute(top, path))
 
 
 def attributes_of(at: Directory, name: bytes, facts: Facts) -> tuple[tuple[str, str], ...]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, islice
 from typing import NamedTuple
 
 from ..host.names import Owner
-from ..host.port import REPLACED, Directory, Facts, Groups, Observer, Visitor
-from ..host.resolve import printable
+from ..host.port import REPLACED, Directory, Facts, Groups, Observer, Visitor, inner
+from ..host.resolve import printable, shut
 from ..model import Json
 from .images import (
     Album,
@@ -25,12 +25,10 @@ from .images import (
     privileged,
     within,
 )
-from .judging import KEPT, Judge, Verdict, absolute, inner, linked, obstacle, shut
+from .judging import KEPT, Judge, Verdict, absolute, linked, obstacle, shown
 from .rules import Rule, looker
 
 SAMPLE = 20
-
-
 LINKED = "has hard links that are not proven to lie inside the tree"
 
 
@@ -82,6 +80,16 @@ class Survey:
         self.owners |= other.owners
         self.waiting += other.waiting
 
+    def count(self, verdict: Verdict, count: int, paths: Iterable[bytes], wants: Wants) -> None:
+        """Count paths with one verdict as such that would change; of few of them (or of all) the path is told."""
+        assert verdict.said.after is not None
+        self.differ += count
+        self.drifted += count if verdict.said.drifted else 0
+        self.classes[verdict.title] += count
+        room = count if wants.every else max(0, SAMPLE - len(self.sample))
+        for path in islice(paths, room):
+            self.sample.append(sampled(wants.top, path, verdict.look, verdict.said.after))
+
     def proven(self, inode: tuple[int, int], facts: Facts, after: Look) -> bool:
         """Whether all names of an inode lay in the tree when they were counted, and are to have the same."""
         return self.links[name_of(inode, facts, after)] == facts.nlink
@@ -104,14 +112,11 @@ def name_of(inode: tuple[int, int], facts: Facts, after: Look) -> Name:
 
 
 class Linked(NamedTuple):
-    """A path with further hard links, and what it would be changed to."""
+    """A path with further hard links, and the verdict on it."""
 
     path: bytes
     inode: tuple[int, int]
-    facts: Facts
-    look: Look
-    after: Look
-    drifted: bool
+    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -125,10 +130,6 @@ class Wants:
     """Whether every path that would change is told, and not a sample alone."""
     watched: frozenset[bytes] = frozenset()
     """Paths whose coming look is asked for."""
-
-    def shown(self, path: bytes) -> str:
-        """A path as messages name it."""
-        return printable(absolute(self.top, path))
 
 
 class Looking(Visitor[Directory]):
@@ -173,12 +174,8 @@ class Looking(Visitor[Directory]):
         verdict.count += count
         if not verdict.changes or after is None:
             return self.drawing.number(verdict.look, None) if self.wants.total else None
-        found.differ += count
-        found.drifted += count if verdict.said.drifted else 0
         found.exceptions |= verdict.said.excepted
-        found.classes[verdict.named] += count
-        for name in names if self.wants.every else names[: max(0, SAMPLE - len(found.sample))]:
-            found.sample.append(sampled(self.wants.top, inner(at, name), verdict.look, after))
+        found.count(verdict, count, (inner(at, name) for name in names), self.wants)
         return None if self.wants.total is None else self.drawing.number(verdict.look, after)
 
     def _one(self, at: Directory, name: bytes, verdict: Verdict) -> int | None:
@@ -189,7 +186,7 @@ class Looking(Visitor[Directory]):
         verdict.count += 1
         facts, look, said = verdict.facts, verdict.look, verdict.said
         if said.replaced:
-            found.skipped.append((self.wants.shown(path), REPLACED))
+            found.skipped.append((shown(self.wants.top, path), REPLACED))
         if said.after is not None and path in self.wants.watched:
             found.coming[path] = said.after
         inode = at.inode(name) if linked(facts) else None
@@ -202,15 +199,11 @@ class Looking(Visitor[Directory]):
             return self.drawing.number(look, None) if self.wants.total else None
         found.exceptions |= said.excepted
         if hindrance := obstacle(facts):
-            found.skipped.append((self.wants.shown(path), hindrance))
+            found.skipped.append((shown(self.wants.top, path), hindrance))
         elif inode is not None:
-            found.waiting.append(Linked(path, inode, facts, look, after, said.drifted))
+            found.waiting.append(Linked(path, inode, verdict))
         else:
-            found.differ += 1
-            found.drifted += said.drifted
-            found.classes[verdict.named] += 1
-            if self.wants.every or len(found.sample) < SAMPLE:
-                found.sample.append(sampled(self.wants.top, path, look, after))
+            found.count(verdict, 1, [path], self.wants)
         if self.wants.total is None:
             return None
         if after.xattrs:
@@ -237,7 +230,7 @@ class Looking(Visitor[Directory]):
 
     def gap(self, path: bytes, reason: str) -> None:
         """Cannot be looked at, and so not be changed."""
-        self.found.skipped.append((self.wants.shown(path), reason))
+        self.found.skipped.append((shown(self.wants.top, path), reason))
 
     def told(self) -> tuple[Survey, list[Class], bytes]:
         """The counts, and a part of the image."""
@@ -386,13 +379,10 @@ def settle_links(found: Survey, wants: Wants) -> None:
     What is taken from others is taken before the count that decides, so that is what is foretold here.
     """
     counted = replace(found, links=found.foretold)
-    for path, inode, facts, look, after, drifted in found.waiting:
-        if not counted.proven(inode, facts, after):
-            found.skipped.append((wants.shown(path), LINKED))
-            continue
-        found.differ += 1
-        found.drifted += drifted
-        found.classes[(facts.type, str(look), str(after))] += 1
-        if wants.every or len(found.sample) < SAMPLE:
-            found.sample.append(sampled(wants.top, path, look, after))
+    for path, inode, verdict in found.waiting:
+        after = verdict.said.after
+        if after is not None and counted.proven(inode, verdict.facts, after):
+            found.count(verdict, 1, [path], wants)
+        else:
+            found.skipped.append((shown(wants.top, path), LINKED))
     found.waiting = []

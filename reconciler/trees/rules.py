@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ..host.names import Names, Owner
-from ..host.port import Attributes, Facts, Observer
+from ..host.port import CAPABILITY, Attributes, Facts, Observer
 from ..modes import SPECIAL, apply_mode, names_special, pack_capability
-from .images import ACL, CAPABILITY, DEFAULT_ACL, Layer, Look, Record, within
+from .images import ACL, DEFAULT_ACL, Layer, Look, Record, beneath, within
 
 Holds = Callable[[str], bool]
 """Whether the path is a regular file with the bytes of a digest."""
@@ -100,13 +100,12 @@ class Wish:
 
     def region(self, directory: bytes, own: Sequence[Record]) -> Hashable:
         """The exception or nested tree that the directory lies in."""
-        nested = bool(self.nested) and any(within(directory, top) for top in self.nested)
-        return nested, self._covering(directory) if self._tops else None
+        return beneath(directory, self.nested), self._covering(directory)
 
     def judge(self, path: bytes, facts: Facts, look: Look, records: Sequence[Record], holds: Holds) -> Said:
         """What the most specific line that covers this path asks for."""
         directory = facts.type == "directory"
-        if path in self.around or any(within(path, top) for top in self.nested):
+        if path in self.around or beneath(path, self.nested):
             return Said(None)
         owner, group = self.owner, self.group
         spec = self.directory_mode if directory else self.file_mode
@@ -195,7 +194,7 @@ class Return:
     def region(self, directory: bytes, own: Sequence[Record]) -> Hashable:
         """Whether a nested tree has it, and whose what was born in it since is to be."""
         nearest = changed_first(own).before if own else self._nearest(directory)
-        return bool(self.nested) and any(within(directory, top) for top in self.nested), nearest
+        return beneath(directory, self.nested), nearest
 
     def _nearest(self, directory: bytes) -> Look | None:
         """What the nearest recorded directory on the way to this one (or itself) is given back."""
@@ -206,7 +205,7 @@ class Return:
 
     def judge(self, path: bytes, facts: Facts, look: Look, records: Sequence[Record], holds: Holds) -> Said:
         """The recorded look; for a path born since, its nearest recorded ancestor's owners."""
-        covered = path in self.around or any(within(path, top) for top in self.nested)
+        covered = path in self.around or beneath(path, self.nested)
         if records:
             return self._recorded(path, facts, look, records, holds, covered=covered)
         if covered or path in self.spoken or not any(layer.knows_all_of(path) for layer in self.layers):

@@ -6,16 +6,15 @@ import ctypes
 import json
 import mmap
 import os
-import signal
 import stat
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.trees.accounts import account, reachable
 from tests.trees.test_odd import CAPABILITY
 from tests.worlds import digest, reconciler, system
 
@@ -30,9 +29,7 @@ PLAIN = HEAD + "  - {tree: /srv/tr, owner: aa, group: aa}\n"
 def root(tmp_path: Path) -> Path:
     """A system with a small tree, which ordinary processes can reach."""
     made = system(tmp_path / "root")
-    for above in (made, *made.parents):
-        if above.stat().st_uid == 0 and not above.stat().st_mode & 0o001:
-            os.chmod(above, above.stat().st_mode | 0o011)
+    reachable(made)
     (made / "srv/tr/bin").mkdir(parents=True)
     for path in (made, made / "srv"):
         os.chmod(path, 0o755)
@@ -45,28 +42,6 @@ def applied(root: Path, text: str = PLAIN, check: int = 0) -> Path:
     file.write_text(text)
     reconciler("apply", file, "--yes", root=root, check=check)
     return file
-
-
-@contextmanager
-def account(act: Callable[[], None]) -> Iterator[None]:
-    """A process of the account, until this ends."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.setgroups([])
-            os.setgid(UID)
-            os.setuid(UID)
-            act()
-            while True:
-                signal.pause()
-        finally:
-            os._exit(1)
-    try:
-        time.sleep(0.2)
-        yield
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
 
 
 def overwriting(tool: Path) -> None:
@@ -115,7 +90,7 @@ def test_no_bytes_of_the_account_ever_become_setuid(how: Callable[[Path], None],
         os.removexattr(tool, "security.capability")
     os.chown(tool, UID, UID)
     os.chmod(tool, 0o755)
-    with account(lambda: how(tool)):
+    with account(UID, lambda: how(tool)):
         done = reconciler("uninstall", "d", "--yes", root=root)
         time.sleep(0.2)
     raised = bool(tool.stat().st_mode & 0o6000) or "security.capability" in os.listxattr(tool)
@@ -227,7 +202,7 @@ def test_what_is_born_while_the_tree_is_taken_back_is_taken_too(large: bool, roo
                 except OSError:
                     continue
 
-    with account(breeding):
+    with account(UID, breeding):
         done = reconciler("uninstall", "d", "--yes", root=root)
     named = done.stdout
     theirs = [p for p in (root / "srv/tr").rglob("*") if p.lstat().st_uid == UID]
@@ -331,7 +306,7 @@ def test_an_owner_who_flips_modes_vetoes_nothing(root: Path) -> None:
                     except OSError:
                         continue
 
-    with account(flipping):
+    with account(UID, flipping):
         for _ in range(4):
             assert reconciler("apply", root.parent / "d.yaml", "--yes", root=root).returncode in (0, 5)
         assert reconciler("rollback", "--yes", root=root).returncode in (0, 5)
@@ -352,7 +327,7 @@ def test_a_purge_is_not_stopped_by_who_stands_in_it(root: Path) -> None:
                     except OSError:
                         continue
 
-    with account(dancing):
+    with account(UID, dancing):
         reconciler("uninstall", "d", "--yes", "--destroy-data", root=root)
         reconciler("purge", "d", "--yes", root=root, check=0)
     assert not (root / "srv/.reconciler-quarantine").exists()

@@ -8,8 +8,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 from reconciler.host import crew
 from reconciler.host.files import FileHost
 from tests.drive import Bench
+from tests.trees.accounts import account, reachable
 from tests.worlds import system
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -100,29 +100,6 @@ def attack(top: Path, outside: Path, dice: random.Random) -> None:
                     os.symlink(f"{away}/inner/deep/g1", f"{folder}/f{dice.randrange(9)}")
 
 
-@contextmanager
-def attackers(top: Path, outside: Path, count: int) -> Iterator[None]:
-    """Processes of the account that attack until this ends."""
-    members = []
-    for number in range(count):
-        pid = os.fork()
-        if pid == 0:
-            try:
-                os.setgroups([])
-                os.setgid(UID)
-                os.setuid(UID)
-                attack(top, outside, random.Random(number))
-            finally:
-                os._exit(1)
-        members.append(pid)
-    try:
-        yield
-    finally:
-        for pid in members:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-
-
 def looks(outside: Path) -> dict[str, tuple[int, int, int]]:
     """Owner, group and mode of everything outside the tree."""
     found = {}
@@ -137,9 +114,7 @@ def test_nothing_outside_is_ever_given_or_taken(several: bool, tmp_path: Path, m
     if several:
         monkeypatch.setattr(crew, "LARGE", 1)
         monkeypatch.setattr(crew, "ENOUGH", 2)
-    for above in (tmp_path, *tmp_path.parents):
-        if above.stat().st_uid == 0 and not above.stat().st_mode & 0o001:
-            os.chmod(above, above.stat().st_mode | 0o011)
+    reachable(tmp_path)
     root = system(tmp_path / "root")
     top, outside = tree(root), root / "srv/outside"
     for path in (root, root / "srv"):
@@ -147,7 +122,9 @@ def test_nothing_outside_is_ever_given_or_taken(several: bool, tmp_path: Path, m
     before = looks(outside)
     bench = Bench(FileHost(str(root)), tmp_path)
     outcomes: Counter[str] = Counter()
-    with attackers(top, outside, 2):
+    with ExitStack() as attackers:
+        for number in range(2):
+            attackers.enter_context(account(UID, partial(attack, top, outside, random.Random(number))))
         for number in range(ROUNDS):
             for run in (
                 partial(bench.apply, WANTED),

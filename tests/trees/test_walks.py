@@ -125,6 +125,14 @@ def build(top: Path, things: list[tuple[bytes, str]]) -> None:
             assert "too long" in str(error) or thing == "socket", error
 
 
+def filled(top: Path, folders: list[str], files: int) -> None:
+    """Make directories with as many files in each."""
+    for folder in folders:
+        (top / folder).mkdir(parents=True)
+        for name in range(files):
+            (top / folder / str(name)).touch()
+
+
 def seen(host: FileHost) -> tuple[list[tuple[Any, ...]], set[int]]:
     """What a walk shows, and how many processes saw it."""
     found = [item for told in host.visit("/t", lambda: Seen) for item in told]
@@ -165,10 +173,7 @@ def test_all_ways_of_walking_see_and_do_the_same(things: list[tuple[bytes, str]]
 
 
 def test_a_large_tree_is_shared_out_and_told_in_order(tmp_path: Path) -> None:
-    for number in range(40):
-        (tmp_path / f"t/{number % 7}/{number:02d}").mkdir(parents=True)
-        for name in range(60):
-            (tmp_path / f"t/{number % 7}/{number:02d}/{name}").touch()
+    filled(tmp_path / "t", [f"{number % 7}/{number:02d}" for number in range(40)], 60)
     found = [item for told in FileHost(str(tmp_path)).visit("/t", lambda: Seen) for item in told]
     if len(os.sched_getaffinity(0)) > 1:
         assert len({item[-1] for item in found}) >= 3, "the first process and at least two others"
@@ -198,19 +203,13 @@ def test_no_part_is_taken_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_members_die_with_the_first_process(tmp_path: Path) -> None:
-    for number in range(80):
-        (tmp_path / f"t/{number}").mkdir(parents=True)
-        for name in range(40):
-            (tmp_path / f"t/{number}/{name}").touch()
+    filled(tmp_path / "t", [str(number) for number in range(80)], 40)
 
     class Slow(Visitor[Any]):
         def files(self, at: Any, groups: Any) -> None:
             with open(tmp_path / f"pid{os.getpid()}", "w", encoding="ascii"):
                 pass
-            signal_pause()
-
-    def signal_pause() -> None:
-        signal.pause()
+            signal.pause()
 
     first = os.fork()
     if first == 0:
@@ -261,10 +260,7 @@ def test_no_more_processes_are_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_goes_wrong_in_a_member_is_said_once(tmp_path: Path) -> None:
-    for number in range(80):
-        (tmp_path / f"t/{number}").mkdir(parents=True)
-        for name in range(40):
-            (tmp_path / f"t/{number}/{name}").touch()
+    filled(tmp_path / "t", [str(number) for number in range(80)], 40)
 
     class Failing(Visitor[Any]):
         def files(self, at: Any, groups: Any) -> None:
