@@ -103,7 +103,8 @@ def _ahead(walker: Walker, make: Callable[[], Visitor[Any]]) -> list[Bough]:
     found, pending, seen = [top], deque((top, name) for name in top.at.below), len(top.at.names) + len(top.at.below)
     while pending and (seen < LARGE or len(pending) < ENOUGH) and len(found) < AHEAD:
         parent, name = pending.popleft()
-        at = walker.open(parent.at, name, parent.visitor)
+        # What cannot be entered is told by whoever is shown the part that it stays in.
+        at = walker.open(parent.at, name, Visitor())
         if at is None:
             continue
         walker.read(at, parent.visitor)

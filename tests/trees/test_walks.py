@@ -293,6 +293,7 @@ def test_a_name_on_another_mount_is_no_part_of_the_tree(tmp_path: Path) -> None:
                 with way(fast, several):
                     found = [i for told in FileHost(str(tmp_path)).visit("/t", lambda: Mounts) for i in told]
                 listed = {item[0]: item[1] for item in found}
+                assert len(listed) == len(found), "each path is told once"
                 assert listed[b"file"] == listed[b"bound"] == "mount", listed
                 assert b"file/inner" not in listed
             code = 0
