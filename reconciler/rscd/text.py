@@ -1,0 +1,234 @@
+"""The language of exports, users and users.local: every byte is kept, options are typed.  Pure.
+
+A line is ``<host>[,<host>…] <option>[,<option>…]`` in exports and ``<role>:<user> <option>[,…]``, a bare ``<user>``
+or the word ``nouser`` in the other two.  Several values of an option are joined with ``:``.  ``#`` begins a comment
+at the start of a line or behind a blank.  Sources: the vendor's pages on the three files; where they are silent
+(quoting, blanks between options, subnets) the line is read as it most likely is, and `lints` says so.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..errors import HostError
+
+EXPORTS, USERS_LOCAL, USERS = "exports", "users.local", "users"
+FILES = (EXPORTS, USERS_LOCAL, USERS)
+"""In the order in which they decide."""
+NOUSER = "nouser"
+BOM = "\ufeff"
+REMARK = re.compile(r"[ \t]+#.*$")
+NAMED = {"user", "map", "anon", "rootdir"}
+"""Options with one value; a colon in it is a part of it."""
+LISTS = {"allowed", "validusers", "root", "hosts", "commands"}
+FLAGS = {"ro", "rw", "nomknod", "nosuid", "validuser"}
+KNOWN = NAMED | LISTS | FLAGS
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: its name, and its values where it has some."""
+
+    name: str
+    values: tuple[str, ...] = ()
+    bare: bool = True
+    """Whether there is no ``=``."""
+
+    @classmethod
+    def parse(cls, text: str) -> Option:
+        """Read one option.
+
+        >>> Option.parse("hosts=a:b").values, Option.parse("map=CORP:x").values, Option.parse("rw").bare
+        (('a', 'b'), ('CORP:x',), True)
+        """
+        name, sign, value = text.partition("=")
+        values = (value,) if name.strip() in NAMED else tuple(part for part in value.split(":") if part)
+        return cls(name.strip(), tuple(v.strip() for v in values) if sign else (), bare=not sign)
+
+    def __str__(self) -> str:
+        return self.name if self.bare else f"{self.name}={':'.join(self.values)}"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line that says something."""
+
+    file: str
+    number: int
+    """The line, counted from 1."""
+    text: str
+    """The line without its ending."""
+    names: tuple[str, ...]
+    """Hosts, or one who."""
+    options: tuple[Option, ...] = ()
+    odd: str = ""
+    """What about its form is not documented."""
+
+    @property
+    def who(self) -> str:
+        """For users and users.local: whom it is about."""
+        return self.names[0]
+
+    @property
+    def nouser(self) -> bool:
+        """Whether this is the word that admits listed users alone."""
+        return self.file != EXPORTS and self.names == (NOUSER,) and not self.options
+
+    def values(self, name: str) -> tuple[str, ...] | None:
+        """All values of an option; None where the line does not have it."""
+        found = [option for option in self.options if option.name == name]
+        return tuple(value for option in found for value in option.values) if found else None
+
+    def value(self, name: str) -> str | None:
+        """The one value of an option; of several the last."""
+        found = self.values(name)
+        return found[-1] if found else None
+
+    @property
+    def permission(self) -> str | None:
+        """``rw`` or ``ro``; of both the wider, since nothing says which one counts."""
+        names = {option.name for option in self.options}
+        return "rw" if "rw" in names else "ro" if "ro" in names else None
+
+    @cached_property
+    def hosts(self) -> tuple[str, ...]:
+        """The client hosts that the line is for: in exports those it names, else its condition; empty: all."""
+        return self.names if self.file == EXPORTS else self.values("hosts") or ()
+
+    @property
+    def key(self) -> str:
+        """What tells lines of one file apart: hosts, or who and the condition.
+
+        Two lines with the same key are two versions of one line.
+        """
+        names = sorted(name.casefold() for name in self.hosts)
+        return ",".join(names) if self.file == EXPORTS else self.who + (f" hosts={':'.join(names)}" if names else "")
+
+    def covers(self, other: Entry) -> bool:
+        """Whether no caller that the other line fits would pass this one by."""
+        if self.nouser or other.nouser:
+            return False
+        mine, theirs = set(map(str.casefold, self.hosts)), set(map(str.casefold, other.hosts))
+        if self.file == EXPORTS:
+            return mine >= theirs
+        return whose_covers(self.who, other.who) and (not mine or (bool(theirs) and mine >= theirs))
+
+    def meets(self, other: Entry) -> bool:
+        """Whether there may be a caller whom both lines fit."""
+        if self.nouser or other.nouser:
+            return False
+        mine, theirs = set(map(str.casefold, self.hosts)), set(map(str.casefold, other.hosts))
+        if self.file == EXPORTS:
+            return bool(mine & theirs)
+        apart = mine and theirs and not mine & theirs
+        return not apart and whose_meets(self.who, other.who)
+
+
+def caller(who: str) -> tuple[str | None, str]:
+    """Role and user of a who; the role is None for a bare user.
+
+    >>> caller("BLAdmins:joe"), caller("joe")
+    (('BLAdmins', 'joe'), (None, 'joe'))
+    """
+    role, colon, user = who.rpartition(":")
+    return (role, user) if colon else (None, user)
+
+
+def whose_covers(a: str, b: str) -> bool:
+    """Whether every caller of ``b`` is one of ``a``."""
+    (role, user), (other_role, other_user) = caller(a), caller(b)
+    if (role is None) != (other_role is None):
+        return False
+    return role in ("*", other_role) and user in ("*", other_user) if role is not None else user in ("*", other_user)
+
+
+def whose_meets(a: str, b: str) -> bool:
+    """Whether some caller is one of both."""
+    (role, user), (other_role, other_user) = caller(a), caller(b)
+    if (role is None) != (other_role is None):
+        return False
+    roles = role is None or role == other_role or "*" in (role, other_role)
+    return roles and (user == other_user or "*" in (user, other_user))
+
+
+class RscFile:
+    """The lines of one file, each with its own ending."""
+
+    def __init__(self, name: str, data: bytes) -> None:
+        """Read a file's bytes; raises `HostError` where they are no text."""
+        if b"\0" in data:
+            raise HostError(f"{name}: holds NUL bytes; this is no text file that the agent could read")
+        text = data.decode("utf-8", "surrogateescape")
+        self.name = name
+        self.newline = "\r\n" if "\r\n" in text else "\n"
+        self.lines: list[str] = re.findall(r"[^\n]*\n|[^\n]+$", text)
+
+    def render(self) -> bytes:
+        """The file's bytes."""
+        return "".join(self.lines).encode("utf-8", "surrogateescape")
+
+    @property
+    def entries(self) -> list[Entry]:
+        """Every line that says something, in order."""
+        found = (parse_line(self.name, index + 1, line) for index, line in enumerate(self.lines))
+        return [entry for entry in found if entry is not None]
+
+
+def parse_line(file: str, number: int, line: str) -> Entry | None:
+    """One line; None for a blank one and a comment."""
+    text = line.rstrip("\r\n")
+    body = REMARK.sub("", text.removeprefix(BOM)).strip()
+    if not body or body.startswith("#"):
+        return None
+    first, *more = body.split(None, 1)
+    rest = more[0] if more else ""
+    pieces = [piece for piece in re.split(r"[,\s]+", rest) if piece]
+    blank = bool(re.search(r"\S\s+\S", rest))
+    names = tuple(part for part in first.split(",") if part) if file == EXPORTS else (first,)
+    odd = "blanks between options; the agent may read no further than the first" if blank else ""
+    return Entry(file, number, text, names or (first,), tuple(map(Option.parse, pieces)), odd)
+
+
+def compose(names: Iterable[str], options: Iterable[str], gap: str = " ") -> str:
+    """A line as we write it."""
+    wanted = ",".join(options)
+    return ",".join(names) + (gap + wanted if wanted else "")
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def network(text: str) -> Network | None:
+    """The subnet that a host word may mean: ``10.1.0.0/16``, ``10.1.0.0/255.255.0.0``, ``10.1.*``, ``10.1.``."""
+    stem = text.rstrip("*")
+    if stem != text or text.endswith("."):
+        parts = [part for part in stem.split(".") if part]
+        if 1 <= len(parts) <= 3 and all(part.isascii() and part.isdecimal() for part in parts):
+            text = ".".join([*parts, *["0"] * (4 - len(parts))]) + f"/{8 * len(parts)}"
+    if "/" not in text:
+        return None
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return None
+
+
+def address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The IP address that a host word is, if it is one."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+Files = Mapping[str, bytes]
+"""The bytes of the files that are there, by their names."""
+
+
+def entries(files: Files, name: str) -> list[Entry]:
+    """The entries of one of the three files; none where it is missing."""
+    return RscFile(name, files[name]).entries if name in files else []
