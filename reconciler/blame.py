@@ -125,7 +125,9 @@ class Blame:
 
     def _thing(self, address: Address, fields: Mapping[Field, Hold]) -> Json:
         kind = kinds().get(address.kind)
-        seen: Any = kind.read(self.host, address.name) if kind else Unknown("this version does not know the kind")
+        seen: Any = Unknown("this version does not know the kind")
+        if kind is not None:
+            seen = kind.see(self.host, address.name, [(name, None) for name in fields])
         listed = []
         for name, hold in fields.items():
             if name == MARK:

@@ -61,7 +61,11 @@ def resource(engine: Engine, target: Target, prospect: Prospect | None, reason: 
     if kind is None:
         return item | {"cause": "unknown kind"}
     held = engine.ledger.holds.get(address, {})
-    seen = prospect.before if prospect and not prospect.blocked else kind.read(engine.host, address.name)
+    seen = (
+        prospect.before
+        if prospect and not prospect.blocked
+        else kind.see(engine.host, address.name, [(name, None) for name in held])
+    )
     wanted = {c.field: c for s in (prospect.steps if prospect else ()) for c in s.changes}
     parts = []
     if not isinstance(seen, Unknown):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace as with_
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .errors import HostError, LogError, Refused
@@ -20,10 +21,11 @@ from .kinds.base import Context, Prospect
 from .kinds.units import load as load_unit
 from .ledger import Ledger, fold
 from .log.books import Books
-from .log.store import LogReader
+from .log.store import LogReader, timestamp
 from .log.vault import Vault
 from .log.writer import LogWriter
 from .model import EXISTS, PATHS, Absent, Address, Field, Json, Target, Unknown
+from .past import changes
 from .plan import Blocked, Plan, Transition, transitions
 from .targets import Goals
 
@@ -116,7 +118,20 @@ class Surveyor:
             recording=isinstance(self.log, LogWriter),
             vault=self.vault,
             outdated=self._outdated,
+            contested=self._contested,
         )
+
+    def _contested(self, address: Address) -> int:
+        """How many runs of the last hour found a field of a thing changed since the run before left it."""
+        left: dict[tuple[str, ...], Json] = {}
+        times = 0
+        since = self.log.last_before(timestamp(datetime.now(UTC) - timedelta(hours=1)))
+        for event in self.log.events(since, address=str(address)):
+            if event.type == "transition.started":
+                told = changes(event)
+                times += any(c.field in left and left[c.field] != c.shown[0] for c in told)
+                left |= {c.field: c.shown[1] for c in told}
+        return times
 
     def _outdated(self, daemon: Address, depends: frozenset[Address], process: Json) -> bool:
         """By the log as it is at the moment of asking."""

@@ -168,11 +168,12 @@ def _joined(first: Target, second: Target) -> Target:
     one, two = first.wish, second.wish
     if one is None or two is None:
         return second if one is None else first
-    merged = {**two.model_dump(exclude_unset=True), **one.model_dump(exclude_unset=True)}
-    for name in ("groups", "set", "unset", "except_", "capabilities", "restart_on"):
-        a, b = getattr(one, name, None), getattr(two, name, None)
-        if isinstance(a, tuple) and isinstance(b, tuple):
-            merged[name] = tuple(dict.fromkeys([*a, *b]))
+    mine, other = one.model_dump(exclude_unset=True), two.model_dump(exclude_unset=True)
+    merged = {**other, **mine}
+    for name in ("groups", "set", "unset", "except_", "capabilities", "restart_on", "exports", "users_local", "users"):
+        a, b = mine.get(name), other.get(name)
+        if isinstance(a, tuple | list) and isinstance(b, tuple | list):
+            merged[name] = [*a, *(item for item in b if item not in a)]
         elif isinstance(a, dict) and isinstance(b, dict):
             merged[name] = {
                 k: {**b.get(k, {}), **a.get(k, {})} if isinstance(a.get(k, b.get(k)), dict) else a.get(k, b.get(k))

@@ -28,6 +28,7 @@ COMMANDS = {
     "state": "travel",
     "diff": "travel",
     "log": "evidence",
+    "mapping": "mapping",
     "profiles": "library",
     "schema": "library",
     "doctor": "doctor",

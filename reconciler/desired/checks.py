@@ -9,6 +9,7 @@ from ..errors import Mistake
 from ..host.accounts import PATHS
 from ..kinds.daemon import Daemon
 from ..kinds.ini import SECRET_KEY
+from ..kinds.mapping import RscdMapping
 from ..kinds.tree import PROTECTED, Tree
 from ..model import Address
 from ..modes import octal
@@ -168,6 +169,8 @@ def between(documents: list[Document], problems: list[Mistake], *, same_host: bo
 
 def _spoken(wished: Wished) -> dict[tuple[str, ...], Any]:
     """What a resource says, flat."""
+    if isinstance(wished.resource, RscdMapping):
+        return wished.resource.spoken()
     found: dict[tuple[str, ...], Any] = {}
 
     def flatten(value: Any, path: tuple[str, ...]) -> None:

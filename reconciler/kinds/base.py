@@ -97,6 +97,9 @@ class Context:
     outdated: Callable[[Address, frozenset[Address], Json], bool] = lambda address, depends, process: False
     """Whether the log says that a daemon's process is older than a change of what it depends on."""
 
+    contested: Callable[[Address], int] = lambda address: 0
+    """How often somebody else lately undid what we had written to a thing."""
+
     def hands_over(self, tree: Address) -> bool:
         """Whether this plan changes who owns a tree by declaration (never where it only repairs drift)."""
         prospect = self.planned.get(tree)
@@ -175,6 +178,15 @@ class Kind(ABC, Generic[S]):
         """Whether somebody changed a field since we left it; a file as a whole is nobody's."""
         return field != MARK and not self.same(field, now, recorded)
 
+    def look(self, host: Observer, target: Target) -> Seen:
+        """See what a target speaks of."""
+        return self.read(host, target.address.name)
+
+    def see(self, host: Observer, name: str, told: Iterable[tuple[Field, Json]]) -> Seen:
+        """See what these fields and values tell of, in the way in which they tell it."""
+        seen = self.read(host, name)
+        return seen if isinstance(seen, Unknown) else self.aligned(seen, [value for _, value in told])
+
     def aligned(self, state: State, values: Iterable[Json]) -> State:
         """The state, looked at in the way in which these values were told."""
         return state
@@ -229,7 +241,7 @@ class Kind(ABC, Generic[S]):
         """Compare the host with the target."""
         address = target.address
         try:
-            seen = self.read(host, address.name)
+            seen = self.look(host, target)
         except HostError as error:
             seen = Unknown(str(error), unknown=False)
         if isinstance(seen, Unknown):
@@ -355,10 +367,9 @@ class Kind(ABC, Generic[S]):
 
     def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
         """Empty where every change is as it should be after; else what is not."""
-        seen = self.read(host, name)
+        seen = self.see(host, name, told(changes))
         if isinstance(seen, Unknown):
             return seen.reason
-        seen = self.aligned(seen, [v for c in changes for v in (c.before, c.after)])
         for change in changes:
             now = self.value(seen, change.field)
             if not self.same(change.field, now, change.after):
@@ -370,7 +381,7 @@ class Kind(ABC, Generic[S]):
 
     def put_back(self, host: Host, name: str, changes: Sequence[Change], image: Json, vault: Vault) -> str:
         """Give the changed fields their values before; empty where that worked, else what is still off."""
-        seen = self.read(host, name)
+        seen = self.see(host, name, told(changes))
         if isinstance(seen, Unknown):
             self.write(host, name, self.from_image(image))
         else:
@@ -378,6 +389,11 @@ class Kind(ABC, Generic[S]):
         for path in self.edits(name):
             host.discard(path)
         return self.reached(host, name, [change.inverse for change in changes], vault)
+
+
+def told(changes: Iterable[Change]) -> list[tuple[Field, Json]]:
+    """Every field with both of its values."""
+    return [(change.field, value) for change in changes for value in (change.before, change.after)]
 
 
 def nobody(host: Observer, owners: Iterable[Address], context: Context) -> str:

@@ -6,7 +6,7 @@ Nothing that comes from a host reaches a line without having been escaped.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -112,9 +112,21 @@ def transition_lines(transition: Transition, paint: Paint) -> Iterator[str]:
     elif transition.verb not in ("start", "stop", "restart", "remove"):
         for change in transition.step.changes:
             yield from change_lines(change, paint)
+    yield from _rights_lines(transition.prospect.facts.get("rights", ()), paint)
     store = transition.prospect.facts.get("quarantine")
     if store:
         yield f"      into quarantine {printable(store)}"
+
+
+def _rights_lines(rights: Sequence[Json], paint: Paint) -> Iterator[str]:
+    """Whose rights through an agent change."""
+    if rights:
+        yield paint("1", "      who acts as whom:")
+    for item in rights[:12]:
+        for number, line in enumerate(_wrapped(printable(item["text"]), WIDTH - 10)):
+            yield ("        " if number == 0 else "          ") + line
+    if len(rights) > 12:
+        yield f"        … and {len(rights) - 12} more; all of them with --format json"
 
 
 def _tree_lines(transition: Transition, paint: Paint) -> Iterator[str]:
@@ -144,6 +156,8 @@ def change_lines(change: Change, paint: Paint) -> Iterator[str]:
     before, after = change.shown
     if name == "exists" or change.field == MARK:
         return
+    if len(change.field) == 4 and change.field[0] == "mode":
+        name = "mode"
     if len(change.field) == 2 and change.field[0] not in ("groups", "run_as"):
         name = f"[{change.field[0]}] {change.field[1]}"
     if change.field == ("content",) and isinstance(after, str) and (before is None or isinstance(before, str)):

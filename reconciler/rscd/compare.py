@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ..model import Json
-from .resolver import Account, Accounts, Answer, Caller, Table, Target, Unasked, resolve
+from .resolver import Account, Accounts, Answer, Caller, System, Table, Target, Unasked, resolve
 from .text import Entry, Files, address, caller, network
 
 ELSEWHERE = "any other host"
 LOCAL, STRANGER, OTHER = "\x00local", "\x00stranger", "\x00role"
-OWN = "the local account of that name"
-TOLD = {LOCAL: "any other user with a local account", STRANGER: "any other user without one", OTHER: "any other role"}
+OWN = "themselves"
+TOLD = {LOCAL: "others with an account", STRANGER: "others without one", OTHER: "other roles"}
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,13 @@ class Difference:
     def json(self) -> Json:
         """The form that plans and commands carry."""
         sides = {"before": self.before, "after": self.after}
-        return {"who": self.who, "hosts": list(self.hosts)} | {
+        return {"who": self.who, "hosts": list(self.hosts), "text": str(self)} | {
             side: {key: told(value) for key, value in answer.json().items() if key != "steps"}
             for side, answer in sides.items()
         }
+
+    def __str__(self) -> str:
+        return f"{self.who} from {', '.join(self.hosts)}: {said(self.before)} → {said(self.after)}"
 
 
 def told(value: Json) -> Json:
@@ -104,7 +107,7 @@ def _hosts(tables: Iterable[Table]) -> dict[str, str]:
     return found
 
 
-def _callers(tables: Iterable[Table]) -> list[tuple[str, str | None, str]]:
+def _callers(tables: Iterable[Table], system: System) -> list[tuple[str, str | None, str]]:
     """Every sort of caller: as told, role, user."""
     whos: dict[str, None] = {}
     users: dict[str, None] = {}
@@ -122,7 +125,8 @@ def _callers(tables: Iterable[Table]) -> list[tuple[str, str | None, str]]:
                 found.setdefault((one, name), _named(one, name))
     for user in users:
         found.setdefault((OTHER, user), _named(OTHER, user))
-    found.setdefault((None, "root"), "root")
+    if system == "unix":
+        found.setdefault((None, "root"), _named(None, "root"))
     for role, user in ((OTHER, LOCAL), (OTHER, STRANGER), (None, LOCAL), (None, STRANGER)):
         found.setdefault((role, user), _named(role, user))
     return [(text, role, user) for (role, user), text in found.items()]
@@ -131,10 +135,8 @@ def _callers(tables: Iterable[Table]) -> list[tuple[str, str | None, str]]:
 def _named(role: str | None, user: str) -> str:
     who = TOLD.get(user, user)
     if role is None:
-        return who if user in TOLD else f"{who} (direct)"
-    if role == OTHER:
-        return f"{who}, in {TOLD[OTHER]}"
-    return f"{role}: {who}" if user in TOLD else f"{role}:{user}"
+        return f"direct, {who}"
+    return f"{TOLD.get(role, role)}, {who}" if user in TOLD or role in TOLD else f"{role}:{user}"
 
 
 def effective(files: Files, target: Target) -> list[Row]:
@@ -142,7 +144,7 @@ def effective(files: Files, target: Target) -> list[Row]:
     table, closed = Table(files), _closed(target)
     hosts = _hosts([table])
     rows: list[Row] = []
-    for who, role, user in _callers([table]):
+    for who, role, user in _callers([table], target.system):
         groups: dict[tuple[object, Entry | None], tuple[Answer, list[str]]] = {}
         for word, host in hosts.items():
             answer = resolve(table, Caller(host, user, role), closed)
@@ -158,7 +160,7 @@ def differences(before: Files, after: Files, was: Target, becomes: Target | None
     targets = _closed(was), _closed(becomes or was)
     hosts = _hosts(tables)
     found: list[Difference] = []
-    for who, role, user in _callers(tables):
+    for who, role, user in _callers(tables, was.system):
         groups: dict[object, tuple[Answer, Answer, list[str]]] = {}
         for word, host in hosts.items():
             asked = Caller(host, user, role)

@@ -46,7 +46,7 @@ class Option:
         (('a', 'b'), ('CORP:x',), True)
         """
         name, sign, value = text.partition("=")
-        values = (value,) if name.strip() in NAMED else tuple(part for part in value.split(":") if part)
+        values = tuple(part for part in ([value] if name.strip() in NAMED else value.split(":")) if part)
         return cls(name.strip(), tuple(v.strip() for v in values) if sign else (), bare=not sign)
 
     def __str__(self) -> str:

@@ -34,6 +34,13 @@ resources:
     content: one
   - ini: /etc/agent.ini
     set: {Main: {Mode: least}, Fresh: {K: v}}
+  - mapping: /etc/rsc
+    layout: windows
+    mode: windows-user
+    exports: [{hosts: "*", options: [ro]}]
+    users_local: [{who: "A:*", options: [rw, map=runner]}, {who: nouser}]
+    users: [{who: "B:b", options: [rw]}]
+    edit_generated: true
   - daemon: agent
     run_as: {user: runner, group: agents}
     enabled: true
@@ -50,6 +57,9 @@ resources:
     owner: svc
   - ini: /etc/agent.ini
     unset: {Main: [Port]}
+  - mapping: /etc/rsc
+    users_local: [{who: "B:*", options: [rw]}, {who: "A:ann", options: [ro]}]
+    fallback: deny
 """
 VERBS: dict[str, Callable[[Bench, Mortal], object]] = {
     "apply": lambda bench, host: bench.apply(FIRST, host=host),

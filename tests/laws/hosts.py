@@ -22,6 +22,8 @@ FILES = {
     "/etc/gshadow": GSHADOW,
     "/etc/agent.ini": "; head\n[Main]\nMode = full ; why\nPort=1\n\n[Other]\nX=1\n",
     "/etc/agent.conf": "hello\n",
+    "/etc/rsc/exports": "# hosts\n*\trw\n10.0.0.1 rw,user=ann",
+    "/etc/rsc/users.local": "# callers\r\nA:ann rw,map=ann # why\r\nA:*  ro\r\n\r\nB:* ro\r\n",
     "/usr/lib/systemd/systemd": "",
     "/usr/lib/systemd/system/agent.service": UNIT,
     "/opt/agent/bin/run": "#!/bin/sh\n",

@@ -17,6 +17,7 @@ from reconciler.kinds.daemon import DaemonState
 from reconciler.kinds.file import FileState
 from reconciler.kinds.group import GroupState
 from reconciler.kinds.ini import IniState
+from reconciler.kinds.mapping import MappingState
 from reconciler.kinds.tree import TreeState
 from reconciler.model import Absent, State, Unknown
 from tests.laws.hosts import file_host, memory_host, snapshot
@@ -55,6 +56,15 @@ STATES: dict[str, tuple[str, st.SearchStrategy[State]]] = {
     ),
     "file": ("/etc/agent.conf", st.builds(FileState, data=BYTES, **files)),
     "ini": ("/etc/agent.ini", st.builds(IniState, data=INI_BYTES, fold=st.just(False), **files)),
+    "mapping": (
+        "/etc/rsc",
+        st.builds(
+            MappingState,
+            files=st.fixed_dictionaries(
+                dict.fromkeys(("exports", "users.local", "users"), st.none() | st.builds(FileState, data=INI_BYTES, **files))
+            ),
+        ),
+    ),
     "tree": ("/srv", st.builds(TreeState)),
     "daemon": (
         "agent.service",
@@ -76,7 +86,7 @@ def core(kind: str, state: Any) -> Any:
         return "absent"
     if kind == "daemon":
         return dict(state.ours), dict(state.links)
-    drop = {"below", "system"} | ({"groups"} if kind == "account" else set())
+    drop = {"below", "system", "modes"} | ({"groups"} if kind == "account" else set())
     told = {key: value for key, value in state.model_dump().items() if key not in drop}
     return told | ({"groups": sorted(state.groups)} if kind == "account" else {})
 
@@ -104,7 +114,8 @@ def test_laws(name: str, where: str, data: st.DataObject) -> None:
                     f"root:x:{owner.gid}:\nann:x:9:\ndocker:x:8:\n".encode(), 0o644, owner.uid, owner.gid
                 ),
             )
-        absent = [] if name == "daemon" else [st.just(Absent())]
+        # A service and an agent's directory are the vendor's: nothing of ours makes or removes them.
+        absent = [] if name in ("daemon", "mapping") else [st.just(Absent())]
         first, second = (data.draw(st.one_of(states, *absent)) for _ in range(2))
 
         kind.write(host, key, first)

@@ -63,6 +63,12 @@ PARTS = {
         "  - file: /opt/agent/data/made\n    content: new\n    owner: svc\n",
         "  - ini: /opt/agent/data/b\n    set: {S: {K: v}}\n    owner: ann\n",
     ],
+    "mapping": [
+        "  - mapping: /etc/rsc\n    exports: [{hosts: '*', options: [ro]}]\n    fallback: deny\n",
+        "  - mapping: /etc/rsc\n    users_local: [{who: 'A:ann', options: [ro]}, {who: 'A:*', options: [rw]}]\n",
+        "  - mapping: /etc/rsc\n    fallback: nobody\n    users_local: [{who: 'A:bob', options: [rw]}, {who: nouser}]\n",
+        "  - mapping: /etc/rsc\n    users: [{who: ann}]\n    edit_generated: true\n    layout: windows\n    mode: system-only\n",
+    ],
     "daemon": [
         "  - daemon: agent\n    run_as: {user: svc, group: svc}\n    enabled: true\n",
         "  - daemon: agent\n    supplementary_groups: [docker]\n",

@@ -65,7 +65,27 @@ NUMBERED = [
     "- {account: runner, home: /srv, password: locked}\n- {group: agents, gid: 801}",
     "- {account: other}\n- {account: ann, shell: /bin/false, groups: [docker]}",
 ]
-CATALOGS = {"numbered": NUMBERED, "file": FILES, "ini": INIS, "made": MADE, "tree": TREES, "inside": INSIDE}
+MAPPED = [
+    "",
+    "- {mapping: /etc/rsc, exports: [{hosts: '*', options: [ro]}]}",
+    "- {mapping: /etc/rsc, exports: [{hosts: h1, options: [ro]}, {hosts: '*', options: [rw]}], fallback: deny}",
+    "- {mapping: /etc/rsc, fallback: nobody}",
+    "- {mapping: /etc/rsc, users_local: [{who: 'A:ann', options: [ro]}, {who: 'B:*', options: [rw]}]}",
+    "- {mapping: /etc/rsc, users_local: [{who: 'A:bob', options: [rw]}, {who: 'A:*', options: [rw]}, {who: nouser}]}",
+    "- {mapping: /etc/rsc, users_local: [{who: 'A:*', options: ['hosts=h1', rw]}, {who: 'A:*', options: [rw, 'map=ann']}]}",
+    "- {mapping: /etc/rsc, users: [{who: ann, options: [rw]}], edit_generated: true}",
+    "- {mapping: /etc/rsc, layout: windows, mode: system-only, users: [{who: nouser}], edit_generated: true}",
+    "- {mapping: /etc/rsc, layout: windows, mode: windows-user, mode_in: {file: m.ini, section: '', key: M}}",
+]
+CATALOGS = {
+    "mapped": MAPPED,
+    "numbered": NUMBERED,
+    "file": FILES,
+    "ini": INIS,
+    "made": MADE,
+    "tree": TREES,
+    "inside": INSIDE,
+}
 
 
 def document(resources: str) -> str:

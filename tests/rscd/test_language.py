@@ -141,7 +141,7 @@ def test_the_table_of_everybody() -> None:
     rows = {(row.who, row.hosts): said(row.answer) for row in effective(files, TARGET)}
     assert rows[("A:joe", ("h1",))] == "root (rw)"
     assert rows[("A:joe", ("any other host",))] == "no access"
-    assert rows[("any other user with a local account", ("any host",))] == "no access"
+    assert rows[("direct, others with an account", ("any host",))] == "no access"
 
 
 def test_a_new_line_for_a_role_is_a_difference_for_its_users_alone() -> None:
@@ -149,6 +149,6 @@ def test_a_new_line_for_a_role_is_a_difference_for_its_users_alone() -> None:
     after = {"exports": b"* ro\n", "users.local": b"A:* rw,map=root\n"}
     told = {(d.who, d.hosts): (said(d.before), said(d.after)) for d in differences(before, after, TARGET)}
     assert told == {
-        ("A: any other user with a local account", ("any host",)): ("the local account of that name (ro)", "root (rw)"),
-        ("A: any other user without one", ("any host",)): ("nobody (ro)", "root (rw)"),
+        ("A, others with an account", ("any host",)): ("themselves (ro)", "root (rw)"),
+        ("A, others without one", ("any host",)): ("nobody (ro)", "root (rw)"),
     }

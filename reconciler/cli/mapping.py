@@ -1,0 +1,293 @@
+"""mapping: who becomes whom through the RSCD agent, by which line; the table of all; whose rights would change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .common import Place, print_json, shared
+
+if TYPE_CHECKING:
+    from ..host.port import Observer
+    from ..model import Json
+    from ..rscd.resolver import Target
+
+WHERE = {"unix": "/etc/rsc", "windows": "/Windows/rsc"}
+
+
+@click.group()
+def mapping() -> None:
+    """Who becomes whom on this host through the RSCD agent, and because of which line.
+
+    Example: reconciler mapping resolve --host app1 --role BLAdmins --user BLAdmin
+    """
+
+
+def described(command: Callable[..., int]) -> Callable[..., int]:
+    """The options that say what the files cannot: the system, its mode, and a Windows host's facts."""
+    options = (
+        click.option("--dir", "directory", metavar="DIR", help="Where the files are; /etc/rsc, or /Windows/rsc."),
+        click.option("--os", "system", type=click.Choice(["unix", "windows"]), default="unix", help="Its system."),
+        click.option("--mode", help="The mapping mode; by default what the host's own file says."),
+        click.option("--principal", metavar="ACCOUNT", help="Windows: the caller's automation principal."),
+        click.option("--domain-controller", is_flag=True, help="Windows: it is a domain controller."),
+        click.option("--local-user", "local_users", multiple=True, metavar="NAME", help="Windows: a local user."),
+    )  # fmt: skip
+    found = click.pass_context(command)
+    for option in reversed(options):
+        found = option(found)
+    return shared(found)
+
+
+class Asked:
+    """The agent that a command line means, and its files."""
+
+    def __init__(
+        self,
+        place: Place,
+        directory: str | None,
+        system: Any,
+        mode: str | None,
+        principal: str | None,
+        local_users: tuple[str, ...],
+        *,
+        controller: bool,
+    ) -> None:
+        from ..errors import ReconcilerError, Usage
+        from ..host.people import HostAccounts
+        from ..rscd.resolver import MODES, Account, Listed, Target
+        from ..rscd.text import FILES
+
+        self.host: Observer = place.observer()
+        self.directory = (directory or WHERE[system]).rstrip("/") or "/"
+        if mode is not None and mode not in MODES[system]:
+            raise Usage(f"--mode {mode!r} is not one of {system}'s: {', '.join(MODES[system])}")
+        if not self.directory.startswith("/"):
+            raise Usage(f"--dir {self.directory!r}: write an absolute path, inside the root with --root")
+        if self.host.stat(self.directory) is None:
+            raise ReconcilerError(f"{self.directory}: no such directory; say where the agent's files are with --dir")
+        read = ((name, self.host.read(f"{self.directory}/{name}")) for name in FILES)
+        self.files = {name: file.data for name, file in read if file is not None}
+        people = Listed(tuple(map(Account, local_users)), "" if local_users else "no --local-user was given", fold=True)
+        self.target: Target = Target(
+            system,
+            mode or self._stored(MODES[system]) or MODES[system][0],
+            people if system == "windows" else HostAccounts(self.host),
+            principal,
+            controller,
+            Resolving(self.host),
+        )
+
+    def _stored(self, modes: tuple[str, ...]) -> str | None:
+        """The mode in the default file, if it is one."""
+        from ..inifile import IniFile, shown
+        from ..kinds.mapping import DEFAULT, DEFAULT_FILE
+
+        file = self.host.read(f"{self.directory}/{DEFAULT_FILE}")
+        said = shown(IniFile(file.data).get(*DEFAULT)) if file is not None else None
+        return said if said in modes else None
+
+
+class Resolving:
+    """Names and addresses of hosts, by the hosts file and, on a running host, its resolver."""
+
+    def __init__(self, host: Observer) -> None:
+        self.host = host
+        self._known: dict[str, frozenset[str] | None] = {}
+
+    def __call__(self, word: str) -> frozenset[str] | None:
+        """Every name and address of a host word; None where none is found."""
+        if word not in self._known:
+            found = {name for names in self._hosts() if word.casefold() in map(str.casefold, names) for name in names}
+            if not found and self.host.live:
+                found = set(self._asked(word))
+            self._known[word] = frozenset(found) or None
+        return self._known[word]
+
+    def _hosts(self) -> Iterator[list[str]]:
+        file = self.host.read("/etc/hosts")
+        for line in (file.data if file else b"").decode("utf-8", "replace").splitlines():
+            if words := line.partition("#")[0].split():
+                yield words
+
+    def _asked(self, word: str) -> Iterator[str]:
+        from ..errors import HostError
+
+        try:
+            result = self.host.query(["timeout", "5", "getent", "ahosts", "--", word])
+        except HostError:
+            return
+        for line in result.out.splitlines() if result.code == 0 else ():
+            words = line.split()
+            yield from (words[0], *words[2:])
+
+
+def _text(text: str) -> None:
+    from ..host.resolve import printable
+
+    click.echo(printable(text))
+
+
+@mapping.command()
+@click.option(
+    "--host", "hosts", multiple=True, required=True, metavar="HOST", help="The client; again for its other names."
+)
+@click.option("--user", required=True, help="The calling user.")
+@click.option("--role", help="Its role; without one it is a direct Network Shell.")
+@described
+def resolve(
+    ctx: click.Context,
+    root: str | None,
+    log_file: str | None,
+    style: str,
+    hosts: tuple[str, ...],
+    user: str,
+    role: str | None,
+    directory: str | None,
+    system: str,
+    mode: str | None,
+    principal: str | None,
+    domain_controller: bool,
+    local_users: tuple[str, ...],
+) -> int:
+    """Say who a caller becomes, with whose privileges, and which line decides.
+
+    Example: reconciler mapping resolve --host app1 --role BLAdmins --user BLAdmin
+    """
+    from ..rscd.resolver import Caller
+    from ..rscd.resolver import resolve as decide
+
+    asked = Asked(
+        Place(ctx, root, log_file), directory, system, mode, principal, local_users, controller=domain_controller
+    )
+    who = Caller(hosts[0], user, role, frozenset(hosts[1:]))
+    answer = decide(asked.files, who, asked.target)
+    shape = answer.json(asked.directory)
+    if style == "json":
+        print_json({"format_version": "1.0", **shape, "limits": list(answer.limits)})
+        return 0
+    if answer.decision == "granted":
+        whose = "" if answer.privileges_of == answer.runs_as else f", with the privileges of {answer.privileges_of}"
+        limits = f", limited by {', '.join(answer.limits)}" if answer.limits else ""
+        _text(f"granted: {who} runs as {answer.runs_as}{whose} ({answer.mechanism}, {answer.permission}{limits})")
+    else:
+        _text(f"{answer.decision}: {who}")
+    if shape["rule"]:
+        _text(f"  because of {shape['rule']['file']}:{shape['rule']['line']}: {shape['rule']['text']}")
+    for step in answer.steps:
+        _text(f"  - {step}")
+    return 0
+
+
+@mapping.command()
+@described
+def show(
+    ctx: click.Context,
+    root: str | None,
+    log_file: str | None,
+    style: str,
+    directory: str | None,
+    system: str,
+    mode: str | None,
+    principal: str | None,
+    domain_controller: bool,
+    local_users: tuple[str, ...],
+) -> int:
+    """Show the effective table: every sort of caller, who it becomes, by which line; and what is dangerous or dead.
+
+    Example: reconciler mapping show
+    """
+    from ..rscd.compare import effective, said
+    from ..rscd.lints import lints
+    from ..rscd.resolver import AGENT, AGENT_ON_CONTROLLER, SYSTEM, place
+
+    asked = Asked(
+        Place(ctx, root, log_file), directory, system, mode, principal, local_users, controller=domain_controller
+    )
+    rows, findings = effective(asked.files, asked.target), lints(asked.files, asked.target)
+    agent = {"unix": "root", "windows": AGENT_ON_CONTROLLER if domain_controller else AGENT}[system]
+    agent = SYSTEM if asked.target.mode == "system-only" else agent
+    if style == "json":
+        print_json(
+            {
+                "format_version": "1.0",
+                "directory": asked.directory,
+                "system": system,
+                "mode": asked.target.mode,
+                "agent": agent,
+                "rows": [row.json() for row in rows],
+                "findings": [finding.json() for finding in findings],
+            }
+        )
+        return 0
+    _text(f"{asked.directory}: {system}, {asked.target.mode}; the agent's own identity is {agent}")
+    wide = max([len(row.who) for row in rows], default=0)
+    for row in rows:
+        rule = f"   {place(row.answer.rule)}" if row.answer.rule is not None else ""
+        _text(f"  {row.who:<{wide}}  from {', '.join(row.hosts)}: {said(row.answer)}{rule}")
+    for finding in findings:
+        line = f":{finding.line}" if finding.line else ""
+        _text(f"{'danger' if finding.danger else 'look'}: {finding.file}{line}: {finding.message}")
+    return 0
+
+
+@mapping.command()
+@click.argument("paths", nargs=-1)
+@click.option("--with", "other", metavar="DIR", help="Compare with the files in this directory of this machine.")
+@click.option("--detailed-exitcode", is_flag=True, help="Exit 2 where rights differ.")
+@described
+def diff(
+    ctx: click.Context,
+    root: str | None,
+    log_file: str | None,
+    style: str,
+    paths: tuple[str, ...],
+    other: str | None,
+    detailed_exitcode: bool,
+    directory: str | None,
+    system: str,
+    mode: str | None,
+    principal: str | None,
+    domain_controller: bool,
+    local_users: tuple[str, ...],
+) -> int:
+    """Show whose rights would change: by the desired state in PATHS, or with the files in another directory.
+
+    Example: reconciler mapping diff desired/
+    """
+    from ..errors import Usage
+
+    here = Place(ctx, root, log_file)
+    found: list[Json] = []
+    if other is not None:
+        if paths:
+            raise Usage("give PATHS, or --with DIR; not both")
+        from ..host.files import FileObserver
+        from ..rscd.compare import differences
+        from ..rscd.text import FILES
+
+        asked = Asked(here, directory, system, mode, principal, local_users, controller=domain_controller)
+        there = FileObserver(other)
+        read = ((name, there.read(f"/{name}")) for name in FILES)
+        files = {name: file.data for name, file in read if file is not None}
+        found = [d.json() for d in differences(asked.files, files, asked.target)]
+    else:
+        from ..survey import Options
+        from .apply import Wanted
+        from .runs import look
+
+        wanted = Wanted(paths)
+        plan = look(here, wanted.prepare, Options(), wanted.examine)
+        for transition in plan.transitions:
+            told = transition.prospect.facts.get("rights", ())
+            found += [item for item in told if item not in found]
+    if style == "json":
+        print_json({"format_version": "1.0", "differences": found})
+    else:
+        for item in found:
+            _text(item["text"])
+        if not found:
+            _text("nobody's rights change")
+    return 2 if detailed_exitcode and found else 0

@@ -1,0 +1,226 @@
+"""Editing the three files line by line: asked lines stand where they decide, and every line can come back.  Pure.
+
+The first fitting line wins, so a line that is asked for must stand above every other line that could take its callers
+away.  A line that does so already is changed in place; the rest goes together, in the order in which it was asked for,
+above the first line that is in its way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..model import Json
+from .text import BOM, REMARK, Entry, RscFile, compose, parse_line
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One line that is to be there."""
+
+    names: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    settled: bool = False
+    """Whether it only changes the options of a line that is there, wherever that stands."""
+
+    def entry(self, file: str) -> Entry:
+        """The line as an entry of a file."""
+        found = parse_line(file, 0, compose(self.names, self.options))
+        assert found is not None
+        return found
+
+
+def same_options(entry: Entry, asked: Entry) -> bool:
+    """Whether two lines give the same; the order of options does not count."""
+    return sorted(map(str, entry.options)) == sorted(map(str, asked.options))
+
+
+def first(file: RscFile, key: str) -> Entry | None:
+    """The first line with a key: of several the one that could decide."""
+    return next((entry for entry in file.entries if entry.key == key), None)
+
+
+def decides(file: RscFile, entry: Entry, order: Sequence[str]) -> bool:
+    """Whether no line above takes callers away from this one, but those that are asked for before it."""
+    ours = set(order[: order.index(entry.key)]) if entry.key in order else set()
+    return not any(
+        other.number < entry.number and other.key not in ours and other.meets(entry)
+        for other in file.entries
+        if other.key != entry.key
+    )
+
+
+def arrange(file: RscFile, asks: Sequence[Ask]) -> None:
+    """Bring every asked line about, touching no other line."""
+    wanted = [(ask, ask.entry(file.name)) for ask in asks]
+    order = [entry.key for ask, entry in wanted if not ask.settled]
+    for _, entry in wanted:
+        there = first(file, entry.key)
+        if there is not None and not same_options(there, entry):
+            _reword(file, there, entry)
+    apart = {e.key for ask, e in wanted if not ask.settled and not _stands(file, e, order)}
+    if not apart:
+        return
+    while True:
+        spot = _spot(file, wanted, apart, order)
+        # What is asked for before a line that moves up must not stay below it.
+        late = {
+            earlier.key
+            for n, (_, entry) in enumerate(wanted)
+            if entry.key in apart
+            for ask, earlier in wanted[:n]
+            if earlier.key not in apart and not ask.settled and earlier.meets(entry)
+            if (there := first(file, earlier.key)) is not None and there.number - 1 >= spot
+        }
+        if not late:
+            break
+        apart |= late
+    block = []
+    for ask, entry in wanted:
+        if entry.key in apart and not ask.settled:
+            there = first(file, entry.key)
+            if there is not None:
+                block.append(file.lines[there.number - 1].rstrip("\r\n"))
+                spot -= there.number - 1 < spot
+                _cut(file, there.number - 1)
+            else:
+                block.append(compose(ask.names, ask.options, _gap(file)))
+    for offset, text in enumerate(block):
+        _insert(file, spot + offset, text)
+
+
+def _stands(file: RscFile, entry: Entry, order: Sequence[str]) -> bool:
+    there = first(file, entry.key)
+    return there is not None and (entry.nouser or decides(file, there, order))
+
+
+def _spot(file: RscFile, wanted: Sequence[tuple[Ask, Entry]], apart: set[str], order: Sequence[str]) -> int:
+    """Where the lines that have no place yet go: above all that is in the way of one of them, else to the end."""
+    spots = [len(file.lines)]
+    for entry in (e for _, e in wanted if e.key in apart):
+        before = set(order[: order.index(entry.key)])
+        spots += [other.number - 1 for other in file.entries if other.key not in before | apart and other.meets(entry)][
+            :1
+        ]
+    return min(spots)
+
+
+def _gap(file: RscFile) -> str:
+    """What stands between the two fields in this file."""
+    for entry in file.entries:
+        match = re.match(r"\S+(\s+)\S", entry.text.strip())
+        if match:
+            return match[1]
+    return " "
+
+
+def _reword(file: RscFile, there: Entry, asked: Entry) -> None:
+    """Give a line other options; its names, its gap and its remark stay."""
+    line = file.lines[there.number - 1]
+    ending = line[len(line.rstrip("\r\n")) :]
+    text = line[: len(line) - len(ending)]
+    remark = REMARK.search(text)
+    tail = remark[0] if remark else ""
+    body = text[: len(text) - len(tail)]
+    head = re.match(r"\ufeff?\s*\S+", body)
+    assert head is not None
+    gap = re.match(r"\s+", body[head.end() :])
+    options = ",".join(map(str, asked.options))
+    file.lines[there.number - 1] = head[0] + ((gap[0] if gap else " ") + options if options else "") + tail + ending
+
+
+def _cut(file: RscFile, index: int) -> None:
+    """Take a line out; a file that ends without a newline goes on doing so."""
+    bare = not file.lines[-1].endswith("\n")
+    del file.lines[index]
+    if bare and file.lines:
+        file.lines[-1] = file.lines[-1].rstrip("\r\n")
+
+
+def _insert(file: RscFile, index: int, text: str) -> None:
+    bare = bool(file.lines) and not file.lines[-1].endswith("\n")
+    if index == len(file.lines) and bare:
+        file.lines[-1] += file.newline
+        file.lines.append(text)
+    elif index == 0 and file.lines and file.lines[0].startswith(BOM):
+        file.lines[0] = file.lines[0].removeprefix(BOM)
+        file.lines.insert(0, BOM + text + file.newline)
+    else:
+        file.lines.insert(index, text + file.newline)
+
+
+# What a line was, and how it comes back.
+
+
+def told(file: RscFile, key: str, order: Sequence[str]) -> Json:
+    """The lossless value of a line: its text and place, or where it is not, what the end of the file is like."""
+    there = first(file, key)
+    if there is None:
+        return {
+            "absent": {"bare_end": bool(file.lines) and not file.lines[-1].endswith("\n"), "lines": len(file.lines)}
+        }
+    index = there.number - 1
+    return {
+        "options": ",".join(map(str, there.options)),
+        "decides": there.nouser or decides(file, there, order),
+        "raw": file.lines[index],
+        "index": index,
+        "above": file.lines[index - 1] if index else None,
+    }
+
+
+def put_back(file: RscFile, key: str, value: Json) -> None:
+    """Bring a line back to what `told` told."""
+    there = first(file, key)
+    if "absent" in value:
+        if there is not None:
+            _cut(file, there.number - 1)
+        around = value["absent"]
+        if around["bare_end"] and len(file.lines) == around["lines"] and file.lines:
+            file.lines[-1] = file.lines[-1].rstrip("\r\n")
+        return
+    raw, anchor = value["raw"].rstrip("\r\n"), value["above"]
+    fits = [n for n in range(len(file.lines) + 1) if _alike(file, file.lines[n - 1] if n else None, anchor)]
+    if there is not None:
+        spot = there.number - 1
+        if spot in fits or not fits:
+            line = file.lines[spot]
+            file.lines[spot] = raw + line[len(line.rstrip("\r\n")) :]
+            return
+        _cut(file, spot)
+        fits = [n - (n > spot) for n in fits]
+    _insert(
+        file, min(fits or [min(int(value["index"]), len(file.lines))], key=lambda n: abs(n - int(value["index"]))), raw
+    )
+
+
+def _alike(file: RscFile, line: str | None, other: str | None) -> bool:
+    """Whether a line is the one that stood there, be it with other options by now."""
+    if line is None or other is None or line.rstrip("\r\n") == other.rstrip("\r\n"):
+        return (line is None) == (other is None)
+    one, two = (parse_line(file.name, 0, text) for text in (line, other))
+    return one is not None and two is not None and one.key == two.key
+
+
+def undone(now: bytes, then: bytes, back: Mapping[str, Json], name: str) -> bytes | None:
+    """The file ``then``, where it and the file ``now`` differ in nothing but these lines; else None.
+
+    Proof by replay: ask of the old file for the lines as they are now, and the file of now must come out.
+    """
+    current = RscFile(name, now)
+    lines = {key: first(current, key) for key in back}
+    old = RscFile(name, then)
+    if any(line is None or ("absent" in back[key]) != (first(old, key) is None) for key, line in lines.items()):
+        return None
+    ordered = sorted((line for line in lines.values() if line is not None), key=lambda line: line.number)
+    for settled in (False, True):
+        replay = RscFile(name, then)
+        asks = [
+            Ask(line.names, tuple(map(str, line.options)), settled and "absent" not in back[line.key])
+            for line in ordered
+        ]
+        arrange(replay, asks)
+        if replay.render() == now:
+            return then
+    return None
