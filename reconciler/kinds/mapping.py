@@ -251,7 +251,7 @@ def _check(entry: Entry, system: System, wrong: Mapping[str, str]) -> None:
             not option.bare and not option.values
         ):
             if option.name != "validuser":
-                raise ValueError(f"option {str(option)!r} {'has a value' if not option.bare else 'lacks its value'}")
+                raise ValueError(f"option {str(option)!r} {'has a value' if option.name in FLAGS else 'lacks its value'}")
         if option.name == "anon" and system == "windows":
             raise ValueError("anon= counts on unix alone")
 
