@@ -247,11 +247,8 @@ def _check(entry: Entry, system: System, wrong: Mapping[str, str]) -> None:
             close = difflib.get_close_matches(option.name, KNOWN, 1, 0.6)
             if close:
                 raise ValueError(f"unknown option {option.name!r}; did you mean {close[0]!r}?")
-        elif (option.name in ("ro", "rw", "nomknod", "nosuid")) != option.bare or (
-            not option.bare and not option.values
-        ):
-            if option.name != "validuser":
-                raise ValueError(f"option {str(option)!r} {'has a value' if option.name in FLAGS else 'lacks its value'}")
+        elif (option.name in FLAGS) != option.bare or not (option.bare or option.values):
+            raise ValueError(f"option {str(option)!r} {'has a value' if option.name in FLAGS else 'lacks its value'}")
         if option.name == "anon" and system == "windows":
             raise ValueError("anon= counts on unix alone")
 
