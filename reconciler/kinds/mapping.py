@@ -42,7 +42,7 @@ from ..rscd.edit import Ask, arrange, put_back, told, undone
 from ..rscd.lints import lints
 from ..rscd.resolver import AGENT, AGENT_ON_CONTROLLER, MODES, Account, Accounts, Listed, System, Unasked
 from ..rscd.resolver import Target as Agent
-from ..rscd.text import EXPORTS, FILES, KNOWN, NOUSER, USERS, USERS_LOCAL, Entry, RscFile, entries
+from ..rscd.text import EXPORTS, FILES, FLAGS, KNOWN, NOUSER, USERS, USERS_LOCAL, Entry, RscFile, entries
 from ..trees.images import Vault
 from .base import Conflict, Context, Kind, Prospect, Step
 from .file import KIND as FILE
