@@ -29,6 +29,7 @@ COMMANDS = {
     "diff": "travel",
     "log": "evidence",
     "mapping": "mapping",
+    "access": "access",
     "profiles": "library",
     "schema": "library",
     "doctor": "doctor",

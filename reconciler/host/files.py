@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import HostError, Unsafe
 from .crew import walk
-from .port import Begin, Directory, Entity, File, Groups, OpenDirectory, Process, Result, Stat, Visitor
+from .port import Begin, Directory, Entity, File, Groups, OpenDirectory, Process, Result, Stat, Traits, Visitor
 from .resolve import Place, facts, place, printable, why
+from .statx import Statx
 from .walk import Opened, Walker, xattrs_of
 
 if TYPE_CHECKING:
@@ -93,6 +94,24 @@ class FileObserver:
                 raise HostError(f"{printable(path)}: cannot be read: {why(error)}") from None
         finally:
             os.close(probe)
+
+    def traits(self, path: str) -> Traits:
+        """Extended attributes and flags of the entry itself; nothing where there is none."""
+        with self._place(path, follow=False) as at:
+            if at is None:
+                return Traits()
+            try:
+                fd = os.open(at.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.parent)
+            except FileNotFoundError:
+                return Traits()
+            try:
+                return Traits(xattrs_of(fd), self._flags(fd))
+            finally:
+                os.close(fd)
+
+    def _flags(self, fd: int) -> frozenset[str]:
+        told = Statx()
+        return frozenset({"frozen"} if told(fd, b"") and told.facts().frozen else ())
 
     def names(self, path: str) -> list[str]:
         """The names in a directory, sorted; empty where there is no such directory."""
@@ -193,6 +212,10 @@ class FileObserver:
         return None
 
     def named(self, database: str, number: int) -> str | None:
+        """In a root the files alone are the truth."""
+        return None
+
+    def groups(self, name: str, gid: int) -> frozenset[int] | None:
         """In a root the files alone are the truth."""
         return None
 

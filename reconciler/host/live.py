@@ -96,6 +96,18 @@ class LiveObserver(FileObserver):
             return pwd.getpwuid(number).pw_name if database == "passwd" else grp.getgrgid(number).gr_name
         return None
 
+    def groups(self, name: str, gid: int) -> frozenset[int] | None:
+        """All groups of a user, from every name service, with the primary one given."""
+        try:
+            return frozenset(os.getgrouplist(name, gid))
+        except OSError:
+            return None
+
+    def _flags(self, fd: int) -> frozenset[str]:
+        mount = os.fstatvfs(fd).f_flag
+        named = {"read-only": os.ST_RDONLY, "noexec": os.ST_NOEXEC, "nosuid": os.ST_NOSUID}
+        return super()._flags(fd) | {name for name, bit in named.items() if mount & bit}
+
     def _sources(self, database: str) -> list[str]:
         try:
             file = self.read("/etc/nsswitch.conf")
@@ -158,7 +170,16 @@ def read_process(pid: int) -> Process | None:
         int(status.get("CapAmb", "0"), 16),
         int(tail[19]),
         cgroup,
+        int(status.get("CapEff", "0"), 16),
+        status.get("NoNewPrivs", "0").strip() == "1",
+        _mounts_of(pid) != _mounts_of("self"),
     )
+
+
+def _mounts_of(pid: int | str) -> str:
+    with suppress(OSError):
+        return os.readlink(f"/proc/{pid}/ns/mnt")
+    return ""
 
 
 class LiveHost(LiveObserver, FileHost):

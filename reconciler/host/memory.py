@@ -13,7 +13,21 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import HostError, Unsafe
-from .port import Attributes, Begin, Directory, Entity, Facts, File, OpenDirectory, Process, Result, Stat, Type, Visitor
+from .port import (
+    Attributes,
+    Begin,
+    Directory,
+    Entity,
+    Facts,
+    File,
+    OpenDirectory,
+    Process,
+    Result,
+    Stat,
+    Traits,
+    Type,
+    Visitor,
+)
 
 if TYPE_CHECKING:
     from .port import Host, Observer
@@ -108,6 +122,12 @@ class MemoryHost:
             raise Unsafe(f"{path}: has {node.nlink} hard links")
         return File(node.data, node.mode, node.uid, node.gid, dict(node.xattrs), node.mtime_ns)
 
+    def traits(self, path: str) -> Traits:
+        """The extended attributes of the entry itself."""
+        where = self._resolve(path, follow=False)
+        node = self.nodes.get(where) if where is not None else None
+        return Traits(dict(node.xattrs) if node else {})
+
     def names(self, path: str) -> list[str]:
         """The names in a directory, sorted."""
         where = self._resolve(path, follow=True)
@@ -186,6 +206,10 @@ class MemoryHost:
 
     def named(self, database: str, number: int) -> str | None:
         """There are no name services."""
+        return None
+
+    def groups(self, name: str, gid: int) -> frozenset[int] | None:
+        """The files alone are the truth."""
         return None
 
     def boot(self) -> str:

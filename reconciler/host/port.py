@@ -69,6 +69,15 @@ class Attributes:
     """Setuid, setgid and capabilities are for these bytes alone (see `digest` of a directory); empty: for any."""
 
 
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What besides owner and mode decides who may do what with a path."""
+
+    xattrs: Mapping[str, bytes] = field(default_factory=dict)
+    flags: frozenset[str] = frozenset()
+    """``frozen`` (immutable or append-only); on a live host also ``read-only``, ``noexec``, ``nosuid`` of the mount."""
+
+
 class Result(NamedTuple):
     """How a program ended."""
 
@@ -92,6 +101,11 @@ class Process:
     ambient: int
     start: int
     cgroup: str
+    effective: int = 0
+    """The capabilities that it has now, as bits."""
+    no_new_privs: bool = False
+    apart: bool = False
+    """Whether it sees other mounts than we do, as in a container."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +230,7 @@ class Observer(Protocol):
 
     def stat(self, path: str) -> Stat | None: ...
     def read(self, path: str) -> File | None: ...
+    def traits(self, path: str) -> Traits: ...
     def names(self, path: str) -> list[str]: ...
     def readlink(self, path: str) -> str: ...
     def canonical(self, path: str) -> str: ...
@@ -225,6 +240,7 @@ class Observer(Protocol):
     def processes(self) -> list[Process]: ...
     def remote(self, database: str, name: str) -> Entity | str | None: ...
     def named(self, database: str, number: int) -> str | None: ...
+    def groups(self, name: str, gid: int) -> frozenset[int] | None: ...
     def boot(self) -> str: ...
     def query(self, argv: Sequence[str], feed: bytes | None = None) -> Result: ...
     def validate(self, argv: Sequence[str], data: bytes) -> Result: ...

@@ -1,0 +1,111 @@
+"""The kernel's decision on one path: owner, group, others, ACL, capabilities.  Pure."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+READ, WRITE, EXECUTE = 4, 2, 1
+BITS: Mapping[str, int] = {"read": READ, "write": WRITE, "execute": EXECUTE}
+ACL = "system.posix_acl_access"
+USER_OBJ, USER, GROUP_OBJ, GROUP, MASK, OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
+OVERRIDE, SEARCH = "dac_override", "dac_read_search"
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who may ask for a path: an account, or a process that can more than its account."""
+
+    name: str
+    uid: int
+    gids: frozenset[int] = frozenset()
+    powers: frozenset[str] = frozenset()
+    """Capabilities, without ``cap_``."""
+    how: str = ""
+    """Which process or unit it is; empty for the account itself."""
+
+    @property
+    def root(self) -> bool:
+        """Whether modes do not count for it."""
+        return self.uid == 0
+
+
+@dataclass(frozen=True)
+class Look:
+    """What decides at one path."""
+
+    type: str
+    uid: int
+    gid: int
+    mode: int
+    acl: tuple[tuple[int, int, int], ...] = ()
+    """Tag, permissions, number; empty where the mode says it all."""
+    flags: frozenset[str] = frozenset()
+
+
+def parse_acl(data: bytes | None) -> tuple[tuple[int, int, int], ...]:
+    """The entries of a POSIX ACL attribute; none for one that only repeats the mode, or is damaged."""
+    if data is None or len(data) < 4 or (len(data) - 4) % 8 or struct.unpack_from("<I", data)[0] != 2:
+        return ()
+    found = tuple(struct.unpack_from("<HHI", data, at) for at in range(4, len(data), 8))
+    entries = tuple((int(tag), int(bits), int(who)) for tag, bits, who in found)
+    return entries if any(tag in (USER, GROUP) for tag, _, _ in entries) else ()
+
+
+def may(person: Person, look: Look, wanted: int) -> str:
+    """Why a person gets all of these bits at a path at once; empty where it does not."""
+    said = f"{person.how}, " if person.how else ""
+    if person.root or OVERRIDE in person.powers:
+        some = look.mode | (0o111 if any(bits & EXECUTE for _, bits, _ in look.acl) else 0)
+        if look.type == "directory" or not wanted & EXECUTE or some & 0o111:
+            return "root" if person.root else f"{said}cap_{OVERRIDE}"
+    bits, why = _class(person, look, wanted)
+    if bits & wanted == wanted:
+        return said + why
+    if SEARCH in person.powers and not wanted & ~(READ | (EXECUTE if look.type == "directory" else 0)):
+        return f"{said}cap_{SEARCH}"
+    return ""
+
+
+def _class(person: Person, look: Look, wanted: int) -> tuple[int, str]:
+    """The bits of the one entry that counts for a person, and which it is.
+
+    Of several groups in an ACL one has to give all that is wanted; what two give together does not count.
+    """
+    if person.uid == look.uid:
+        return look.mode >> 6 & 7, f"its owner ({look.mode:04o})"
+    if not look.acl:
+        if look.gid in person.gids:
+            return look.mode >> 3 & 7, f"its group ({look.mode:04o})"
+        return look.mode & 7, f"everybody ({look.mode:04o})"
+    mask = next((bits for tag, bits, _ in look.acl if tag == MASK), 7)
+    named = next((bits for tag, bits, who in look.acl if tag == USER and who == person.uid), None)
+    if named is not None:
+        return named & mask, "its ACL, by name"
+    groups = [
+        bits & mask
+        for tag, bits, who in look.acl
+        if (tag == GROUP and who in person.gids) or (tag == GROUP_OBJ and look.gid in person.gids)
+    ]
+    if groups:
+        return next((bits for bits in groups if bits & wanted == wanted), 0), "its ACL, by group"
+    return next((bits for tag, bits, _ in look.acl if tag == OTHER), 0), "its ACL, for everybody"
+
+
+def rights(person: Person, way: Iterable[Look], look: Look) -> dict[str, str]:
+    """What a person can do with a path behind these directories, each right with its reason.
+
+    A directory is written by making something in it, which takes entering it too.  ``execute`` is entering for a
+    directory.
+    """
+    if not all(may(person, directory, EXECUTE) for directory in way):
+        return {}
+    wanted = dict(BITS)
+    if look.type == "directory":
+        wanted["write"] = WRITE | EXECUTE
+    if look.flags & {"read-only", "frozen"} and look.type in ("file", "directory"):
+        del wanted["write"]
+    if "noexec" in look.flags and look.type == "file":
+        del wanted["execute"]
+    return {name: why for name, bits in wanted.items() if (why := may(person, look, bits))}
