@@ -109,6 +109,8 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     audit: list[Transition] = field(default_factory=list)
     unchanged: int = 0
+    access: Json = None
+    """Whose rights it changes, and what that opens; no part of its identity, since others' accounts are in it."""
 
     def summary(self) -> dict[str, int]:
         """How many of each."""
@@ -139,7 +141,8 @@ class Plan:
             body["notes"] = self.notes
         if self.audit:
             body["audit"] = [t.json() for t in self.audit]
-        return {"plan_id": "sha256:" + hashlib.sha256(canonical(body).encode()).hexdigest(), **body}
+        told = {"access": self.access} if self.access else {}
+        return {"plan_id": "sha256:" + hashlib.sha256(canonical(body).encode()).hexdigest(), **body, **told}
 
 
 def conflict_json(conflict: Conflict) -> Json:

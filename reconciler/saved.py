@@ -65,7 +65,7 @@ def read(path: str) -> Saved:
         more = plan["saved"]
         inputs = {str(name): base64.b64decode(text) for name, text in more["inputs"].items()}
         only = tuple(Address.parse(str(text)) for text in more["only"])
-        body = {key: value for key, value in plan.items() if key not in ("plan_id", "saved")}
+        body = {key: value for key, value in plan.items() if key not in ("plan_id", "saved", "access")}
     except OSError as error:
         raise Usage(f"--plan {printable(path)}: cannot be read: {(error.strerror or '').lower()}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

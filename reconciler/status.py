@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from .access.becoming import Becoming
+from .access.policy import policy, policy_text
+from .access.processes import processes
+from .access.scene import Scene
+from .desired.documents import Document
 from .kinds import kinds
+from .kinds.account import Account
 from .kinds.base import Context, Prospect
+from .kinds.tree import Tree
 from .model import EXISTS, Absent, Json, Target, Unknown
+from .survey import facts
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -15,7 +23,7 @@ if TYPE_CHECKING:
     from .targets import Goals
 
 
-def status(engine: Engine, documents: Iterable[object], goals: Goals, plan: Plan, context: Context) -> list[Json]:
+def status(engine: Engine, documents: Iterable[Document], goals: Goals, plan: Plan, context: Context) -> list[Json]:
     """One entry a deployment, in the order of the documents; what only the log knows comes last."""
     by_name: dict[str, list[Json]] = {}
     blocked = {b.address: b.reason for b in plan.blocked}
@@ -25,9 +33,11 @@ def status(engine: Engine, documents: Iterable[object], goals: Goals, plan: Plan
         by_name.setdefault(target.deployment, []).append(resource(engine, target, prospect, blocked.get(address)))
     found = []
     for document in documents:
-        name, mode, policy = (getattr(document, key) for key in ("name", "mode", "policy"))
+        name, mode = document.name, document.mode
         listed = by_name.pop(name, [])
-        found.append({"name": name, "mode": mode, "policy": policy, "state": state(listed), "resources": listed})
+        seen = beside(engine, document)
+        how = state(listed, broken=bool(engine.ledger.deployments().get(name)) and breaks(seen))
+        found.append({"name": name, "mode": mode, "policy": document.policy, "state": how, "resources": listed, **seen})
     for name in goals.orphaned:
         listed = [
             resource(engine, Target(address, name), None, None) for address in engine.ledger.deployments().get(name, [])
@@ -36,11 +46,34 @@ def status(engine: Engine, documents: Iterable[object], goals: Goals, plan: Plan
     return found
 
 
-def state(resources: list[Json]) -> str:
+def beside(engine: Engine, document: Document) -> dict[str, Json]:
+    """What holds of a deployment besides its resources: its processes, its access policy, its accounts' ways up."""
+    host = engine.host
+    who = {w.resource.name for w in document.resources if isinstance(w.resource, Account)}
+    who |= {w.resource.owner for w in document.resources if isinstance(w.resource, Tree) and w.resource.owner}
+    running = processes(host, document) if host.live else []
+    if not who and not document.access:
+        return {"processes": running, "access": [], "escalation": []}
+    scene = Scene(host)
+    becoming = Becoming(scene, facts(host).get("hostname") or "localhost")
+    found = policy(document.access, scene, becoming, deep=True)
+    return {
+        "processes": running,
+        "access": [item | {"text": policy_text(item)} for item in found],
+        "escalation": list(dict.fromkeys(str(edge) for edge in becoming.edges if edge.who in who - {"root"})),
+    }
+
+
+def breaks(seen: dict[str, Json]) -> bool:
+    """Whether a process is not who it should be, or somebody can what the policy forbids."""
+    return any(p["drift"] for p in seen["processes"]) or any(item["more"] for item in seen["access"])
+
+
+def state(resources: list[Json], *, broken: bool = False) -> str:
     """What the worst of the resources amounts to."""
     if any(item.get("reason") for item in resources):
         return "blocked"
-    if any(item["applied_actual"] != " " for item in resources):
+    if broken or any(item["applied_actual"] != " " for item in resources):
         return "drifted"
     return "pending" if any(item["actual_desired"] != " " for item in resources) else "converged"
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from ..errors import HostError
 from ..host.port import Observer
-from ..host.resolve import printable
 from ..kinds import units
 from .rights import Person
 from .scene import Scene
@@ -20,7 +19,8 @@ SOCKETS = {
     "/var/lib/lxd/unix.socket": "lxd", "/var/snap/lxd/common/lxd/unix.socket": "lxd",
     "/var/lib/incus/unix.socket": "incus", "/run/incus/unix.socket": "incus",
 }  # fmt: skip
-ROOT_GROUPS = {"docker": "docker", "lxd": "lxd", "incus-admin": "incus", "disk": "the disks"}
+ROOT_GROUPS = frozenset({"docker", "lxd", "incus-admin", "disk"})
+"""Groups whose members can become root by what they are given, wherever that runs."""
 DISKS = re.compile(r"^(sd[a-z]+\d*|vd[a-z]+\d*|nvme\d+n\d+(p\d+)?|dm-\d+|md\d+|xvd[a-z]+\d*|mmcblk\d+(p\d+)?)$")
 SHELLS = """
 sh bash dash zsh ksh csh tcsh fish busybox su sudo env vi vim view rvim nano ed ex emacs less more man awk gawk mawk
@@ -58,12 +58,16 @@ class Edge:
     whom: str
     why: str
 
+    def __str__(self) -> str:
+        return f"{self.who} can become {self.whom}: {self.why}"
+
 
 class Becoming:
     """All the ways on one host."""
 
-    def __init__(self, scene: Scene, hostname: str = "localhost") -> None:
-        self.scene, self.host, self.name = scene, scene.host, hostname
+    def __init__(self, scene: Scene, hostname: str = "localhost", users: Mapping[str, str] | None = None) -> None:
+        """``users``: whom units run as, where that is not what their files say yet."""
+        self.scene, self.host, self.name, self._users = scene, scene.host, hostname, users or {}
 
     @cached_property
     def sudoers(self) -> Sudoers:
@@ -151,7 +155,7 @@ class Becoming:
             for gid in person.gids:
                 name = self.scene.group_names.get(gid, "")
                 if name in ROOT_GROUPS and not person.root:
-                    yield Edge(person.name, "root", f"is in group {name}, which has {ROOT_GROUPS[name]}")
+                    yield membership(person.name, name)
 
     def into(self, whom: str) -> dict[str, str]:
         """Who can become somebody, by whatever way, each with the reason for his first step; root is not listed."""
@@ -185,7 +189,7 @@ class Becoming:
             if unit.masked:
                 continue
             user = unit.last("Service", "User")
-            who = user[0] if user and user[0] else "root"
+            who = self._users.get(name) or (user[0] if user and user[0] else "root")
             if "%" in who or unit.last("Service", "DynamicUser") == ("yes", ""):
                 continue
             for program in dict.fromkeys(unit.programs()):
@@ -205,6 +209,11 @@ class Becoming:
                 continue
             for number, line in enumerate((file.data if file else b"").decode("utf-8", "replace").splitlines(), 1):
                 yield from cron_line(path, number, line, owner)
+
+
+def membership(who: str, group: str) -> Edge:
+    """What being in such a group amounts to."""
+    return Edge(who, "root", f"is in group {group}, which is as good as root")
 
 
 def cron_line(path: str, number: int, line: str, owner: str) -> Iterator[Run]:
@@ -229,8 +238,3 @@ def unit_names(host: Observer) -> list[str]:
         found |= dict.fromkeys(name for name in host.names(place) if name.endswith(".service") and "@." not in name)
     found |= dict.fromkeys(f"{name}.service" for name in host.names("/etc/init.d") if not name.startswith("."))
     return list(found)
-
-
-def shown(edge: Edge) -> str:
-    """A way in words."""
-    return printable(f"{edge.who} can become {edge.whom}: {edge.why}")

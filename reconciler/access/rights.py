@@ -75,7 +75,8 @@ def _class(person: Person, look: Look, wanted: int) -> tuple[int, str]:
     """
     if person.uid == look.uid:
         return look.mode >> 6 & 7, f"its owner ({look.mode:04o})"
-    if not look.acl:
+    # Where the mode gives the group (that is, the ACL's mask) nothing, Linux does not ask the ACL at all.
+    if not look.acl or not look.mode & 0o070:
         if look.gid in person.gids:
             return look.mode >> 3 & 7, f"its group ({look.mode:04o})"
         return look.mode & 7, f"everybody ({look.mode:04o})"

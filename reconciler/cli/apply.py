@@ -81,6 +81,7 @@ class Wanted:
         from ..model import Address
         from ..plan import Blocked
         from ..survey import refusal
+        from .runs import foresee
 
         for document in self.unknown:
             reason = f"is deployment {document.name!r} for this host? A fact of its match cannot be read"
@@ -89,6 +90,7 @@ class Wanted:
             found = refusal(engine.host, document, engine.ledger)
             if found is not None:
                 plan.blocked.append(found)
+        foresee(engine, plan, self.documents)
 
 
 @click.command()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
 
 from ..engine import Engine, Report
-from ..errors import LogError, Partial, Refused, Tampered
+from ..errors import HostError, LogError, Partial, Refused, Tampered
 from ..log.chain import verify
 from ..model import Json
 from ..plan import Plan, conflict_json
@@ -59,7 +59,20 @@ def look(place: Place, prepare: Prepare, options: Options, extra: Callable[[Engi
     plan = engine.survey(goals, options, desired, place.identity(facts(host)))
     if extra:
         extra(engine, plan)
+    foresee(engine, plan)
     return plan
+
+
+def foresee(engine: Engine, plan: Plan, documents: Iterable[Any] = ()) -> None:
+    """Say what a plan changes in who may do what, and block what a policy forbids."""
+    if plan.access is not None or not (plan.transitions or any(document.access for document in documents)):
+        return
+    from ..access.changes import consider
+
+    try:
+        plan.access = consider(engine.host, plan, documents, facts(engine.host).get("hostname") or "localhost").json()
+    except HostError as error:
+        plan.notes.append(f"who may do what after this could not be found out: {error}")
 
 
 def refused(plan: Plan, options: Options) -> str | None:
@@ -127,6 +140,7 @@ def carry_out(
         plan = engine.survey(goals, options, desired, place.identity(known))
         if extra:
             extra(engine, plan)
+        foresee(engine, plan)
         reason = refused(plan, options)
         if reason:
             if style == "json":

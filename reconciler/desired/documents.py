@@ -45,8 +45,11 @@ class Header(BaseModel):
     )
     resources: Annotated[list[Any], Described(description="Resources; the first key of each names its kind.")] = []
     access: Annotated[
-        dict[str, dict[Literal["read", "write", "execute"], list[str]]],
-        Described(description="Who may do what, as a policy."),
+        dict[
+            Annotated[str, Described(pattern=r"^/[^\x00]*$")],
+            dict[Literal["read", "write", "execute", "become"], list[str]],
+        ],
+        Described(description="Who may do what with a path, and nobody else: path: {right: [account]}."),
     ] = {}
 
 
@@ -75,6 +78,17 @@ class Document:
     refuse_where: Mapping[str, str] | None = None
     """Where the host shows this, and the log holds nothing, the mode cannot be reached in place."""
     procedure: str = ""
+    helpers: tuple[str, ...] = ()
+    """Programs of the agent that come and go."""
+    as_root: tuple[str, ...] = ()
+    """Programs of the agent that run as root in every mode."""
+
+    def access_source(self, path: str) -> Source:
+        """Where the policy on a path was written; the deployment's own line where a profile wrote it."""
+        given = self.text.value.get("access") if isinstance(self.text.value, dict) else None
+        if not isinstance(given, dict) or path not in given:
+            return self.source
+        return Source(self.text.file, *self.text.at(("access", path), key=True))
 
     def fits(self, facts: Mapping[str, str | None]) -> bool | None:
         """Whether this host is meant; None where a fact that decides cannot be read."""

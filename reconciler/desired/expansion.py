@@ -71,6 +71,9 @@ def expand(document: Document, build: Build, problems: list[Mistake]) -> None:
         document.refuse_where = fill(mode.refuse_where.model_dump(), values)
         document.procedure = mode.procedure
     document.parameters = values
+    document.helpers, document.as_root = tuple(profile.helpers), tuple(profile.as_root)
+    # What a site says of a path counts in place of what the profile does.
+    document.access = {**fill(mode.access, values), **document.access}
 
 
 def _default(parameter: Parameter) -> Any:
@@ -82,6 +85,9 @@ def _typed(parameter: Parameter, given: Any) -> tuple[Any, str]:
     if parameter.type == "list":
         plain = isinstance(given, list) and all(isinstance(item, str) for item in given)
         return (given, "") if plain else ([], "write a list of texts")
+    if parameter.type == "lines":
+        plain = isinstance(given, list) and all(isinstance(item, dict) for item in given)
+        return (given, "") if plain else ([], "write a list of mappings, as the resource takes them")
     if not isinstance(given, str):
         return parameter.default, "write one value"
     if parameter.type == "flag":

@@ -18,7 +18,7 @@ class Parameter(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    type: Literal["path", "text", "flag", "list", "choice"]
+    type: Literal["path", "text", "flag", "list", "choice", "lines"]
     default: Any
     doc: str
     choices: list[str] = []
@@ -44,8 +44,20 @@ class Mode(BaseModel):
 
     doc: str
     resources: list[Any] = []
+    access: Annotated[
+        dict[str, dict[str, list[str]]], Described(description="Who may do what with a path, and nobody else.")
+    ] = {}
     refuse_where: Symptom | None = None
     procedure: str = ""
+
+
+class Component(BaseModel):
+    """A program of the agent that people start by hand, as its service account."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+    program: str
+    doc: str
 
 
 class Profile(BaseModel):
@@ -58,6 +70,11 @@ class Profile(BaseModel):
     doc: str
     parameters: Annotated[dict[str, Parameter], Described(default_factory=dict)]
     modes: dict[str, Mode]
+    components: Annotated[
+        dict[str, Component], Described(description="Programs of the agent that people start by hand.")
+    ] = {}
+    helpers: Annotated[list[str], Described(description="Programs that come and go while others run.")] = []
+    as_root: Annotated[list[str], Described(description="Programs that need root in every mode.")] = []
 
 
 @cache

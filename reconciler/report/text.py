@@ -74,6 +74,7 @@ def plan_lines(plan: Plan, paint: Paint) -> Iterator[str]:
             yield paint("1", title)
             for transition in listed:
                 yield from transition_lines(transition, paint)
+    yield from _access_lines(plan, paint)
     yield from _hindrances(plan, paint)
     yield ""
     yield summary_line(plan)
@@ -182,6 +183,30 @@ def _wrapped(text: str, width: int) -> Iterator[str]:
     yield from textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
+def _access_lines(plan: Plan, paint: Paint) -> Iterator[str]:
+    """Whose rights change, what that opens, and where a policy is broken already."""
+    told = plan.access or {}
+    if told.get("changes"):
+        yield ""
+        yield paint("1", "  access after this")
+    for item in told.get("changes", ())[:12]:
+        yield from (f"      {line}" for line in _wrapped(printable(item["text"]), WIDTH - 6))
+    if len(told.get("changes", ())) > 12:
+        yield f"      … and {len(told['changes']) - 12} more; all of them with --format json"
+    for word, colour, texts in (
+        ("escalation", "31;1", told.get("escalation", ())),
+        ("policy", "33;1", [item["text"] for item in told.get("policy", ())]),
+    ):
+        if texts:
+            yield ""
+        for text in texts[:12]:
+            lines = list(_wrapped(printable(text), WIDTH - 15))
+            yield paint(colour, f"  ! {word:<11}") + lines[0]
+            yield from (f"               {line}" for line in lines[1:])
+        if len(texts) > 12:
+            yield f"      … and {len(texts) - 12} more; all of them with --format json"
+
+
 def _hindrances(plan: Plan, paint: Paint) -> Iterator[str]:
     for blocked in plan.blocked:
         yield ""
@@ -243,6 +268,7 @@ def status_lines(deployments: Iterable[Mapping[str, Json]], paint: Paint) -> Ite
         policy = ", audit only" if deployment["policy"] == "audit" else ""
         state = paint(colours[deployment["state"]], deployment["state"])
         yield f"{printable(deployment['name'])}{mode}: {state}{policy}"
+        yield from _beside_lines(deployment, paint)
         for item in deployment["resources"]:
             marks = item["applied_actual"] + item["actual_desired"]
             if marks == "  " and not item.get("reason"):
@@ -256,6 +282,26 @@ def status_lines(deployments: Iterable[Mapping[str, Json]], paint: Paint) -> Ite
                 applied, actual, desired = (value_text(part[key]) for key in ("applied", "actual", "desired"))
                 name = printable(".".join(part["field"]))
                 yield f"       {name}: applied {applied}, actual {actual}, desired {desired}"
+
+
+def _beside_lines(deployment: Mapping[str, Json], paint: Paint) -> Iterator[str]:
+    """What holds of a deployment besides its resources."""
+    for process in deployment.get("processes", ()):
+        who = ", ".join(map(str, process["users"]))
+        more = f", capabilities {', '.join(process['capabilities'])}" if process["capabilities"] else ""
+        more += ", NoNewPrivs" if process["no_new_privs"] else ""
+        more += ", comes and goes" if process["helper"] else ""
+        drift = f": {process['drift']}" if process["drift"] else ""
+        text = f"process {process['pid']} {process['name']} as {who}, groups {', '.join(map(str, process['groups']))}"
+        yield (paint("33", "  !  ") if drift else "     ") + printable(f"{text}{more}{drift}")
+    texts = [("policy", item["text"]) for item in deployment.get("access", ())]
+    texts += [("escalation", text) for text in deployment.get("escalation", ())]
+    for word, text in texts[:12]:
+        lines = list(_wrapped(printable(f"{word}: {text}"), WIDTH - 6))
+        yield paint("33", "  !  ") + lines[0]
+        yield from (f"       {line}" for line in lines[1:])
+    if len(texts) > 12:
+        yield f"     … and {len(texts) - 12} more; all of them with --format json"
 
 
 def run_lines(runs: Iterable[Mapping[str, Json]], paint: Paint) -> Iterator[str]:
