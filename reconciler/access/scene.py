@@ -30,9 +30,15 @@ class Way:
 
     @property
     def shut(self) -> bool:
-        """Whether only root can change anything on it."""
-        looks = [*self.directories, self.last]
-        return all(look.uid == 0 and not look.mode & 0o022 and not look.acl for look in looks)
+        """Whether only root can change anything on it, whatever accounts there are."""
+        return _closed(self.last) and all(
+            _closed(directory) or (directory.uid == child.uid == 0 and bool(directory.mode & STICKY))
+            for directory, child in self.steps
+        )
+
+
+def _closed(look: Look) -> bool:
+    return look.uid == 0 and not look.mode & 0o022 and not look.acl
 
 
 class Scene:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -30,6 +30,7 @@ COMMANDS = {
     "log": "evidence",
     "mapping": "mapping",
     "access": "access",
+    "exec": "exec",
     "profiles": "library",
     "schema": "library",
     "doctor": "doctor",
@@ -47,7 +48,8 @@ class Lazy(click.Group):
         """The command of that name."""
         if cmd_name not in COMMANDS:
             return None
-        found = getattr(import_module(f"{__package__}.{COMMANDS[cmd_name]}"), cmd_name.replace("-", "_"))
+        module = import_module(f"{__package__}.{COMMANDS[cmd_name]}")
+        found = getattr(module, "exec_" if cmd_name == "exec" else cmd_name.replace("-", "_"))
         assert isinstance(found, click.Command)
         return found
 
@@ -76,25 +78,44 @@ def cli(ctx: click.Context, root: str | None, log_file: str | None, debug: bool)
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and answer its exit code; no traceback reaches the user without --debug."""
-    debug = "--debug" in arguments
-    words = [word for word in arguments if word != "--debug"]
+    place = _exec_at(arguments)
+    # What stands behind exec belongs to the program that it starts.
+    ours, its = (arguments, ()) if place is None else (arguments[: place + 1], arguments[place + 1 :])
+    words, debug = [*(word for word in ours if word != "--debug"), *its], "--debug" in ours
+    return _run(words, debug=debug, trouble=_as_env if place is not None else lambda code: code)
+
+
+def _exec_at(arguments: Sequence[str]) -> int | None:
+    """Where the command exec stands, if that is the command."""
+    index = 0
+    while index < len(arguments) and arguments[index].startswith("-"):
+        index += 2 if arguments[index] in ("--root", "--log") else 1
+    return index if index < len(arguments) and arguments[index] == "exec" else None
+
+
+def _as_env(code: int) -> int:
+    """Our own trouble as env(1) tells it, so that it is not taken for the program's exit code."""
+    return code if code in (125, 126, 127) else 125
+
+
+def _run(words: list[str], *, debug: bool, trouble: Callable[[int], int]) -> int:
     try:
-        code = cli.main(list(words), prog_name="reconciler", standalone_mode=False)
+        code = cli.main(words, prog_name="reconciler", standalone_mode=False)
         sys.stdout.flush()
     except click.UsageError as error:
         error.show()
-        return 64
+        return trouble(64)
     except click.Abort:
         click.echo("stopped; nothing was changed", err=True)
-        return 1
+        return trouble(1)
     except click.ClickException as error:
         error.show()
-        return 64
+        return trouble(64)
     except ReconcilerError as error:
         if debug:
             raise
         click.echo(str(error) if isinstance(error, Mistakes) else f"reconciler: {error}", err=True)
-        return error.exit_code
+        return trouble(error.exit_code)
     except KeyboardInterrupt:
         click.echo("reconciler: interrupted; the next run settles what was under way", err=True)
         return 130
@@ -109,5 +130,5 @@ def run(arguments: Sequence[str]) -> int:
             f"reconciler: unexpected: {text.encode('unicode_escape').decode()}; run again with --debug and report it",
             err=True,
         )
-        return 1
+        return trouble(1)
     return code if isinstance(code, int) else 0

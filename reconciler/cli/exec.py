@@ -1,0 +1,276 @@
+"""exec: a component of an agent, or any program, as the account that it is to run as."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .common import Place, located, started, talk
+
+if TYPE_CHECKING:
+    from ..host.become import Identity
+    from ..model import Json
+
+PATIENCE = 30.0
+SECRET = re.compile(r"passw|secret|token|credential|apikey|api-key", re.IGNORECASE)
+
+
+class Words(click.Command):
+    """Everything behind the component belongs to the component."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, remembering whether ``--`` was there."""
+        ctx.allow_interspersed_args = False
+        return super().parse_args(ctx, args)
+
+
+@click.command("exec", cls=Words)
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@located
+@click.option("--as", "account", metavar="ACCOUNT", help="Run any program as this account: exec --as A -- PROGRAM.")
+@click.option("--mapped", metavar="ROLE:USER@HOST", help="Run it as whom the RSCD agent's files map this caller to.")
+@click.option("--dir", "directory", metavar="DIR", help="With --mapped: where the agent's files are.")
+@click.option("--trace", metavar="FILE", help="Receives what it prints; %p is its process, %n its name.")
+@click.option("--print", "only_print", is_flag=True, help="Only print the equivalent sudo and su lines.")
+@click.option("--cwd", metavar="DIR", help="Start there; by default at home, or in /.")
+@click.option("--umask", default="027", metavar="OCTAL", help="The umask; 027 by default.")
+@click.option("--limit", "limited", multiple=True, metavar="NAME=N", help="A resource limit, as in nofile=1024.")
+@click.option(
+    "--env", "given", multiple=True, metavar="NAME=VALUE", help="One more variable; nothing of yours gets through."
+)
+@click.pass_context
+def exec_(
+    ctx: click.Context,
+    words: tuple[str, ...],
+    root: str | None,
+    log_file: str | None,
+    account: str | None,
+    mapped: str | None,
+    directory: str | None,
+    trace: str | None,
+    only_print: bool,
+    cwd: str | None,
+    umask: str,
+    limited: tuple[str, ...],
+    given: tuple[str, ...],
+) -> int:
+    """Start a component of an agent as its service account, with nothing of root left.
+
+    Groups, user, capabilities, environment, keyring, terminal: all are the account's.  The exit code is the
+    component's; 125 is ours, 126 and 127 as with env.
+
+    Example: reconciler exec ndtrack -t machine
+    """
+    from ..errors import Refused, Usage
+    from ..host.become import Launch, environment, identity, limits, run
+
+    place = Place(ctx, root, log_file)
+    if place.root is not None:
+        raise Usage("exec works on the running host; no program of a root directory is executed")
+    if not words:
+        raise Usage("name a component, or a program behind --as ACCOUNT -- or --mapped CALLER --")
+    if account is not None and mapped is not None:
+        raise Usage("give --as or --mapped, not both")
+    if not re.fullmatch(r"[0-7]{1,4}", umask):
+        raise Usage(f"--umask {umask!r} is no octal number such as 027")
+    host = place.observer()
+    component = words[0] if account is None and mapped is None else None
+    if mapped is not None:
+        account = whom(place, mapped, directory)
+    program, owner = located_component(place, words[0]) if component else (words[0], str(account))
+    who = identity(host, owner)
+    argv = (program, *words[1:])
+    program = safe(host, who, program)
+    argv = (program if component or "/" not in argv[0] else argv[0], *words[1:])
+    if only_print:
+        equivalent(who, argv)
+        return 0
+    if os.geteuid() != 0:
+        raise Refused("exec needs root, since nobody else can become another account")
+    terminal = os.environ.get("TERM") if sys.stdin.isatty() else None
+    into = None if trace is None else os.path.abspath(trace)
+    try:
+        env = environment(who, variables(given), terminal)
+        launch = Launch(who, program, argv, env, cwd, int(umask, 8), limits(limited), into, rooted(host, into))
+    except ValueError as error:
+        raise Usage(str(error)) from None
+    told = {
+        "component": component, "account": who.name, "uid": who.uid, "gid": who.gid, "groups": list(who.groups),
+        "argv": hidden(argv), "mapped": mapped, "trace": trace,
+    }  # fmt: skip
+    name = noted(place, told)
+    try:
+        ended = run(launch)
+    except BaseException as error:
+        finished(place, name, {"error": str(error)[:500]})
+        raise
+    finished(place, name, {"exit": ended.code} if not ended.signal else {"signal": ended.signal})
+    if ended.signal:
+        signal.signal(ended.signal, signal.SIG_DFL)
+        os.kill(os.getpid(), ended.signal)
+    return ended.code
+
+
+def rooted(host: Any, trace: str | None) -> bool:
+    """Whether nobody but root can change anything in the directory of a trace file."""
+    from ..access.scene import Scene
+
+    way = Scene(host).way(os.path.dirname(trace)) if trace is not None else None
+    return way is not None and way.last.type == "directory" and way.shut
+
+
+def variables(given: tuple[str, ...]) -> dict[str, str]:
+    """Variables from the command line."""
+    found = {}
+    for word in given:
+        name, sign, value = word.partition("=")
+        if not sign or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(f"--env {word!r}: write NAME=VALUE")
+        found[name] = value
+    return found
+
+
+def located_component(place: Place, name: str) -> tuple[str, str]:
+    """A component's program, where it is installed, and the account that owns it."""
+    from ..access.scene import Scene
+    from ..desired.expansion import fill
+    from ..desired.words import nearest
+    from ..errors import Refused, Usage
+    from ..profiles import profiles
+    from ..survey import ledger_of
+
+    known = {c: profile for profile in profiles().values() for c in profile.components}
+    if name not in known:
+        hint = nearest(name, known)
+        raise Usage(f"no component {name!r}; {hint}. Any other program: exec --as ACCOUNT -- PROGRAM")
+    profile = known[name]
+    values = {key: parameter.default for key, parameter in profile.parameters.items()}
+    usual = str(fill(profile.components[name].program, values))
+    tops = [str(v) for k, v in values.items() if profile.parameters[k].type == "path" and usual.startswith(f"{v}/")]
+    held = [a.name for a in ledger_of(place.reader()).holds if a.kind == "tree"]
+    candidates = [usual, *(f"{top}{usual.removeprefix(max(tops, key=len))}" for top in held if tops)]
+    scene = Scene(place.observer())
+    there = [path for path in dict.fromkeys(candidates) if scene.way(path) is not None]
+    if not there:
+        from ..host.become import MISSING, Failed
+
+        raise Failed(MISSING, f"{name}: not installed at {' or '.join(dict.fromkeys(candidates))}")
+    if len(there) > 1:
+        raise Refused(f"{name} is installed at {' and '.join(there)}; say which with exec --as ACCOUNT -- PROGRAM")
+    owner = scene.owner(there[0])
+    return there[0], str(owner)
+
+
+def safe(host: Any, who: Identity, word: str) -> str:
+    """The program, if the account may start it and nobody but root and the account decides what it is."""
+    from ..access.rights import Person, rights
+    from ..access.scene import Scene
+    from ..errors import Refused
+    from ..host.become import CANNOT, MISSING, PATH, ROOTS_PATH, Failed, find
+    from ..host.resolve import printable
+
+    program = find(word, ROOTS_PATH if who.uid == 0 else PATH)
+    if program is None:
+        raise Failed(MISSING, f"{printable(word)}: no such program on {PATH}")
+    program = os.path.abspath(program)
+    scene = Scene(host)
+    way = scene.way(program)
+    if way is None:
+        raise Failed(MISSING, f"{printable(program)}: no such file")
+    if way.last.type != "file":
+        raise Failed(CANNOT, f"{printable(program)}: a {way.last.type}, not a program")
+    person = Person(who.name, who.uid, frozenset(who.groups))
+    if "execute" not in rights(person, way.directories, way.last):
+        raise Failed(CANNOT, f"{printable(program)}: {who.name} may not execute it")
+    others = {name: why for name, why in scene.changers(program).items() if name != who.name}
+    if others:
+        name, why = next(iter(others.items()))
+        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+        raise Refused(
+            f"{printable(program)}: {name}{more} {why}, so it could be anything; it is not started as {who.name}. "
+            "Make it and its directories writable by root or that account alone"
+        )
+    return program
+
+
+def whom(place: Place, text: str, directory: str | None) -> str:
+    """The account that the RSCD agent's files map a caller to, if a plain process can stand for that."""
+    from ..errors import Refused, Usage
+    from ..rscd.resolver import question, resolve
+    from .mapping import Asked
+
+    try:
+        caller = question(text)
+    except ValueError as error:
+        raise Usage(f"--mapped {error}") from None
+    asked = Asked(place, directory, "unix", None, None, (), controller=False)
+    answer = resolve(asked.files, caller, asked.target)
+    if answer.decision != "granted" or answer.runs_as is None:
+        raise Refused(f"{caller} is {answer.decision}: {answer.steps[-1]}; see 'reconciler mapping resolve'")
+    if answer.permission != "rw" or answer.limits:
+        what = ", ".join(answer.limits) or "ro"
+        raise Refused(
+            f"{caller} is limited by {what}, which the agent enforces and a plain process would not; nothing is started"
+        )
+    return answer.runs_as
+
+
+def equivalent(who: Identity, argv: tuple[str, ...]) -> None:
+    """The lines that do about the same by other means."""
+    from ..host.resolve import printable
+
+    line = shlex.join(argv)
+    click.echo(printable(f"sudo -u {shlex.quote(who.name)} {line}"))
+    click.echo(printable(f"su - {shlex.quote(who.name)} -c {shlex.quote(line)}"))
+    if os.path.basename(who.shell) in ("nologin", "false"):
+        talk(f"the su line will fail: the shell of {who.name} is {printable(who.shell)}")
+
+
+def hidden(argv: tuple[str, ...]) -> list[str]:
+    """A command line as the log may keep it: values that are called secret are left out."""
+    out: list[str] = []
+    for word in argv:
+        name, sign, _ = word.partition("=")
+        last = out[-1] if out else ""
+        if sign and SECRET.search(name):
+            out.append(f"{name}=(secret)")
+        elif last.startswith("-") and "=" not in last and SECRET.search(last) and not word.startswith("-"):
+            out.append("(secret)")
+        else:
+            out.append(word.encode("utf-8", "backslashreplace").decode())
+    return out
+
+
+def noted(place: Place, told: Json) -> str:
+    """Say in the log what is started, before it is."""
+    from ..engine import Engine
+    from ..survey import facts
+    from .runs import intact
+
+    with place.writer("exec", PATIENCE) as log:
+        intact(log)
+        engine = Engine(place.host(), log)
+        name = engine.next_run()
+        start = started("exec", place, facts(engine.host), deployments=[], exec=told, command=["exec", *told["argv"]])
+        engine.say(name, "run.started", start)
+        log.keep_head()
+    return str(name)
+
+
+def finished(place: Place, name: str, how: Json) -> None:
+    """Say in the log how it ended."""
+    from ..engine import Engine
+    from ..errors import ReconcilerError
+
+    try:
+        with place.writer("exec", PATIENCE) as log:
+            Engine(place.host(), log).say(name, "run.finished", {"outcome": "unchanged", "complete": True, **how})
+            log.keep_head()
+    except ReconcilerError as error:
+        talk(f"reconciler: how it ended could not be logged: {error}")
