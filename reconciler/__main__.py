@@ -12,6 +12,7 @@ def main() -> None:
 
         sys.stdout.write(f"reconciler {__version__}\n")
         return
+    _open()
     # No package that happens to be installed beside us has a say in how our data is validated.
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
     # Start-up makes tens of thousands of objects that all stay; looking for garbage among them is in vain.
@@ -25,6 +26,18 @@ def main() -> None:
     sys.stderr.flush()
     # All is closed and said: taking the interpreter apart would only take time.
     os._exit(code)
+
+
+def _open() -> None:
+    """Whatever of the first three files is closed is nothing from now on, and no file of ours."""
+    for fd in (0, 1, 2):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import signal
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from ..model import Json
 
 PATIENCE = 30.0
-SECRET = re.compile(r"passw|secret|token|credential|apikey|api-key", re.IGNORECASE)
+SECRET = re.compile(r"pass|pwd|secret|token|credential|api[-_]?key|private[-_]?key|auth|bearer|cookie", re.IGNORECASE)
 
 
 class Words(click.Command):
@@ -68,7 +66,7 @@ def exec_(
     Example: reconciler exec ndtrack -t machine
     """
     from ..errors import Refused, Usage
-    from ..host.become import Launch, environment, identity, limits, run
+    from ..host.become import Launch, die, environment, identity, limits, run
 
     place = Place(ctx, root, log_file)
     if place.root is not None:
@@ -80,6 +78,8 @@ def exec_(
     if not re.fullmatch(r"[0-7]{1,4}", umask):
         raise Usage(f"--umask {umask!r} is no octal number such as 027")
     host = place.observer()
+    if trace == "":
+        raise Usage("--trace needs a file's name")
     component = words[0] if account is None and mapped is None else None
     if mapped is not None:
         account = whom(place, mapped, directory)
@@ -87,22 +87,21 @@ def exec_(
     who = identity(host, owner)
     argv = (program, *words[1:])
     program = safe(host, who, program)
-    argv = (program if component or "/" not in argv[0] else argv[0], *words[1:])
     if only_print:
-        equivalent(who, argv)
+        equivalent(who, (program, *words[1:]))
         return 0
     if os.geteuid() != 0:
         raise Refused("exec needs root, since nobody else can become another account")
-    terminal = os.environ.get("TERM") if sys.stdin.isatty() else None
-    into = None if trace is None else os.path.abspath(trace)
+    terminal = os.environ.get("TERM") if os.isatty(0) else None
     try:
+        into = None if trace is None else located_trace(host, trace, program)
         env = environment(who, variables(given), terminal)
         launch = Launch(who, program, argv, env, cwd, int(umask, 8), limits(limited), into, rooted(host, into))
     except ValueError as error:
         raise Usage(str(error)) from None
     told = {
         "component": component, "account": who.name, "uid": who.uid, "gid": who.gid, "groups": list(who.groups),
-        "argv": hidden(argv), "mapped": mapped, "trace": trace,
+        "argv": hidden((program, *words[1:])), "mapped": mapped, "trace": trace and hidden(("", trace))[1],
     }  # fmt: skip
     name = noted(place, told)
     try:
@@ -112,9 +111,23 @@ def exec_(
         raise
     finished(place, name, {"exit": ended.code} if not ended.signal else {"signal": ended.signal})
     if ended.signal:
-        signal.signal(ended.signal, signal.SIG_DFL)
-        os.kill(os.getpid(), ended.signal)
+        return die(ended.signal)
     return ended.code
+
+
+def located_trace(host: Any, given: str, program: str) -> str:
+    """A trace file's name in the directory that is really meant, through every link; only its process is still open."""
+    from ..access.scene import Scene
+    from ..errors import Refused
+    from ..host.become import trace_name
+    from ..host.resolve import printable
+
+    path = trace_name(os.path.join(os.getcwd(), given), os.path.basename(program))
+    directory, _, name = path.rpartition("/")
+    way = Scene(host).way(directory or "/")
+    if way is None or way.last.type != "directory" or not name or name in (".", ".."):
+        raise Refused(f"--trace {printable(path)}: its directory is not there")
+    return f"{way.path.rstrip('/')}/{name}"
 
 
 def rooted(host: Any, trace: str | None) -> bool:
@@ -178,9 +191,8 @@ def safe(host: Any, who: Identity, word: str) -> str:
     program = find(word, ROOTS_PATH if who.uid == 0 else PATH)
     if program is None:
         raise Failed(MISSING, f"{printable(word)}: no such program on {PATH}")
-    program = os.path.abspath(program)
     scene = Scene(host)
-    way = scene.way(program)
+    way = scene.way(os.path.join(os.getcwd(), program))
     if way is None:
         raise Failed(MISSING, f"{printable(program)}: no such file")
     if way.last.type != "file":
@@ -188,19 +200,48 @@ def safe(host: Any, who: Identity, word: str) -> str:
     person = Person(who.name, who.uid, frozenset(who.groups))
     if "execute" not in rights(person, way.directories, way.last):
         raise Failed(CANNOT, f"{printable(program)}: {who.name} may not execute it")
-    others = {name: why for name, why in scene.changers(program).items() if name != who.name}
-    if others:
-        name, why = next(iter(others.items()))
-        more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
-        raise Refused(
-            f"{printable(program)}: {name}{more} {why}, so it could be anything; it is not started as {who.name}. "
-            "Make it and its directories writable by root or that account alone"
-        )
-    return program
+    for path in (os.path.join(os.getcwd(), program), *interpreters(way.path)):
+        others = {name: why for name, why in scene.changers(path).items() if name != who.name}
+        if others:
+            name, why = next(iter(others.items()))
+            more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+            raise Refused(
+                f"{printable(path)}: {name}{more} {why}, so it could be anything; it is not started as {who.name}. "
+                "Make it and its directories writable by root or that account alone"
+            )
+    return way.path
+
+
+def interpreters(program: str) -> list[str]:
+    """The programs that a script is run by: what its first line names, and what that is told to look for."""
+    from ..host.become import find
+
+    found: list[str] = []
+    for _ in range(4):
+        try:
+            with open(program, "rb") as file:
+                head = file.read(256)
+        except OSError:
+            return found
+        if not head.startswith(b"#!"):
+            return found
+        words = os.fsdecode(head[2:].split(b"\n")[0]).split()
+        if not words:
+            return found
+        if os.path.basename(words[0]) == "env":
+            found.append(words[0])
+            words = [word for word in words[1:] if not word.startswith("-") and "=" not in word]
+        inner = find(words[0]) if words else None
+        if inner is None:
+            return found
+        found.append(inner)
+        program = inner
+    return found
 
 
 def whom(place: Place, text: str, directory: str | None) -> str:
     """The account that the RSCD agent's files map a caller to, if a plain process can stand for that."""
+    from ..access.scene import Scene
     from ..errors import Refused, Usage
     from ..rscd.resolver import question, resolve
     from .mapping import Asked
@@ -210,6 +251,10 @@ def whom(place: Place, text: str, directory: str | None) -> str:
     except ValueError as error:
         raise Usage(f"--mapped {error}") from None
     asked = Asked(place, directory, "unix", None, None, (), controller=False)
+    scene = Scene(asked.host)
+    for path in (asked.directory, *(f"{asked.directory}/{name}" for name in asked.files)):
+        for name, why in scene.changers(path).items():
+            raise Refused(f"{path}: {name} {why}, so that he would decide who the caller becomes; nothing is started")
     answer = resolve(asked.files, caller, asked.target)
     if answer.decision != "granted" or answer.runs_as is None:
         raise Refused(f"{caller} is {answer.decision}: {answer.steps[-1]}; see 'reconciler mapping resolve'")
@@ -223,28 +268,42 @@ def whom(place: Place, text: str, directory: str | None) -> str:
 
 def equivalent(who: Identity, argv: tuple[str, ...]) -> None:
     """The lines that do about the same by other means."""
+    from ..errors import Refused
     from ..host.resolve import printable
 
+    if any(printable(word) != word for word in argv):
+        raise Refused(
+            "an argument holds control characters or bytes that are no text; no line of shell shows it safely"
+        )
     line = shlex.join(argv)
-    click.echo(printable(f"sudo -u {shlex.quote(who.name)} {line}"))
-    click.echo(printable(f"su - {shlex.quote(who.name)} -c {shlex.quote(line)}"))
+    click.echo(f"sudo -u {shlex.quote(who.name)} {line}")
+    click.echo(f"su - {shlex.quote(who.name)} -c {shlex.quote(line)}")
     if os.path.basename(who.shell) in ("nologin", "false"):
         talk(f"the su line will fail: the shell of {who.name} is {printable(who.shell)}")
 
 
 def hidden(argv: tuple[str, ...]) -> list[str]:
-    """A command line as the log may keep it: values that are called secret are left out."""
+    """A command line as the log may keep it: what is called secret, and whatever stands behind that, is left out."""
     out: list[str] = []
-    for word in argv:
+    behind = False
+    for number, word in enumerate(argv):
         name, sign, _ = word.partition("=")
-        last = out[-1] if out else ""
-        if sign and SECRET.search(name):
-            out.append(f"{name}=(secret)")
-        elif last.startswith("-") and "=" not in last and SECRET.search(last) and not word.startswith("-"):
+        if behind and number:
             out.append("(secret)")
+        elif number and SECRET.search(word):
+            plain = bool(sign) and not re.search(r"\s", name)
+            out.append(f"{name}=(secret)" if plain else word if re.fullmatch(r"-{1,2}[\w-]+", word) else "(secret)")
         else:
-            out.append(word.encode("utf-8", "backslashreplace").decode())
+            out.append(printable_word(re.sub(r"(\w+://)[^/@\s]+@", r"\1(secret)@", word)))
+        behind = bool(number) and re.fullmatch(r"-{1,2}[\w-]+", word) is not None and bool(SECRET.search(word))
     return out
+
+
+def printable_word(word: str) -> str:
+    """A word without what a log must not hold."""
+    from ..host.resolve import printable
+
+    return printable(word)
 
 
 def noted(place: Place, told: Json) -> str:
@@ -257,7 +316,7 @@ def noted(place: Place, told: Json) -> str:
         intact(log)
         engine = Engine(place.host(), log)
         name = engine.next_run()
-        start = started("exec", place, facts(engine.host), deployments=[], exec=told, command=["exec", *told["argv"]])
+        start = started("exec", place, facts(engine.host), deployments=[], exec=told, command=["exec"])
         engine.say(name, "run.started", start)
         log.keep_head()
     return str(name)

@@ -23,6 +23,7 @@ from ..errors import HostError, ReconcilerError
 from .accounts import PATHS
 from .port import Observer
 from .resolve import printable, why
+from .terminal import Relay
 from .userdb import Table
 
 OURS, CANNOT, MISSING = 125, 126, 127
@@ -30,10 +31,11 @@ OURS, CANNOT, MISSING = 125, 126, 127
 PATH = "/usr/local/bin:/usr/bin:/bin"
 ROOTS_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 DAY = 86400
-KEEPCAPS, AMBIENT, CLEAR_ALL = 8, 47, 4
+KEEPCAPS, AMBIENT, CLEAR_ALL, DUMPABLE = 8, 47, 4, 4
 CAPSET = 0x20080522
 KEYCTL = {"x86_64": 250, "aarch64": 219, "ppc64le": 271, "s390x": 280, "riscv64": 219}
 PASSED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGWINCH", "SIGCONT")
+KEYCTL_ID, KEYCTL_JOIN, SESSION = 0, 1, -3
 TYPED = {signal.SIGINT, signal.SIGQUIT}
 """Signals that a terminal sends to everything that runs in front."""
 
@@ -113,6 +115,17 @@ def _not_expired(host: Observer, name: str) -> None:
         raise HostError(f"account {name} has expired; 'chage -E -1 {name}' to allow it again")
 
 
+def die(number: int) -> int:
+    """End as the program did, by the same signal, without leaving our memory behind; the exit code where we cannot."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    ctypes.CDLL(None).prctl(DUMPABLE, 0, 0, 0, 0)
+    with contextlib.suppress(OSError, ValueError):
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    return 128 + number
+
+
 def environment(who: Identity, given: Mapping[str, str], terminal: str | None) -> dict[str, str]:
     """A clean environment: nothing of ours gets through but the kind of terminal."""
     found = {
@@ -126,17 +139,25 @@ def environment(who: Identity, given: Mapping[str, str], terminal: str | None) -
 def run(launch: Launch) -> Ended:
     """Start it, pass signals on, and wait; `Failed` where it could not be started."""
     told, tell = os.pipe2(os.O_CLOEXEC)
-    forward = _Forward()
+    relay = Relay()
+    # A signal that comes while there is no child yet waits until there is one, and is not the child's to swallow.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    forward = _Forward(relay)
     with forward:
         pid = os.fork()
         if pid == 0:
             os.close(told)
-            _child(launch, tell)
+            _child(launch, relay, tell)
+        forward.pid = pid
         os.close(tell)
-        forward.to(pid)
-        with os.fdopen(told, "rb") as answer:
-            trouble = answer.read()
-        status = forward.wait()
+        relay.begin()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        try:
+            with os.fdopen(told, "rb") as answer:
+                trouble = answer.read()
+            status = forward.wait()
+        finally:
+            relay.end()
     if trouble:
         code, _, text = trouble.decode("utf-8", "replace").partition(" ")
         raise Failed(int(code), text)
@@ -146,9 +167,8 @@ def run(launch: Launch) -> Ended:
 class _Forward:
     """Signals for us are signals for the child."""
 
-    def __init__(self) -> None:
-        self._pid = 0
-        self._early: list[int] = []
+    def __init__(self, relay: Relay) -> None:
+        self.pid, self._relay = 0, relay
         self._old: dict[int, object] = {}
 
     def __enter__(self) -> _Forward:
@@ -163,36 +183,45 @@ class _Forward:
             signal.signal(number, handler)  # type: ignore[arg-type] # what signal() gave us
 
     def _pass(self, number: int, _: object) -> None:
-        if not self._pid:
-            self._early.append(number)
+        if number == signal.SIGWINCH:
+            self._relay.resize()
+        if not self.pid:
             return
         with contextlib.suppress(ProcessLookupError):
-            (os.killpg if number in TYPED else os.kill)(self._pid, number)
-
-    def to(self, pid: int) -> None:
-        """The child is there."""
-        self._pid = pid
-        for number in self._early:
-            self._pass(number, None)
+            if number in TYPED:
+                # Before it leads a group of its own it is reached alone.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self.pid, number)
+                    return
+            os.kill(self.pid, number)
 
     def wait(self) -> int:
-        """How it ended."""
-        _, status = os.waitpid(self._pid, 0)
-        self._pid = 0
+        """How it ended; until then what is typed and printed is carried across."""
+        while self._relay.replaced:
+            done, status = os.waitpid(self.pid, os.WNOHANG)
+            if done:
+                self._relay.drain()
+                self.pid = 0
+                return status
+            self._relay.carry(0.05)
+        _, status = os.waitpid(self.pid, 0)
+        self.pid = 0
         return status
 
 
-def _child(launch: Launch, tell: int) -> None:
+def _child(launch: Launch, relay: Relay, tell: int) -> None:
     """The child's side: never returns."""
     code, text = OURS, "could not be started"
     try:
         os.setsid()
+        relay.take()
         for number in signal.valid_signals():
             with contextlib.suppress(OSError, ValueError):
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for name, value in launch.limits.items():
             resource.setrlimit(name, (value, value))
+        _common()
         made = _made_by_root(launch)
         drop(launch.who)
         if launch.trace is not None:
@@ -220,6 +249,18 @@ def _child(launch: Launch, tell: int) -> None:
     os._exit(code)
 
 
+def _common() -> None:
+    """Nothing of root's standing with the scheduler and the memory killer gets through."""
+    if os.getpriority(os.PRIO_PROCESS, 0) < 0:
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+    if os.sched_getscheduler(0) not in (os.SCHED_OTHER, os.SCHED_BATCH, os.SCHED_IDLE):
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+        if int(file.read()) < 0:
+            file.seek(0)
+            file.write("0")
+
+
 def drop(who: Identity) -> None:
     """Become this account for good; `HostError` where anything of root would be left."""
     libc = ctypes.CDLL(None, use_errno=True)
@@ -227,14 +268,26 @@ def drop(who: Identity) -> None:
     libc.prctl(AMBIENT, CLEAR_ALL, 0, 0, 0)
     if who.uid != 0:
         _no_inheritable(libc)
+    _keyring(libc)
     os.setgroups(who.groups)
     os.setresgid(who.gid, who.gid, who.gid)
     os.setresuid(who.uid, who.uid, who.uid)
-    number = KEYCTL.get(platform.machine())
-    if number is not None:
-        # A session keyring of its own: root's may hold keys.
-        libc.syscall(number, 1, None)
     _proven(who)
+
+
+def _keyring(libc: ctypes.CDLL) -> None:
+    """A session keyring of its own, since root's may hold keys; made as root, whose quota the account cannot fill."""
+    number = KEYCTL.get(platform.machine())
+    if number is None:
+        return
+    libc.syscall.restype = ctypes.c_long
+    before = libc.syscall(number, KEYCTL_ID, SESSION, 0)
+    if libc.syscall(number, KEYCTL_JOIN, None) < 0:
+        if ctypes.get_errno() in (errno.ENOSYS, errno.EPERM):
+            return  # there are no keyrings here, or a container forbids them to everybody
+        raise HostError(f"root's session keyring would be left: {os.strerror(ctypes.get_errno())}")
+    if before > 0 and libc.syscall(number, KEYCTL_ID, SESSION, 0) == before:
+        raise HostError("root's session keyring would be left")
 
 
 def _no_inheritable(libc: ctypes.CDLL) -> None:
@@ -280,18 +333,22 @@ def _enter(launch: Launch) -> None:
 # The trace file.
 
 
-def trace_name(pattern: str, pid: int, name: str) -> str:
-    """The name of a trace file.
+def trace_name(pattern: str, name: str) -> str:
+    """A trace file's name but for its process, which is not known yet; ValueError where that is not in its last part.
 
-    >>> trace_name("/tmp/%n-%p.log", 7, "ndtrack"), trace_name("100%%", 7, "x")
-    ('/tmp/ndtrack-7.log', '100%')
+    >>> trace_name("/tmp/%n-%p.log", "ndtrack"), trace_name("/100%%", "x")
+    ('/tmp/ndtrack-%p.log', '/100%%')
     """
-    parts = pattern.split("%%")
-    return "%".join(part.replace("%p", str(pid)).replace("%n", name) for part in parts)
+    directory, _, last = pattern.rpartition("/")
+    if "%" in directory:
+        raise ValueError("% means something in the last part of the name alone; write the directory out")
+    parts = last.split("%%")
+    return f"{directory}/" + "%%".join(part.replace("%n", name) for part in parts)
 
 
 def _trace(launch: Launch) -> str:
-    return trace_name(launch.trace or "", os.getpid(), os.path.basename(launch.program))
+    parts = (launch.trace or "").split("%%")
+    return "%".join(part.replace("%p", str(os.getpid())) for part in parts)
 
 
 def _made_by_root(launch: Launch) -> int | None:
@@ -307,8 +364,15 @@ def _made_by_root(launch: Launch) -> int | None:
     except FileExistsError:
         return None
     os.fchown(fd, launch.who.uid, launch.who.gid)
-    os.fchmod(fd, 0o640)
+    _private(fd)
     return fd
+
+
+def _private(fd: int) -> None:
+    """Nobody reads it whom its directory's default ACL lets in."""
+    with contextlib.suppress(OSError):
+        os.removexattr(fd, "system.posix_acl_access")
+    os.fchmod(fd, 0o640)
 
 
 def _into(launch: Launch, made: int | None) -> None:
@@ -326,6 +390,8 @@ def _into(launch: Launch, made: int | None) -> None:
                 f"--trace {printable(path)}: is there already, and is no file of {launch.who.name}'s alone; "
                 "remove it, or name another"
             )
+        if not raw.st_size:
+            _private(fd)
         os.set_blocking(fd, True)
     for number in (1, 2):
         os.dup2(fd, number)
@@ -350,5 +416,7 @@ def limits(words: Sequence[str]) -> dict[int, int]:
         number = getattr(resource, f"RLIMIT_{name.upper()}", None)
         if not sign or number is None or not (value == "unlimited" or (value.isascii() and value.isdecimal())):
             raise ValueError(f"{word!r} is no limit; write NAME=NUMBER, as in nofile=1024")
+        if len(value) > 18:
+            raise ValueError(f"{word!r}: no limit is as large as that; write unlimited")
         found[int(number)] = resource.RLIM_INFINITY if value == "unlimited" else int(value)
     return found

@@ -282,12 +282,10 @@ class MappingKind(Kind[MappingState]):
 
     def read(self, host: Observer, name: str) -> Seen:
         """The three files; the mode is looked at where somebody says where it is."""
-        top = host.stat(name) or host.stat(host.canonical(name))
+        top = host.stat(host.canonical(name))
         if top is None:
             return Absent()
-        if top.type == "link":
-            top = host.stat(host.canonical(name))
-        if top is None or top.type != "directory":
+        if top.type != "directory":
             return Unknown(f"{printable(name)} is no directory", unknown=False)
         found: dict[str, FileState | None] = {}
         for part in FILES:

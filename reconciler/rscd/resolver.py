@@ -214,11 +214,9 @@ class _Case:
         if permission is None:
             permission = "ro"
             self.steps.append("neither ro nor rw is given; taken as ro")
-        limits = tuple(
-            str(option)
-            for option in [*(export.options if line is None else ()), *(line.options if line else ())]
-            if option.name in ("rootdir", "commands", "nomknod", "nosuid")
-        )
+        # What a line does not say again of these is taken to count as exports says it.
+        told = {option.name: str(option) for entry in (export, line) if entry is not None for option in entry.options}
+        limits = tuple(told[name] for name in ("rootdir", "commands", "nomknod", "nosuid") if name in told)
         if target.mode == "system-only":
             self.steps.append("SYSTEM User Only: map= and user= are ignored, everybody admitted is SYSTEM")
             return Answer("granted", "system", SYSTEM, SYSTEM, permission, line or export, tuple(self.steps), limits)
@@ -430,6 +428,6 @@ def question(text: str) -> Caller:
     """A caller as the command line writes it, ``ROLE:USER@HOST`` or ``USER@HOST``; ValueError for anything else."""
     who, at, host = text.rpartition("@")
     role, user = caller(who)
-    if not at or not host or not user or role == "":
+    if not at or not host or not user or role == "" or any(c.isspace() or not c.isprintable() for c in text):
         raise ValueError(f"{text!r} is no caller; write ROLE:USER@HOST, or USER@HOST for a direct Network Shell")
     return Caller(host, user, role)

@@ -171,18 +171,211 @@ def test_signals_are_passed_on(name: str, place: Path) -> None:
     process.stdout.close()
 
 
-def test_it_cannot_type_into_roots_terminal(place: Path) -> None:
-    """TIOCSTI needs the terminal to be the process's own; here it is root's."""
-    push = (
-        "import fcntl, termios, sys\n"
-        "try:\n    fcntl.ioctl(0, termios.TIOCSTI, b'x'); print('PUSHED')\n"
-        "except OSError as e: print('refused', e.errno)\n"
+def on_a_terminal(line: str, keys: str = "", after: float = 0) -> str:
+    """What a shell line prints on a terminal of its own, with these keys typed some seconds later."""
+    process = subprocess.Popen(["script", "-qec", line, "/dev/null"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                               env={**os.environ, "PYTHONPATH": str(REPO)})  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    time.sleep(after)
+    process.stdin.write(keys)
+    process.stdin.flush()
+    told = process.stdout.read()
+    process.stdin.close()
+    process.stdout.close()
+    process.wait(30)
+    return told.replace("\r", "")
+
+
+def test_it_neither_types_into_roots_terminal_nor_reads_from_it_later(place: Path) -> None:
+    """The terminal that it has is one of its own, which ends with it."""
+    push = "import fcntl, termios\nfor c in b'echo pushed\\n':\n  try: fcntl.ioctl(0, termios.TIOCSTI, bytes([c]))\n  except OSError: break\n"
+    theft = "import os, time\nif os.fork() == 0:\n  time.sleep(0.5)\n  print('STOLEN', os.read(1, 100))\n"
+    (place / "push").write_text("#!/usr/bin/python3\n" + push)
+    (place / "theft").write_text("#!/usr/bin/python3\n" + theft)
+    for name in ("push", "theft"):
+        (place / name).chmod(0o755)
+        run_it = f"{sys.executable} -m reconciler --log {place}/log/e.db exec --as {WHO} -- {place}/{name}"
+        told = on_a_terminal(f"{run_it}; sleep 1; read line; echo got=$line", "hunter2\n", 3)
+        assert "got=hunter2" in told, told
+        assert "STOLEN" not in told
+        assert "pushed" not in told.partition("got=")[2]
+
+
+def test_a_terminal_goes_through(place: Path) -> None:
+    script = "test -t 0 && test -t 1 && echo terminal $(stty size); read word; echo said $word; exit 5"
+    line = f"stty rows 33 cols 77; {sys.executable} -m reconciler --log {place}/log/e.db exec --as {WHO} -- /bin/sh -c '{script}'; echo code=$?; stty -a | grep -o -- '-\\?icanon'"
+    told = on_a_terminal(line, "hello\n")
+    assert "terminal 33 77" in told, told
+    assert "said hello" in told
+    assert "code=5" in told
+    assert "-icanon" not in told, "the terminal is as it was"
+
+
+def test_control_c_reaches_the_program_alone(place: Path) -> None:
+    script = "trap 'echo caught; exit 4' INT; echo ready; sleep 5"
+    line = (
+        f'{sys.executable} -m reconciler --log {place}/log/e.db exec --as {WHO} -- /bin/sh -c "{script}"; echo code=$?'
     )
-    line = f'{sys.executable} -m reconciler --log {place}/log/e.db exec --as {WHO} -- /usr/bin/python3 -c "{push}"'
-    done = subprocess.run(["script", "-qec", line, "/dev/null"], capture_output=True, text=True, stdin=subprocess.DEVNULL,
-                          env={**os.environ, "PYTHONPATH": str(REPO)}, check=False)  # fmt: skip
-    assert "refused" in done.stdout, done.stdout
-    assert "PUSHED" not in done.stdout
+    process = subprocess.Popen(["script", "-qec", line, "/dev/null"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                               env={**os.environ, "PYTHONPATH": str(REPO)}, bufsize=0)  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+    while "ready" not in process.stdout.readline():
+        pass
+    process.stdin.write("\x03")
+    told = process.stdout.read()
+    process.wait(20)
+    process.stdin.close()
+    process.stdout.close()
+    assert "caught" in told, told
+    assert "code=4" in told
+
+
+def test_a_signal_right_after_the_start_is_not_lost(place: Path) -> None:
+    lost = 0
+    for _ in range(12):
+        words = [
+            sys.executable,
+            "-m",
+            "reconciler",
+            "--log",
+            str(place / "log/e.db"),
+            "exec",
+            "--as",
+            WHO,
+            "--",
+            "/bin/sleep",
+            "20",
+        ]
+        process = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(REPO)})
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not children.read_text().strip():
+            pass
+        process.terminate()
+        lost += process.wait(30) != -signal.SIGTERM
+    assert lost == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
+def test_its_death_is_ours_and_leaves_no_core_of_roots_memory(number: int, place: Path) -> None:
+    words = f"ulimit -c unlimited; cd {place}; exec {sys.executable} -m reconciler --log {place}/log/e.db exec --as {WHO} -- /bin/sh -c 'ulimit -c 0; kill -{int(number)} $$'"
+    done = subprocess.run(["sh", "-c", words], env={**os.environ, "PYTHONPATH": str(REPO)}, check=False)
+    assert done.returncode == -number
+    assert not list(place.glob("core*"))
+
+
+def test_the_keys_of_roots_session_stay_roots(place: Path) -> None:
+    """Even where the account has no room left for a keyring of its own."""
+    asked = (
+        "import ctypes, os\nc = ctypes.CDLL(None, use_errno=True)\n"
+        "k = c.syscall(249, b'user', b'root:secret', None, 0)\n"
+        "print('FOUND' if k > 0 else 'none', flush=True)\n"
+    )
+    fill = (
+        "import ctypes, os, signal\nc = ctypes.CDLL(None, use_errno=True)\n"
+        f"os.setresgid(*[{NUMBERS.pw_gid}]*3); os.setresuid(*[{NUMBERS.pw_uid}]*3)\n"
+        "n = 0\nwhile c.syscall(248, b'user', b'f%d' % n, b'x', 1, -4) > 0: n += 1\nprint('full', flush=True)\nsignal.pause()\n"
+    )
+    (place / "asked").write_text("#!/usr/bin/python3\n" + asked)
+    (place / "asked").chmod(0o755)
+    filler = subprocess.Popen([sys.executable, "-c", fill], stdout=subprocess.PIPE)
+    assert filler.stdout is not None
+    try:
+        assert filler.stdout.readline() == b"full\n"
+        add = (
+            "import ctypes, os, sys\nc = ctypes.CDLL(None, use_errno=True)\nassert c.syscall(250, 1, None) > 0\n"
+            "assert c.syscall(248, b'user', b'root:secret', b'TOP', 3, -3) > 0\nos.execv(sys.argv[1], sys.argv[1:])\n"
+        )
+        if os.uname().machine != "x86_64":
+            pytest.skip("the numbers of these calls are those of x86_64")
+        words = [
+            sys.executable,
+            "-m",
+            "reconciler",
+            "--log",
+            str(place / "log/e.db"),
+            "exec",
+            "--as",
+            WHO,
+            "--",
+            str(place / "asked"),
+        ]
+        done = subprocess.run([sys.executable, "-c", add, *words], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(REPO)}, check=False)  # fmt: skip
+        assert done.stdout.strip() == "none", done
+    finally:
+        filler.kill()
+        filler.wait()
+        filler.stdout.close()
+
+
+def test_whoever_could_change_the_interpreter_decides_what_runs(place: Path) -> None:
+    (place / "theirs").mkdir()
+    (place / "theirs/sh").symlink_to("/bin/sh")
+    (place / "script").write_text(f"#!{place}/theirs/sh\necho hi\n")
+    (place / "script").chmod(0o755)
+    run(place, "--as", WHO, "--", place / "script", check=0)
+    os.chown(place / "theirs", pwd.getpwnam("daemon").pw_uid, 0)
+    refused = run(place, "--as", WHO, "--", place / "script")
+    assert refused.returncode == 125
+    assert "daemon owns a directory on the way" in refused.stderr
+
+
+def test_dots_behind_a_link_lead_where_the_kernel_goes(place: Path) -> None:
+    (place / "real/in").mkdir(parents=True)
+    (place / "l").symlink_to(place / "real/in")
+    for directory, word in ((place, "wrong"), (place / "real", "right")):
+        (directory / "prog").write_text(f"#!/bin/sh\necho {word}\n")
+        (directory / "prog").chmod(0o755)
+    assert run(place, "--as", WHO, "--", place / "l/../prog", check=0).stdout == "right\n"
+    run(place, "--trace", place / "l/../t.log", "--as", WHO, "--", place / "real/prog", check=0)
+    assert (place / "real/t.log").read_text() == "right\n"
+
+
+def test_a_percent_sign_means_something_in_the_last_part_alone(place: Path) -> None:
+    (place / "x%").mkdir()
+    for name in ("x%%/t", "%n/t", "%p/t"):
+        assert run(place, "--trace", place / name, "--as", WHO, "--", place / "state").returncode == 125
+
+
+def test_a_default_acl_lets_nobody_read_the_trace(place: Path) -> None:
+    (place / "acl").mkdir()
+    subprocess.run(["setfacl", "-d", "-m", "u:daemon:rw", str(place / "acl")], check=True)
+    run(place, "--trace", place / "acl/t", "--as", WHO, "--", place / "state", check=0)
+    told = subprocess.run(["getfacl", "-pc", str(place / "acl/t")], capture_output=True, text=True, check=True).stdout
+    assert "daemon" not in told
+
+
+def test_closed_files_are_nothing(place: Path) -> None:
+    line = f"{sys.executable} -m reconciler --log {place}/log/e.db exec --as {WHO} -- /bin/sh -c 'exit 6'"
+    for closed in ("0<&-", "0<&- 1>&-", "0<&- 1>&- 2>&-"):
+        done = subprocess.run(["sh", "-c", f"{line} {closed}"], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(REPO)}, check=False)  # fmt: skip
+        assert (done.returncode, done.stderr) == (6, "")
+
+
+def test_roots_standing_with_the_scheduler_is_not_passed_on(place: Path) -> None:
+    words = [
+        sys.executable,
+        "-m",
+        "reconciler",
+        "--log",
+        str(place / "log/e.db"),
+        "exec",
+        "--as",
+        WHO,
+        "--",
+        "/bin/sh",
+        "-c",
+        "nice; cat /proc/self/oom_score_adj",
+    ]
+    told = subprocess.run(
+        ["nice", "-n", "-5", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(REPO)},
+        check=True,
+    )
+    assert told.stdout.split()[0] == "0"
 
 
 def test_the_trace_is_made_for_the_account_where_only_root_may_write(place: Path) -> None:
@@ -261,6 +454,7 @@ def test_a_root_directory_runs_nothing(place: Path) -> None:
 
 
 def test_print_says_the_lines_and_does_nothing(place: Path) -> None:
+    assert run(place, "--print", "--as", WHO, "--", place / "state", "a\nb").returncode == 125
     told = run(place, "--print", "--as", WHO, "--", place / "state", "a b", "$x", check=0)
     line = f"{place}/state 'a b' '$x'"
     assert told.stdout.splitlines()[0] == f"sudo -u {WHO} {line}"
@@ -270,13 +464,24 @@ def test_print_says_the_lines_and_does_nothing(place: Path) -> None:
 
 
 def test_the_log_says_who_ran_what_and_no_secret(place: Path) -> None:
-    run(place, "--as", WHO, "--", "/bin/true", "--password", "hunter2", "token=abc", "x", check=0)
+    words = (
+        "--password",
+        "hunter2",
+        "token=abc",
+        "x",
+        "--passphrase",
+        "-hunter3",
+        "https://u:hunter4@h/",
+        "a --pwd hunter5 b",
+        "Authorization: Bearer hunter6",
+    )
+    run(place, "--as", WHO, "--", "/bin/true", *words, check=0)
     start, end = events(place)
     told = start["data"]
     assert (start["type"], end["type"]) == ("run.started", "run.finished")
     assert told["exec"]["account"] == WHO  # type: ignore[index]
-    assert told["exec"]["argv"] == ["/bin/true", "--password", "(secret)", "token=(secret)", "x"]  # type: ignore[index]
-    assert "hunter2" not in json.dumps([start, end])
+    assert told["exec"]["argv"][:5] == ["/usr/bin/true", "--password", "(secret)", "token=(secret)", "x"]  # type: ignore[index]
+    assert "hunter" not in json.dumps([start, end])
     assert json.loads(
         reconciler("log", "verify", "--format", "json", "--log", place / "log/events.db", check=0).stdout
     )["ok"]
@@ -292,6 +497,10 @@ def test_mapped_callers_run_as_the_files_say(place: Path) -> None:
     (rsc / "users.local").write_text(
         f"Ops:* rw,map={WHO}\nRo:* ro,map={WHO}\nJail:* rw,rootdir=/x,map={WHO}\nGone:* rw,map=ghost\nnouser\n"
     )
+    (rsc / "users.local").chmod(0o666)
+    refused = run(place, "--dir", rsc, "--mapped", "Ops:joe@h1", "--", place / "state")
+    assert "would decide who the caller becomes" in refused.stderr
+    (rsc / "users.local").chmod(0o644)
     told = run(place, "--dir", rsc, "--mapped", "Ops:joe@h1", "--", place / "state", check=0).stdout
     assert f"id {NUMBERS.pw_uid} " in told
     for caller, said in (
