@@ -178,7 +178,7 @@ class Kind(ABC, Generic[S]):
         """Whether somebody changed a field since we left it; a file as a whole is nobody's."""
         return field != MARK and not self.same(field, now, recorded)
 
-    def look(self, host: Observer, target: Target) -> Seen:
+    def look(self, host: Observer, target: Target, context: Context) -> Seen:
         """See what a target speaks of."""
         return self.read(host, target.address.name)
 
@@ -241,7 +241,7 @@ class Kind(ABC, Generic[S]):
         """Compare the host with the target."""
         address = target.address
         try:
-            seen = self.look(host, target)
+            seen = self.look(host, target, context)
         except HostError as error:
             seen = Unknown(str(error), unknown=False)
         if isinstance(seen, Unknown):

@@ -38,7 +38,7 @@ from ..model import (
     clean_path,
 )
 from ..rscd.compare import differences
-from ..rscd.edit import Ask, arrange, put_back, told, undone
+from ..rscd.edit import Ask, arrange, asked_of, put_back, told, undone
 from ..rscd.lints import lints
 from ..rscd.resolver import AGENT, AGENT_ON_CONTROLLER, MODES, Account, Accounts, Listed, System, Unasked
 from ..rscd.resolver import Target as Agent
@@ -261,6 +261,10 @@ class MappingState(State):
     """The files in which somebody says that the mode is."""
     order: Mapping[str, tuple[str, ...]] = {}
     """The lines that are asked for in each file, in their order."""
+    held: Mapping[str, tuple[str, ...]] = {}
+    """The lines in each file that the log holds."""
+    untouched: frozenset[str] = frozenset()
+    """The files that are as we left them, to the byte."""
 
     def bytes(self) -> dict[str, bytes]:
         """The files that are there."""
@@ -304,14 +308,23 @@ class MappingKind(Kind[MappingState]):
         more = _modes(host, {field[1] for field, _ in listed if field[0] == MODE})
         return seen.model_copy(update={"modes": {**seen.modes, **more}})
 
-    def look(self, host: Observer, target: Target) -> Seen:
+    def look(self, host: Observer, target: Target, context: Context) -> Seen:
         """With what the wish, or the values to give back, speak of."""
-        told: list[tuple[Field, Json]] = [*target.recorded.items(), *target.give_back.items()]
+        told: list[tuple[Field, Json]] = [(f, None) for f in (*target.recorded, *target.give_back)]
         wish = target.wish
         if isinstance(wish, RscdMapping):
             order = [((n,), {"file": n, "order": [a.entry(n).key for a in asks]}) for n, asks in wish.lines().items()]
             told = [*order, *told, (wish.place(), wish.mode)]
-        return self.see(host, target.address.name, told)
+        seen = self.see(host, target.address.name, told)
+        if not isinstance(seen, MappingState):
+            return seen
+        ours = dict.fromkeys([*target.recorded, *context.current.get(target.address, ())])
+        held = {part: tuple(f[1] for f in ours if f[0] == part and len(f) == 2) for part in FILES}
+        left = target.recorded.get(MARK) or {}
+        untouched = {p for p, f in seen.files.items() if (left.get(p) or {}).get("sha256") == (f and digest(f.data))}
+        return seen.model_copy(
+            update={"held": held, "untouched": frozenset(untouched if MARK in target.recorded else ())}
+        )
 
     def aligned(self, state: State, values: Iterable[Json]) -> State:
         """Lines are told in the order in which they were asked for."""
@@ -336,7 +349,11 @@ class MappingKind(Kind[MappingState]):
         """Whether each file is there, and its bytes as a whole; lines are told to who asks for them."""
         if not isinstance(state, MappingState):
             return {}
-        mark = {p: {"sha256": digest(f.data), "mtime": f.mtime_ns} for p, f in state.files.items() if f is not None}
+        mark = {
+            part: {"sha256": digest(file.data), "mtime": file.mtime_ns, "data": file.data}
+            for part, file in state.files.items()
+            if file is not None
+        }
         return {MARK: mark} | {(p,): {"file": p, "there": f is not None} for p, f in state.files.items()}
 
     def value(self, state: State, field: Field) -> Json:
@@ -352,10 +369,8 @@ class MappingKind(Kind[MappingState]):
         part, key = field
         file = state.files.get(part)
         order = list(state.order.get(part, ()))
-        found = told(state.file(part), key, order)
-        return found | {
-            "file": part, "order": order, "whole": file.data if file else "", "mtime": file.mtime_ns if file else None,
-        }  # fmt: skip
+        found = told(state.file(part), key, order) | ({"order": order} if key in order else {})
+        return found | {"file": part, "whole": file.data if file else "", "mtime": file.mtime_ns if file else None}
 
     def patch(self, state: State, values: Mapping[Field, Json]) -> State:
         """Lines to give back come first, then lines to set; then files that we made and nobody needs."""
@@ -366,13 +381,14 @@ class MappingKind(Kind[MappingState]):
             lines = {f[1]: v for f, v in values.items() if f[0] == part and len(f) == 2}
             there = values.get((part,))
             if lines or there is not None:
-                made = _patched(part, files.get(part), lines, there)
                 mark = (values.get(MARK) or {}).get(part)
+                held = state.held.get(part, ())
+                made = _patched(part, files.get(part), lines, there, mark, held, untouched=part in state.untouched)
                 if made is not None and mark is not None and mark["sha256"] == digest(made.data):
                     made = made.model_copy(update={"mtime_ns": mark["mtime"]})
                 files[part] = made
-            asked: list[str] = next((v["order"] for v in lines.values() if v and "ask" in v), [])
-            orders[part] = tuple(dict.fromkeys([*asked, *orders.get(part, ())]))
+            asked = next((v["order"] for v in lines.values() if v and "ask" in v), None)
+            orders[part] = tuple(asked) if asked is not None else orders.get(part, ())
         modes = dict(state.modes)
         for field, value in values.items():
             if field[0] == MODE:
@@ -396,12 +412,12 @@ class MappingKind(Kind[MappingState]):
             return "listed users only"
         if "ask" in value:
             return value["ask"]
-        return value["options"] + ("" if value["decides"] else "  (never decides: a line above it fits first)")
+        return value["options"] + ("  (never decides: a line above it fits first)" if value["decides"] is False else "")
 
     def altered(self, field: Field, now: Json, recorded: Json) -> bool:
         """Whether somebody changed what a line says; where it stands is a matter of what is wished."""
         if len(field) == 2 and now is not None and recorded is not None:
-            return bool(now.get("options") != recorded.get("options"))
+            return sorted(str(now.get("options")).split(",")) != sorted(str(recorded.get("options")).split(","))
         return super().altered(field, now, recorded)
 
     def returns(self, field: Field, origin: Json, *, made: bool) -> tuple[bool, Json]:
@@ -409,11 +425,11 @@ class MappingKind(Kind[MappingState]):
         return True, origin
 
     def same(self, field: Field, a: Json, b: Json) -> bool:
-        """The order of options does not count."""
-        one, other = self.show(field, a), self.show(field, b)
-        if len(field) == 2 and isinstance(one, str) and isinstance(other, str):
-            return sorted(one.split(",")) == sorted(other.split(","))
-        return bool(one == other)
+        """The order of options does not count, nor where a line stands that nobody asks for any more."""
+        if len(field) == 2 and all(isinstance(v, dict) and "options" in v for v in (a, b)):
+            stands = a["decides"] == b["decides"] or None in (a["decides"], b["decides"])
+            return stands and sorted(a["options"].split(",")) == sorted(b["options"].split(","))
+        return bool(self.show(field, a) == self.show(field, b))
 
     def bulky(self, field: Field) -> bool:
         """Values hold the files that they stood in."""
@@ -589,24 +605,68 @@ def _write(host: Host, path: str, wanted: FileState | None) -> None:
     FILE.write(host, path, wanted if wanted is not None else Absent())
 
 
-def _patched(part: str, file: FileState | None, lines: Mapping[str, Json], there: Json) -> FileState | None:
-    """One file with lines given back, then with lines asked for."""
+def _patched(
+    part: str,
+    file: FileState | None,
+    lines: Mapping[str, Json],
+    there: Json,
+    mark: Json,
+    held: Sequence[str],
+    *,
+    untouched: bool,
+) -> FileState | None:
+    """One file with lines given back, then with lines asked for.
+
+    Where nobody else touched it since, what we hold is asked of the file of before us anew: so no line of ours leaves a
+    trace, whatever came in between.
+    """
     base = file or FileState()
-    back = {key: v for key, v in lines.items() if v is not None and "ask" not in v}
-    data, mtime = _given_back(part, base, back)
-    edited = RscFile(part, data)
+    data, mtime = base.data.encode("latin-1"), base.mtime_ns
     asked = [(key, v) for key, v in lines.items() if v is not None and "ask" in v]
     asked.sort(key=lambda item: item[1]["order"].index(item[0]) if item[0] in item[1]["order"] else len(lines))
-    arrange(
-        edited,
-        [Ask(tuple(v["names"]), tuple(v["ask"].split(",")) if v["ask"] else (), "settled" in v) for _, v in asked],
-    )
-    if edited.render() != data:
-        data, mtime = edited.render(), None
-    wanted = file is not None or bool(data) if there is None else there if isinstance(there, bool) else there["there"]
+    asks = [Ask(tuple(v["names"]), tuple(v["ask"].split(",")) if v["ask"] else (), "settled" in v) for _, v in asked]
+    gone = isinstance(there, dict) and not there["there"]
+    origin = mark["data"].encode("latin-1") if mark and "data" in mark else b"" if gone else None
+    done = asked_of(data, origin, held, part) if origin is not None and held else None
+    back = {key: v for key, v in lines.items() if v is not None and "ask" not in v}
+    if not asks and untouched and origin is not None and _same_but(data, origin, set(held) - set(back), part):
+        made = origin
+    elif done is not None and origin is not None and set(held) >= set(back) and _as_in(origin, back, part):
+        kept = [ask for ask in done if ask.entry(part).key not in lines]
+        edited = RscFile(part, origin)
+        arrange(edited, [*asks, *kept])
+        made = edited.render()
+        mtime = mtime if made == data else None
+    else:
+        data_, mtime = _given_back(part, base, back)
+        edited = RscFile(part, data_)
+        arrange(edited, asks)
+        made = edited.render()
+        mtime = mtime if made == data_ else None
+    wanted = file is not None or bool(made) if there is None else there if isinstance(there, bool) else there["there"]
     if not wanted:
         return None
-    return base.model_copy(update={"data": data.decode("latin-1"), "mtime_ns": mtime})
+    return base.model_copy(update={"data": made.decode("latin-1"), "mtime_ns": mtime})
+
+
+def _same_but(now: bytes, then: bytes, keys: Iterable[str], part: str) -> bool:
+    """Whether these lines, which are not given back, are the same in both files."""
+    one, other = RscFile(part, now), RscFile(part, then)
+    lines = [(one.first(key), other.first(key)) for key in keys]
+    return all(a is not None and b is not None and a.text == b.text for a, b in lines)
+
+
+def _as_in(origin: bytes, back: Mapping[str, Json], part: str) -> bool:
+    """Whether what is given back are the lines of this file."""
+    file = RscFile(part, origin)
+    for key, value in back.items():
+        there = file.first(key)
+        if there is None or "absent" in value:
+            if there is not None or "absent" not in value:
+                return False
+        elif value["raw"].rstrip("\r\n") != there.text:
+            return False
+    return True
 
 
 def _given_back(part: str, base: FileState, back: Mapping[str, Json]) -> tuple[bytes, int | None]:

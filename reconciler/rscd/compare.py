@@ -7,12 +7,12 @@ two hosts here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ..model import Json
-from .resolver import Account, Accounts, Answer, Caller, System, Table, Target, Unasked, resolve
-from .text import Entry, Files, address, caller, network
+from .resolver import Account, Accounts, Answer, Caller, System, Table, Target, Unasked, admitting, resolve
+from .text import Entry, Files, Network, address, caller, host_covers, network, plain_host
 
 ELSEWHERE = "any other host"
 LOCAL, STRANGER, OTHER = "\x00local", "\x00stranger", "\x00role"
@@ -92,43 +92,61 @@ def _closed(target: Target) -> Target:
 
 def _hosts(tables: Iterable[Table]) -> dict[str, str]:
     """Every sort of host with one of it: as it is told → as it is asked for."""
-    words: list[str] = []
+    words: dict[str, None] = {}
     for table in tables:
-        words += [word for entry in (*table.exports, *table.lines) for word in entry.hosts]
+        for entry in (*table.exports, *table.lines):
+            words |= dict.fromkeys((*entry.words, *map(plain_host, entry.values("root") or ())))
     found = {ELSEWHERE: "\x00elsewhere"}
-    named = {word.casefold() for word in words}
-    for word in dict.fromkeys(words):
-        subnet = network(word)
-        if subnet is not None:
-            inner = (str(subnet[index]) for index in range(min(subnet.num_addresses, len(named) + 1)))
-            found[word] = next(ip for ip in inner if ip not in named) if subnet.num_addresses > len(named) else word
+    nets = {word: net for word in words if (net := network(word)) is not None}
+    for word in words:
+        if word in nets:
+            inner = [net for other, net in nets.items() if other != word and host_covers(word, other)]
+            if (one := _one_of(nets[word], inner, words)) is not None:
+                found[word] = one
         elif word != "*":
             found[word] = word
     return found
 
 
-def _callers(tables: Iterable[Table], system: System) -> list[tuple[str, str | None, str]]:
-    """Every sort of caller: as told, role, user."""
+def _one_of(net: Network, inner: Iterable[Network], named: Iterable[str]) -> str | None:
+    """An address of a subnet that no smaller subnet has and nobody names; None where there is none."""
+    edges = [net, *inner]
+    for edge in edges:
+        first, last = int(edge.network_address), int(edge.broadcast_address)
+        for number in (first, first + 1, last, last - 1, first - 1, last + 1, first + 2, last - 2):
+            if int(net.network_address) <= number <= int(net.broadcast_address):
+                ip = type(net.network_address)(number)
+                if not any(ip in other for other in edges[1:]) and str(ip) not in named:
+                    return str(ip)
+    return None
+
+
+def _callers(tables: Sequence[Table], system: System) -> list[tuple[str, str | None, str]]:
+    """Every sort of caller: as told, role, user.
+
+    A role's line and a user's line may both be about one caller, so that roles that are named meet users that are
+    named for every role, and those that exports names.
+    """
     whos: dict[str, None] = {}
-    users: dict[str, None] = {}
+    users: dict[str, None] = dict.fromkeys(["root"] if system == "unix" else [])
     for table in tables:
         whos |= dict.fromkeys(entry.who for entry in table.lines if not entry.nouser)
         for entry in table.exports:
-            users |= dict.fromkeys([*(entry.values("allowed") or ()), *(entry.values("validusers") or ())])
-            users |= dict.fromkeys(word for word in entry.values("root") or () if address(word) is None)
+            for name in ("allowed", "validusers", "root"):
+                users |= dict.fromkeys(w for w in entry.values(name) or () if address(w) is None and network(w) is None)
+    parts = [caller(who) for who in whos]
+    everywhere = [user for role, user in parts if role == "*" and user != "*"] + list(users)
     found: dict[tuple[str | None, str], str] = {}
-    for who in [*whos, *users]:
-        role, user = caller(who)
-        roles: tuple[str | None, ...] = (OTHER,) if role == "*" else (role,)
-        for one in roles:
-            for name in (LOCAL, STRANGER) if user == "*" else (user,):
-                found.setdefault((one, name), _named(one, name))
-    for user in users:
-        found.setdefault((OTHER, user), _named(OTHER, user))
-    if system == "unix":
-        found.setdefault((None, "root"), _named(None, "root"))
-    for role, user in ((OTHER, LOCAL), (OTHER, STRANGER), (None, LOCAL), (None, STRANGER)):
-        found.setdefault((role, user), _named(role, user))
+    for role, user in parts:
+        one = OTHER if role == "*" else role
+        names = [user] if user != "*" else [LOCAL, STRANGER]
+        if role is not None and user == "*":
+            names += everywhere
+        for name in names:
+            found.setdefault((one, name), _named(one, name))
+    for one in (OTHER, None):
+        for name in (*everywhere, LOCAL, STRANGER):
+            found.setdefault((one, name), _named(one, name))
     return [(text, role, user) for (role, user), text in found.items()]
 
 
@@ -142,15 +160,16 @@ def _named(role: str | None, user: str) -> str:
 def effective(files: Files, target: Target) -> list[Row]:
     """Who gets what: every sort of caller, hosts with one answer together."""
     table, closed = Table(files), _closed(target)
-    hosts = _hosts([table])
+    sorts = _sorts([table], [closed])
+    count = sum(map(len, sorts.values()))
     rows: list[Row] = []
     for who, role, user in _callers([table], target.system):
         groups: dict[tuple[object, Entry | None], tuple[Answer, list[str]]] = {}
-        for word, host in hosts.items():
+        for host, words in sorts.items():
             answer = resolve(table, Caller(host, user, role), closed)
             rule = answer.rule if answer.decision == "granted" else None
-            groups.setdefault((answer.rights, rule), (answer, []))[1].append(word)
-        rows += [Row(who, _together(words, hosts), answer) for answer, words in groups.values()]
+            groups.setdefault((answer.rights, rule), (answer, []))[1].extend(words)
+        rows += [Row(who, _together(words, count), answer) for answer, words in groups.values()]
     return rows
 
 
@@ -158,18 +177,46 @@ def differences(before: Files, after: Files, was: Target, becomes: Target | None
     """Whose rights differ between two states of the files (and of the agent, where its mode changes)."""
     tables = Table(before), Table(after)
     targets = _closed(was), _closed(becomes or was)
-    hosts = _hosts(tables)
+    sorts = _sorts(tables, targets)
+    count = sum(map(len, sorts.values()))
+    alike = exports_alike(tables) and targets[0].mode == targets[1].mode and becomes in (None, was)
     found: list[Difference] = []
     for who, role, user in _callers(tables, was.system):
+        lines = [[(e.who, e.options, e.words) for e in table.about(Caller("", user, role))] for table in tables]
+        if alike and lines[0] == lines[1] and (tables[0].nouser is None) == (tables[1].nouser is None):
+            continue
         groups: dict[object, tuple[Answer, Answer, list[str]]] = {}
-        for word, host in hosts.items():
+        for host, words in sorts.items():
             asked = Caller(host, user, role)
             old, new = (resolve(table, asked, target) for table, target in zip(tables, targets, strict=True))
             if old.rights != new.rights:
-                groups.setdefault((old.rights, new.rights), (old, new, []))[2].append(word)
-        found += [Difference(who, _together(words, hosts), old, new) for old, new, words in groups.values()]
+                groups.setdefault((old.rights, new.rights), (old, new, []))[2].extend(words)
+        found += [Difference(who, _together(words, count), old, new) for old, new, words in groups.values()]
     return found
 
 
-def _together(words: list[str], hosts: dict[str, str]) -> tuple[str, ...]:
-    return ("any host",) if len(words) == len(hosts) else tuple(words)
+def exports_alike(tables: Sequence[Table]) -> bool:
+    """Whether exports says the same in both."""
+    one, other = ([(entry.words, entry.options) for entry in table.exports] for table in tables)
+    return one == other
+
+
+def _sorts(tables: Sequence[Table], targets: Sequence[Target]) -> dict[str, list[str]]:
+    """Hosts that no line tells apart, together: one of them → the words for all of them."""
+    conditions = {word for table in tables for entry in table.lines for word in entry.words}
+    conditions |= {plain_host(w) for table in tables for entry in table.exports for w in entry.values("root") or ()}
+    found: dict[object, tuple[str, list[str]]] = {}
+    for word, host in _hosts(tables).items():
+        admitted = tuple(
+            None if line is None else line.options
+            for table, target in zip(tables, targets, strict=True)
+            for line in [admitting(table, host, target)]
+        )
+        plain = plain_host(host)
+        told = frozenset(c for c in conditions if host_covers(c, plain))
+        found.setdefault((admitted, told), (host, []))[1].append(word)
+    return dict(found.values())
+
+
+def _together(words: list[str], count: int) -> tuple[str, ...]:
+    return ("any host",) if len(words) == count else tuple(words)

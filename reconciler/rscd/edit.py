@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..model import Json
-from .text import BOM, REMARK, Entry, RscFile, compose, parse_line
+from .text import REMARK, Entry, RscFile, compose, parse_line
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,6 @@ def same_options(entry: Entry, asked: Entry) -> bool:
     return sorted(map(str, entry.options)) == sorted(map(str, asked.options))
 
 
-def first(file: RscFile, key: str) -> Entry | None:
-    """The first line with a key: of several the one that could decide."""
-    return next((entry for entry in file.entries if entry.key == key), None)
-
-
 def decides(file: RscFile, entry: Entry, order: Sequence[str]) -> bool:
     """Whether no line above takes callers away from this one, but those that are asked for before it."""
     ours = set(order[: order.index(entry.key)]) if entry.key in order else set()
@@ -56,7 +51,7 @@ def arrange(file: RscFile, asks: Sequence[Ask]) -> None:
     wanted = [(ask, ask.entry(file.name)) for ask in asks]
     order = [entry.key for ask, entry in wanted if not ask.settled]
     for _, entry in wanted:
-        there = first(file, entry.key)
+        there = file.first(entry.key)
         if there is not None and not same_options(there, entry):
             _reword(file, there, entry)
     apart = {e.key for ask, e in wanted if not ask.settled and not _stands(file, e, order)}
@@ -71,7 +66,7 @@ def arrange(file: RscFile, asks: Sequence[Ask]) -> None:
             if entry.key in apart
             for ask, earlier in wanted[:n]
             if earlier.key not in apart and not ask.settled and earlier.meets(entry)
-            if (there := first(file, earlier.key)) is not None and there.number - 1 >= spot
+            if (there := file.first(earlier.key)) is not None and there.number - 1 >= spot
         }
         if not late:
             break
@@ -79,19 +74,19 @@ def arrange(file: RscFile, asks: Sequence[Ask]) -> None:
     block = []
     for ask, entry in wanted:
         if entry.key in apart and not ask.settled:
-            there = first(file, entry.key)
+            there = file.first(entry.key)
             if there is not None:
                 block.append(file.lines[there.number - 1].rstrip("\r\n"))
                 spot -= there.number - 1 < spot
-                _cut(file, there.number - 1)
+                file.cut(there.number - 1)
             else:
                 block.append(compose(ask.names, ask.options, _gap(file)))
     for offset, text in enumerate(block):
-        _insert(file, spot + offset, text)
+        file.insert(spot + offset, text)
 
 
 def _stands(file: RscFile, entry: Entry, order: Sequence[str]) -> bool:
-    there = first(file, entry.key)
+    there = file.first(entry.key)
     return there is not None and (entry.nouser or decides(file, there, order))
 
 
@@ -117,37 +112,16 @@ def _gap(file: RscFile) -> str:
 
 def _reword(file: RscFile, there: Entry, asked: Entry) -> None:
     """Give a line other options; its names, its gap and its remark stay."""
-    line = file.lines[there.number - 1]
-    ending = line[len(line.rstrip("\r\n")) :]
-    text = line[: len(line) - len(ending)]
+    text = there.text
     remark = REMARK.search(text)
     tail = remark[0] if remark else ""
     body = text[: len(text) - len(tail)]
-    head = re.match(r"\ufeff?\s*\S+", body)
+    head = re.match(r"\s*\S+", body)
     assert head is not None
     gap = re.match(r"\s+", body[head.end() :])
     options = ",".join(map(str, asked.options))
-    file.lines[there.number - 1] = head[0] + ((gap[0] if gap else " ") + options if options else "") + tail + ending
-
-
-def _cut(file: RscFile, index: int) -> None:
-    """Take a line out; a file that ends without a newline goes on doing so."""
-    bare = not file.lines[-1].endswith("\n")
-    del file.lines[index]
-    if bare and file.lines:
-        file.lines[-1] = file.lines[-1].rstrip("\r\n")
-
-
-def _insert(file: RscFile, index: int, text: str) -> None:
-    bare = bool(file.lines) and not file.lines[-1].endswith("\n")
-    if index == len(file.lines) and bare:
-        file.lines[-1] += file.newline
-        file.lines.append(text)
-    elif index == 0 and file.lines and file.lines[0].startswith(BOM):
-        file.lines[0] = file.lines[0].removeprefix(BOM)
-        file.lines.insert(0, BOM + text + file.newline)
-    else:
-        file.lines.insert(index, text + file.newline)
+    wanted = head[0] + ((gap[0] if gap else " ") + options if options else "") + tail
+    file.reword(there.number - 1, wanted)
 
 
 # What a line was, and how it comes back.
@@ -155,7 +129,7 @@ def _insert(file: RscFile, index: int, text: str) -> None:
 
 def told(file: RscFile, key: str, order: Sequence[str]) -> Json:
     """The lossless value of a line: its text and place, or where it is not, what the end of the file is like."""
-    there = first(file, key)
+    there = file.first(key)
     if there is None:
         return {
             "absent": {"bare_end": bool(file.lines) and not file.lines[-1].endswith("\n"), "lines": len(file.lines)}
@@ -163,7 +137,7 @@ def told(file: RscFile, key: str, order: Sequence[str]) -> Json:
     index = there.number - 1
     return {
         "options": ",".join(map(str, there.options)),
-        "decides": there.nouser or decides(file, there, order),
+        "decides": (there.nouser or decides(file, there, order)) if key in order else None,
         "raw": file.lines[index],
         "index": index,
         "above": file.lines[index - 1] if index else None,
@@ -172,26 +146,25 @@ def told(file: RscFile, key: str, order: Sequence[str]) -> Json:
 
 def put_back(file: RscFile, key: str, value: Json) -> None:
     """Bring a line back to what `told` told."""
-    there = first(file, key)
+    there = file.first(key)
     if "absent" in value:
         if there is not None:
-            _cut(file, there.number - 1)
+            file.cut(there.number - 1)
         around = value["absent"]
         if around["bare_end"] and len(file.lines) == around["lines"] and file.lines:
-            file.lines[-1] = file.lines[-1].rstrip("\r\n")
+            file.end_bare()
         return
     raw, anchor = value["raw"].rstrip("\r\n"), value["above"]
     fits = [n for n in range(len(file.lines) + 1) if _alike(file, file.lines[n - 1] if n else None, anchor)]
     if there is not None:
         spot = there.number - 1
         if spot in fits or not fits:
-            line = file.lines[spot]
-            file.lines[spot] = raw + line[len(line.rstrip("\r\n")) :]
+            file.reword(spot, raw)
             return
-        _cut(file, spot)
+        file.cut(spot)
         fits = [n - (n > spot) for n in fits]
-    _insert(
-        file, min(fits or [min(int(value["index"]), len(file.lines))], key=lambda n: abs(n - int(value["index"]))), raw
+    file.insert(
+        min(fits or [min(int(value["index"]), len(file.lines))], key=lambda n: abs(n - int(value["index"]))), raw
     )
 
 
@@ -204,23 +177,28 @@ def _alike(file: RscFile, line: str | None, other: str | None) -> bool:
 
 
 def undone(now: bytes, then: bytes, back: Mapping[str, Json], name: str) -> bytes | None:
-    """The file ``then``, where it and the file ``now`` differ in nothing but these lines; else None.
+    """The file ``then``, where it and the file ``now`` differ in nothing but these lines; else None."""
+    old = RscFile(name, then)
+    if any(("absent" in value) != (old.first(key) is None) for key, value in back.items()):
+        return None
+    return None if asked_of(now, then, list(back), name) is None else then
+
+
+def asked_of(now: bytes, then: bytes, keys: Sequence[str], name: str) -> list[Ask] | None:
+    """What was asked of the file ``then`` to make the file ``now``, where that is nothing but these lines; else None.
 
     Proof by replay: ask of the old file for the lines as they are now, and the file of now must come out.
     """
-    current = RscFile(name, now)
-    lines = {key: first(current, key) for key in back}
-    old = RscFile(name, then)
-    if any(line is None or ("absent" in back[key]) != (first(old, key) is None) for key, line in lines.items()):
+    current, old = RscFile(name, now), RscFile(name, then)
+    lines = [current.first(key) for key in keys]
+    if any(line is None for line in lines):
         return None
-    ordered = sorted((line for line in lines.values() if line is not None), key=lambda line: line.number)
-    for settled in (False, True):
+    ordered = sorted((line for line in lines if line is not None), key=lambda line: line.number)
+    present = {key for key in keys if old.first(key) is not None}
+    for settled in ((), present):
         replay = RscFile(name, then)
-        asks = [
-            Ask(line.names, tuple(map(str, line.options)), settled and "absent" not in back[line.key])
-            for line in ordered
-        ]
+        asks = [Ask(line.names, tuple(map(str, line.options)), line.key in settled) for line in ordered]
         arrange(replay, asks)
         if replay.render() == now:
-            return then
+            return asks
     return None

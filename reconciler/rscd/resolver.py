@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from ..model import Json
-from .text import EXPORTS, USERS, USERS_LOCAL, Entry, Files, Network, address, caller, entries, network
+from .text import EXPORTS, USERS, USERS_LOCAL, Entry, Files, Network, address, caller, entries, network, plain_host
 
 Decision = Literal["granted", "denied", "unknown"]
 Mechanism = Literal["setuid", "windows-user", "privilege-mapping", "system"]
@@ -176,6 +176,14 @@ class _Denied(Exception):
         super().__init__(reason)
 
 
+def admitting(table: Table, host: str, target: Target) -> Entry | None:
+    """The line of exports that counts for a host; None where there is none, or it cannot be known."""
+    try:
+        return _Case(table, Caller(host, ""), target).admitting()
+    except (_Denied, _Undecidable):
+        return None
+
+
 def resolve(files: Files | Table, who: Caller, target: Target) -> Answer:
     """Decide who a caller becomes."""
     return _Case(files if isinstance(files, Table) else Table(files), who, target).answer()
@@ -203,7 +211,7 @@ class _Case:
         if target.mode == "windows-user":
             if found := self._principal():
                 return found
-        export = self._admitting()
+        export = self.admitting()
         line = self._line()
         if line is None and self.table.nouser is not None:
             nouser = self.table.nouser
@@ -243,7 +251,7 @@ class _Case:
 
     # Which hosts may connect.
 
-    def _admitting(self) -> Entry:
+    def admitting(self) -> Entry:
         """The line of exports that counts for the caller's host: one that names it beats a subnet, that beats *."""
         listed = self.table.exports
         if not listed:
@@ -276,11 +284,12 @@ class _Case:
         """Whether a host word means the caller's host (None: cannot be known), and how special it is."""
         if word == "*":
             return True, 0
-        ours = {self.who.host.casefold(), *map(str.casefold, self.who.also)}
+        ours = {plain_host(self.who.host), *map(plain_host, self.who.also)}
+        word = plain_host(word)
         subnet = network(word)
         if subnet is not None:
             return self._within(ours, subnet), 1 + subnet.prefixlen
-        if word.casefold() in ours:
+        if word in ours:
             return True, 1000
         both = {address(name) is None for name in ours}
         if (address(word) is None) in both and (address(word) is not None or not _akin(word, ours)):

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from ..errors import HostError
 
@@ -99,35 +99,83 @@ class Entry:
         """The client hosts that the line is for: in exports those it names, else its condition; empty: all."""
         return self.names if self.file == EXPORTS else self.values("hosts") or ()
 
-    @property
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """Its hosts, each in the one form that all ways to write it have in common."""
+        return tuple(map(plain_host, self.hosts))
+
+    @cached_property
     def key(self) -> str:
         """What tells lines of one file apart: hosts, or who and the condition.
 
         Two lines with the same key are two versions of one line.
         """
-        names = sorted(name.casefold() for name in self.hosts)
+        names = sorted(self.words)
         return ",".join(names) if self.file == EXPORTS else self.who + (f" hosts={':'.join(names)}" if names else "")
 
     def covers(self, other: Entry) -> bool:
         """Whether no caller that the other line fits would pass this one by."""
-        if self.nouser or other.nouser:
-            return False
-        mine, theirs = set(map(str.casefold, self.hosts)), set(map(str.casefold, other.hosts))
-        if self.file == EXPORTS:
-            return mine >= theirs
-        return whose_covers(self.who, other.who) and (not mine or (bool(theirs) and mine >= theirs))
+        return not unreached(other, [self])
 
     def meets(self, other: Entry) -> bool:
-        """Whether there may be a caller whom both lines fit."""
+        """Whether there may be a caller whom both lines fit, and for whom their order decides."""
         if self.nouser or other.nouser:
             return False
-        mine, theirs = set(map(str.casefold, self.hosts)), set(map(str.casefold, other.hosts))
         if self.file == EXPORTS:
-            return bool(mine & theirs)
-        apart = mine and theirs and not mine & theirs
-        return not apart and whose_meets(self.who, other.who)
+            return not set(self.words).isdisjoint(other.words)
+        if not whose_meets(self.who, other.who):
+            return False
+        return not self.words or not other.words or any(may_be(a, b) for a in self.words for b in other.words)
 
 
+def unreached(entry: Entry, earlier: Sequence[Entry]) -> bool:
+    """Whether some caller that a line fits passes all of these others by."""
+    if entry.nouser:
+        return True
+    if entry.file == EXPORTS:
+        return not set(entry.words) <= {word for other in earlier for word in other.words}
+    above = [other for other in earlier if not other.nouser and whose_covers(other.who, entry.who)]
+    if any(not other.words for other in above):
+        return False
+    return not entry.words or not all(
+        any(host_covers(have, word) for other in above for have in other.words) for word in entry.words
+    )
+
+
+@lru_cache(maxsize=1 << 16)
+def plain_host(word: str) -> str:
+    """A host word in the form that all ways to write it have in common.
+
+    >>> plain_host("10.1.*"), plain_host("FE80:0::1"), plain_host("App1")
+    ('10.1.0.0/16', 'fe80::1', 'app1')
+    """
+    found = network(word) or address(word)
+    return str(found) if found is not None else word.casefold()
+
+
+@lru_cache(maxsize=1 << 16)
+def host_covers(a: str, b: str) -> bool:
+    """Whether every host of the plain word ``b`` is one of ``a``."""
+    if a in ("*", b):
+        return True
+    net, inner = network(a), network(b) or address(b)
+    if net is None or inner is None or net.version != inner.version:
+        return False
+    if isinstance(inner, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return inner.subnet_of(net)  # type: ignore[arg-type] # of one version, as was asked
+    return inner in net
+
+
+@lru_cache(maxsize=1 << 16)
+def may_be(a: str, b: str) -> bool:
+    """Whether a host may be meant by both plain words; a name may be any address."""
+    if host_covers(a, b) or host_covers(b, a):
+        return True
+    kinds = {(network(word) or address(word)) is None for word in (a, b)}
+    return len(kinds) == 2
+
+
+@lru_cache(maxsize=1 << 16)
 def caller(who: str) -> tuple[str | None, str]:
     """Role and user of a who; the role is None for a bare user.
 
@@ -138,6 +186,7 @@ def caller(who: str) -> tuple[str | None, str]:
     return (role, user) if colon else (None, user)
 
 
+@lru_cache(maxsize=1 << 16)
 def whose_covers(a: str, b: str) -> bool:
     """Whether every caller of ``b`` is one of ``a``."""
     (role, user), (other_role, other_user) = caller(a), caller(b)
@@ -146,6 +195,7 @@ def whose_covers(a: str, b: str) -> bool:
     return role in ("*", other_role) and user in ("*", other_user) if role is not None else user in ("*", other_user)
 
 
+@lru_cache(maxsize=1 << 16)
 def whose_meets(a: str, b: str) -> bool:
     """Whether some caller is one of both."""
     (role, user), (other_role, other_user) = caller(a), caller(b)
@@ -164,18 +214,62 @@ class RscFile:
             raise HostError(f"{name}: holds NUL bytes; this is no text file that the agent could read")
         text = data.decode("utf-8", "surrogateescape")
         self.name = name
+        self.bom = BOM if text.startswith(BOM) else ""
         self.newline = "\r\n" if "\r\n" in text else "\n"
-        self.lines: list[str] = re.findall(r"[^\n]*\n|[^\n]+$", text)
+        self.lines: list[str] = re.findall(r"[^\n]*\n|[^\n]+$", text.removeprefix(BOM))
+        self._entries: list[Entry] | None = None
+        self._first: dict[str, Entry] = {}
 
     def render(self) -> bytes:
         """The file's bytes."""
-        return "".join(self.lines).encode("utf-8", "surrogateescape")
+        return (self.bom + "".join(self.lines)).encode("utf-8", "surrogateescape")
 
     @property
     def entries(self) -> list[Entry]:
         """Every line that says something, in order."""
-        found = (parse_line(self.name, index + 1, line) for index, line in enumerate(self.lines))
-        return [entry for entry in found if entry is not None]
+        if self._entries is None:
+            found = (parse_line(self.name, index + 1, line) for index, line in enumerate(self.lines))
+            self._entries = [entry for entry in found if entry is not None]
+            self._first = {}
+            for entry in self._entries:
+                self._first.setdefault(entry.key, entry)
+        return self._entries
+
+    def first(self, key: str) -> Entry | None:
+        """The first line with a key: of several the one that could decide."""
+        return self._first.get(key) if self.entries else None
+
+    def reword(self, index: int, text: str) -> None:
+        """Give a line other text; its ending stays."""
+        line = self.lines[index]
+        self.lines[index] = text + line[len(line.rstrip("\r\n")) :]
+        self._entries = None
+
+    def cut(self, index: int) -> None:
+        """Take a line out; a file that ends without a newline goes on doing so."""
+        bare = self.bare
+        del self.lines[index]
+        if bare and self.lines:
+            self.lines[-1] = self.lines[-1].rstrip("\r\n")
+        self._entries = None
+
+    def insert(self, index: int, text: str) -> None:
+        """Put a line in; a file that ends without a newline goes on doing so."""
+        if index == len(self.lines) and self.bare:
+            self.lines[-1] += self.newline
+            self.lines.append(text)
+        else:
+            self.lines.insert(index, text + self.newline)
+        self._entries = None
+
+    @property
+    def bare(self) -> bool:
+        """Whether its last line lacks the newline."""
+        return bool(self.lines) and not self.lines[-1].endswith("\n")
+
+    def end_bare(self) -> None:
+        """Take the last newline away."""
+        self.lines[-1] = self.lines[-1].rstrip("\r\n")
 
 
 def parse_line(file: str, number: int, line: str) -> Entry | None:
@@ -202,6 +296,7 @@ def compose(names: Iterable[str], options: Iterable[str], gap: str = " ") -> str
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
+@lru_cache(maxsize=1 << 16)
 def network(text: str) -> Network | None:
     """The subnet that a host word may mean: ``10.1.0.0/16``, ``10.1.0.0/255.255.0.0``, ``10.1.*``, ``10.1.``."""
     stem = text.rstrip("*")
@@ -217,6 +312,7 @@ def network(text: str) -> Network | None:
         return None
 
 
+@lru_cache(maxsize=1 << 16)
 def address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     """The IP address that a host word is, if it is one."""
     try:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.rscd.edit import Ask, arrange, decides, first
+from reconciler.rscd.edit import Ask, arrange, decides
 from reconciler.rscd.text import RscFile
 from tests.rscd.test_language import USERS
 from tests.worlds import digest, reconciler
@@ -40,15 +40,15 @@ def test_asked_lines_decide_and_all_others_keep_their_bytes_and_order(text: str,
     arrange(file, asks)
     for ask in asks:
         wanted = ask.entry("users")
-        there = first(file, wanted.key)
+        there = file.first(wanted.key)
         assert there is not None
         assert sorted(map(str, there.options)) == sorted(map(str, wanted.options))
         assert decides(file, there, keys)
     once = file.render()
     arrange(file, asks)
     assert file.render() == once, "twice is once"
-    touched = {entry.number for entry in (first(RscFile("users", text.encode()), key) for key in keys) if entry}
-    ours = {entry.number for entry in (first(file, key) for key in keys) if entry}
+    touched = {entry.number for entry in (RscFile("users", text.encode()).first(key) for key in keys) if entry}
+    ours = {entry.number for entry in (file.first(key) for key in keys) if entry}
     before = [
         line.rstrip("\r\n") for n, line in enumerate(RscFile("users", text.encode()).lines, 1) if n not in touched
     ]

@@ -151,4 +151,24 @@ def test_a_new_line_for_a_role_is_a_difference_for_its_users_alone() -> None:
     assert told == {
         ("A, others with an account", ("any host",)): ("themselves (ro)", "root (rw)"),
         ("A, others without one", ("any host",)): ("nobody (ro)", "root (rw)"),
+        ("A:root", ("any host",)): ("nobody (ro)", "root (rw)"),
     }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "who"),
+    [
+        ({"exports": "* rw\n", "users": "A:* rw\nnouser\n"}, {"exports": "* rw,root=root\n", "users": "A:* rw\nnouser\n"}, "A:root"),
+        ({"exports": "* rw\n", "users": "*:joe rw,map=root\nA:* ro\n"}, {"exports": "* rw\n", "users": "A:* ro\n*:joe rw,map=root\n"}, "A:joe"),
+        ({"exports": "10.0.0.0/8 ro\n10.0.0.0/16 ro\n"}, {"exports": "10.0.0.0/8 rw,user=root\n10.0.0.0/16 ro\n"}, "direct, root"),
+        ({"exports": "* rw\n"}, {"exports": "* rw,root=10.0.0.1\n"}, "direct, root"),
+    ],
+)  # fmt: skip
+def test_no_change_of_rights_is_passed_by(before: dict[str, str], after: dict[str, str], who: str) -> None:
+    one, two = ({name: text.encode() for name, text in files.items()} for files in (before, after))
+    assert who in {difference.who for difference in differences(one, two, TARGET)}
+
+
+def test_addresses_are_compared_as_addresses() -> None:
+    answer = resolve({"exports": b"* ro\nfe80::1 rw\n"}, Caller("FE80:0::1", "joe"), TARGET)
+    assert answer.permission == "rw"
