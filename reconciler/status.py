@@ -14,7 +14,7 @@ from .kinds import kinds
 from .kinds.account import Account
 from .kinds.base import Context, Prospect
 from .kinds.tree import Tree
-from .model import EXISTS, Absent, Json, Target, Unknown
+from .model import EXISTS, MARK, Absent, Json, Target, Unknown
 from .survey import facts
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def resource(engine: Engine, target: Target, prospect: Prospect | None, reason: 
                 drifted = kind.altered(name, actual, engine.unseal(hold.current))
             if drifted:
                 item["applied_actual"] = "D" if isinstance(seen, Absent) else "M"
-            if drifted or name in wanted:
+            if name != MARK and (drifted or name in wanted):
                 change = wanted.get(name)
                 shown = change.shown if change else (kind.display(name, actual), kind.display(name, actual))
                 applied = kind.display(name, engine.unseal(hold.current)) if hold and address.kind != "tree" else None

@@ -10,6 +10,7 @@ from .holds import Hold, merged
 from .kinds import kinds
 from .kinds.daemon import Daemon
 from .kinds.group import Group
+from .kinds.mapping import RscdMapping
 from .kinds.tree import Tree
 from .ledger import Ledger
 from .model import EXISTS, PATHS, Address, Field, Json, Resource, Target, inside
@@ -57,6 +58,7 @@ def _related(one: str, other: str) -> bool:
 def _specific(addresses: Iterable[Address]) -> tuple[frozenset[str], tuple[str, ...]]:
     listed = list(addresses)
     files = frozenset(a.name for a in listed if a.kind in ("file", "ini"))
+    files |= {path for a in listed if a.kind == "mapping" for path in kinds()["mapping"].edits(a.name)}
     return files, tuple(sorted(a.name for a in listed if a.kind == "tree"))
 
 
@@ -168,9 +170,11 @@ def _joined(first: Target, second: Target) -> Target:
     one, two = first.wish, second.wish
     if one is None or two is None:
         return second if one is None else first
+    if isinstance(one, RscdMapping) and isinstance(two, RscdMapping):
+        return _both(first, second, one.joined(two))
     mine, other = one.model_dump(exclude_unset=True), two.model_dump(exclude_unset=True)
     merged = {**other, **mine}
-    for name in ("groups", "set", "unset", "except_", "capabilities", "restart_on", "exports", "users_local", "users"):
+    for name in ("groups", "set", "unset", "except_", "capabilities", "restart_on"):
         a, b = mine.get(name), other.get(name)
         if isinstance(a, tuple | list) and isinstance(b, tuple | list):
             merged[name] = [*a, *(item for item in b if item not in a)]
@@ -181,6 +185,10 @@ def _joined(first: Target, second: Target) -> Target:
             }
     aliases = {f: info.alias for f, info in type(one).model_fields.items() if info.alias}
     wish = type(one).model_validate({aliases.get(k, k): v for k, v in merged.items()})
+    return _both(first, second, wish)
+
+
+def _both(first: Target, second: Target, wish: Resource) -> Target:
     return Target(
         first.address, first.deployment, wish, {**second.give_back, **first.give_back},
         {**second.recorded, **first.recorded}, source=first.source, requires=first.requires | second.requires,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Place, print_json, shared
+from .common import Place, print_json, shared, talk
 
 if TYPE_CHECKING:
     from ..host.port import Observer
@@ -68,26 +69,51 @@ class Asked:
             raise Usage(f"--dir {self.directory!r}: write an absolute path, inside the root with --root")
         if self.host.stat(self.directory) is None:
             raise ReconcilerError(f"{self.directory}: no such directory; say where the agent's files are with --dir")
+        if system == "unix" and (principal or controller or local_users):
+            raise Usage(
+                "--principal, --domain-controller and --local-user are facts of a Windows host; add --os windows"
+            )
+        stored = self._stored()
+        if system == "unix" and stored in MODES["windows"]:
+            talk(f"{self.directory} says that its mode is {stored}; for the rules of Windows add --os windows")
+        if system == "windows" and mode is None:
+            # A principal is there to be used, but where everybody is SYSTEM.
+            mode = "windows-user" if principal and stored != "system-only" else stored
+        if system == "unix" and not self.host.live and remote_sources(self.host):
+            told = ", ".join(remote_sources(self.host))
+            talk(f"accounts also come from {told}, which a root directory cannot ask; its files alone are believed")
         read = ((name, self.host.read(f"{self.directory}/{name}")) for name in FILES)
         self.files = {name: file.data for name, file in read if file is not None}
         people = Listed(tuple(map(Account, local_users)), "" if local_users else "no --local-user was given", fold=True)
         self.target: Target = Target(
             system,
-            mode or self._stored(MODES[system]) or MODES[system][0],
+            mode if mode in MODES[system] else MODES[system][0],
             people if system == "windows" else HostAccounts(self.host),
             principal,
             controller,
             Resolving(self.host),
         )
 
-    def _stored(self, modes: tuple[str, ...]) -> str | None:
-        """The mode in the default file, if it is one."""
+    def _stored(self) -> str | None:
+        """The mode in the default file."""
         from ..inifile import IniFile, shown
-        from ..kinds.mapping import DEFAULT, DEFAULT_FILE
+        from ..rscd.declared import DEFAULT, DEFAULT_FILE
 
         file = self.host.read(f"{self.directory}/{DEFAULT_FILE}")
-        said = shown(IniFile(file.data).get(*DEFAULT)) if file is not None else None
-        return said if said in modes else None
+        return shown(IniFile(file.data).get(*DEFAULT)) if file is not None else None
+
+
+def remote_sources(host: Observer) -> list[str]:
+    """The sources of accounts besides the local files that a root directory names."""
+    from ..host.live import LOCAL_SOURCES
+
+    file = host.read("/etc/nsswitch.conf")
+    for line in (file.data if file else b"").decode("utf-8", "replace").splitlines():
+        key, _, value = line.partition("#")[0].partition(":")
+        if key.strip() == "passwd":
+            words = [word for word in value.split() if not word.startswith("[") and not word.endswith("]")]
+            return [word for word in words if word not in LOCAL_SOURCES]
+    return []
 
 
 class Resolving:
@@ -156,9 +182,12 @@ def resolve(
 
     Example: reconciler mapping resolve --host app1 --role BLAdmins --user BLAdmin
     """
+    from ..errors import Usage
     from ..rscd.resolver import Caller
     from ..rscd.resolver import resolve as decide
 
+    if not user or role == "" or not all(hosts):
+        raise Usage("--host, --user and --role need a name, and got an empty text")
     asked = Asked(
         Place(ctx, root, log_file), directory, system, mode, principal, local_users, controller=domain_controller
     )
@@ -268,6 +297,8 @@ def diff(
         from ..rscd.compare import differences
         from ..rscd.text import FILES
 
+        if not os.path.isdir(other):
+            raise Usage(f"--with {other}: no such directory")
         asked = Asked(here, directory, system, mode, principal, local_users, controller=domain_controller)
         there = FileObserver(other)
         read = ((name, there.read(f"/{name}")) for name in FILES)

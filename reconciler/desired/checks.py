@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from ..errors import Mistake
 from ..host.accounts import PATHS
 from ..kinds.daemon import Daemon
 from ..kinds.ini import SECRET_KEY
 from ..kinds.mapping import RscdMapping
 from ..kinds.tree import PROTECTED, Tree
-from ..model import Address
+from ..model import Address, Resource
 from ..modes import octal
 from .words import nearest
 
@@ -61,15 +63,11 @@ def _inside(document: Document, problems: list[Mistake]) -> None:
                 f"{resource.address} is there already",
                 f"the first is at {first.source}; write one resource with all keys",
             )
-        if resource.kind in ("file", "ini", "tree"):
-            other = paths.setdefault(resource.name, wished)
+        for path in _paths(resource):
+            other = paths.setdefault(path, wished)
             if other is not wished and other.resource.kind != resource.kind:
-                _add(
-                    problems,
-                    source,
-                    f"{resource.name} is a {other.resource.kind} already",
-                    f"the first is at {other.source}",
-                )
+                what = f"{path} belongs to '{other.resource.kind}: {other.resource.name}' already"
+                _add(problems, source, what, f"the first is at {other.source}")
         if resource.kind in ("file", "ini") and resource.name in PATHS.values():
             _add(
                 problems,
@@ -99,6 +97,14 @@ def _inside(document: Document, problems: list[Mistake]) -> None:
                         hint,
                     )
     _cycles(known, problems)
+
+
+def _paths(resource: Resource) -> tuple[str, ...]:
+    """The paths that a resource writes as files, or owns as a tree."""
+    if isinstance(resource, RscdMapping):
+        mode = (resource.place()[1],) if resource.mode not in (None, "impersonation") else ()
+        return (*(f"{resource.name}/{name}" for name in resource.lines()), *mode)
+    return (resource.name,) if resource.kind in ("file", "ini", "tree") else ()
 
 
 def _cycles(known: Mapping[Address, Wished], problems: list[Mistake]) -> None:
@@ -152,6 +158,10 @@ def between(documents: list[Document], problems: list[Mistake], *, same_host: bo
                 apart = not same_host and document.match != other.match
                 if apart or other is document:
                     continue
+                if reason := _apart(wished.resource, first.resource):
+                    what = f"{wished.resource.address}: {reason}"
+                    _add(problems, wished.source, what, f"the other is at {first.source}")
+                    continue
                 mine, theirs = _spoken(wished), _spoken(first)
                 for key in sorted(mine.keys() & theirs.keys()):
                     if mine[key] != theirs[key]:
@@ -165,6 +175,20 @@ def between(documents: list[Document], problems: list[Mistake], *, same_host: bo
                             f"{there} at {first.source}; one host cannot have both",
                         )
             seen.setdefault(wished.resource.address, []).append((document, wished))
+
+
+def _apart(one: Resource, other: Resource) -> str:
+    """Why one agent cannot have the lines of two deployments; empty where it can, or where fields tell it."""
+    if not isinstance(one, RscdMapping) or not isinstance(other, RscdMapping):
+        return ""
+    mine, theirs = one.spoken(), other.spoken()
+    if any(mine[key] != theirs[key] for key in mine.keys() & theirs.keys()):
+        return ""
+    try:
+        other.joined(one)
+    except ValidationError as error:
+        return str(error.errors(include_url=False)[0]["msg"]).removeprefix("Value error, ")
+    return ""
 
 
 def _spoken(wished: Wished) -> dict[tuple[str, ...], Any]:

@@ -322,7 +322,7 @@ def nothings(value: Any, path: Path) -> Iterator[Path]:
 def explain(item: Any, model: type[BaseModel], name_key: str) -> tuple[str, str, bool]:
     """A pydantic error in our words: the message, what would be right, and whether the key is meant."""
     kind, loc, given, more = item["type"], item["loc"], item["input"], item.get("ctx", {})
-    last = str(loc[-1]) if loc else ""
+    last = next((str(part) for part in reversed(loc) if not isinstance(part, int)), str(loc[-1]) if loc else "")
     what = name_key if last == "name" and name_key else last
     if kind == "extra_forbidden":
         known = {

@@ -7,14 +7,13 @@ vendor's ACL push and edited only where ``edit_generated`` says so.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as with_
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic import Field as Described
+from pydantic import model_validator
 
 from ..errors import HostError
 from ..host.names import Names
@@ -38,11 +37,12 @@ from ..model import (
     clean_path,
 )
 from ..rscd.compare import differences
+from ..rscd.declared import DEFAULT, DEFAULT_FILE, YES_NO, ExportLine, ModeIn, UserLine, Word, unreachable
 from ..rscd.edit import Ask, arrange, asked_of, put_back, told, undone
 from ..rscd.lints import lints
 from ..rscd.resolver import AGENT, AGENT_ON_CONTROLLER, MODES, Account, Accounts, Listed, System, Unasked
 from ..rscd.resolver import Target as Agent
-from ..rscd.text import EXPORTS, FILES, FLAGS, KNOWN, NOUSER, USERS, USERS_LOCAL, Entry, RscFile, entries
+from ..rscd.text import EXPORTS, FILES, NOUSER, USERS, USERS_LOCAL, RscFile, entries, unreached
 from ..trees.images import Vault
 from .base import Conflict, Context, Kind, Prospect, Step
 from .file import KIND as FILE
@@ -53,57 +53,8 @@ from .units import load as load_unit
 
 MODE = "mode"
 """The first part of the field of the mode; the place where it is kept follows."""
-DEFAULT_FILE, DEFAULT = "mapping.ini", ("RSCD", "UserMapping")
 CONTESTED = 3
 """So many times somebody else may undo our lines within the hour before we stop."""
-Word = Annotated[str, Described(pattern=r"^[^\s,#\x00-\x1f]+$")]
-
-
-def listed(value: Any) -> Any:
-    """One word as a list; a line of options split at its commas."""
-    return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
-
-
-class Line(BaseModel):
-    """What every line has."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-    options: Annotated[
-        tuple[Word, ...],
-        BeforeValidator(listed),
-        Described(description="rw, ro, and name=value; values joined by ':'."),
-    ] = ()
-
-
-class ExportLine(Line):
-    """Hosts that may connect, and how."""
-
-    hosts: Annotated[tuple[Word, ...], BeforeValidator(listed), Described(min_length=1)]
-
-    def ask(self) -> Ask:
-        """As the editor takes it."""
-        return Ask(self.hosts, self.options)
-
-
-class UserLine(Line):
-    """A caller, and who it becomes."""
-
-    who: Annotated[Word, Described(description="ROLE:USER, ROLE:*, USER for a direct Network Shell, or nouser.")]
-
-    def ask(self) -> Ask:
-        """As the editor takes it."""
-        return Ask((self.who,), self.options)
-
-
-class ModeIn(BaseModel):
-    """Where the agent's mapping mode is kept; no vendor's page says, so it is yours to say."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-    file: Annotated[str, Described(description="A path; relative to the directory of the three files.")] = DEFAULT_FILE
-    section: str = DEFAULT[0]
-    key: str = DEFAULT[1]
 
 
 class RscdMapping(Resource):
@@ -197,6 +148,16 @@ class RscdMapping(Resource):
         }
         return {Address("account", name) for name in names if not name.lstrip("-").isdecimal()}
 
+    def joined(self, other: RscdMapping) -> RscdMapping:
+        """This wish and that of another deployment as one; ValueError where one agent cannot have both."""
+        told = other.model_dump(exclude_unset=True) | self.model_dump(exclude_unset=True)
+        for name, model in (("exports", EXPORTS), ("users_local", USERS), ("users", USERS)):
+            both = {line.ask().entry(model).key: line for line in (*getattr(other, name), *getattr(self, name))}
+            mine = [line.ask().entry(model).key for line in getattr(self, name)]
+            order = [*mine, *(key for key in both if key not in mine)]
+            told[name] = [both[key].model_dump() for key in order]
+        return RscdMapping.model_validate(told)
+
     @model_validator(mode="after")
     def _one_meaning(self) -> RscdMapping:
         system: System = self.layout
@@ -209,48 +170,16 @@ class RscdMapping(Resource):
             )
         if self.fallback is not None and system == "windows":
             raise ValueError("'fallback' counts on unix alone; on Windows strangers become Anonymous")
-        if self.fallback is not None and any(o.startswith("anon=") for line in self.exports for o in line.options):
+        if self.fallback is not None and (self.fallback in YES_NO or not self.fallback.replace("-", "").isalnum()):
+            raise ValueError(f"'fallback' is {self.fallback!r}; write an account, or deny")
+        anon = any(option.startswith("anon=") for line in self.exports for option in line.options)
+        if self.fallback is not None and anon:
             raise ValueError("both 'fallback' and 'anon=' say whom strangers become; write one of them")
-        for line in self.exports:
-            _check(line.ask().entry(EXPORTS), system, wrong={"map": "user", "hosts": "the list 'hosts:'"})
-        for user in (*self.users_local, *self.users):
-            _check(user.ask().entry(USERS), system, wrong={"user": "map", "anon": "anon in exports"})
-        if self.layout == "windows" and any(name.startswith("/") and ".." in name for name in (self.mode_in.file,)):
-            raise ValueError("mode_in.file must not have '..'")
-        ordered = [line.ask().entry(USERS) for line in (*self.users_local, *self.users)]
-        hosts = [line.ask().entry(EXPORTS) for line in self.exports]
-        for listed_ in (ordered, hosts):
-            for n, entry in enumerate(listed_):
-                above = next((other for other in listed_[:n] if other.covers(entry) or other.key == entry.key), None)
-                if above is not None:
-                    raise ValueError(f"the line for {entry.key!r} can never decide: {above.key!r} fits first")
-        named = [word.casefold() for entry in hosts for word in entry.hosts]
-        doubled = next((word for word in named if named.count(word) > 1), None)
-        if doubled:
-            raise ValueError(f"host {doubled!r} is named by two lines; one host has one line")
+        if anon and system == "windows":
+            raise ValueError("anon= counts on unix alone; on Windows strangers become Anonymous")
+        if reason := unreachable(self.lines()):
+            raise ValueError(reason)
         return self
-
-
-def _check(entry: Entry, system: System, wrong: Mapping[str, str]) -> None:
-    """Refuse options that cannot be meant."""
-    names = [option.name for option in entry.options]
-    if entry.who == NOUSER and entry.options:
-        raise ValueError("'nouser' stands alone; it has no options")
-    if entry.file != EXPORTS and (not all(entry.who.split(":")) or entry.who.count(":") > 1):
-        raise ValueError(f"{entry.who!r} is no caller; write ROLE:USER, ROLE:*, or USER")
-    if "ro" in names and "rw" in names:
-        raise ValueError(f"the line for {entry.key!r} says both ro and rw")
-    for option in entry.options:
-        if option.name in wrong:
-            raise ValueError(f"{option.name}= has no meaning in {entry.file}; write {wrong[option.name]}")
-        if option.name not in KNOWN:
-            close = difflib.get_close_matches(option.name, KNOWN, 1, 0.6)
-            if close:
-                raise ValueError(f"unknown option {option.name!r}; did you mean {close[0]!r}?")
-        elif (option.name in FLAGS) != option.bare or not (option.bare or option.values):
-            raise ValueError(f"option {str(option)!r} {'has a value' if option.name in FLAGS else 'lacks its value'}")
-        if option.name == "anon" and system == "windows":
-            raise ValueError("anon= counts on unix alone")
 
 
 class MappingState(State):
@@ -436,8 +365,8 @@ class MappingKind(Kind[MappingState]):
         return field == MARK or field[0] == MODE or len(field) == 2
 
     def edits(self, name: str) -> tuple[str, ...]:
-        """The three files."""
-        return tuple(f"{name}/{part}" for part in FILES)
+        """The three files, and where the mode is by default."""
+        return tuple(f"{name}/{part}" for part in (*FILES, DEFAULT_FILE))
 
     def steps(self, before: State, after: State, changes: tuple[Change, ...]) -> tuple[Step, ...]:
         """The mode is set by itself; lines are written."""
@@ -489,7 +418,7 @@ class MappingKind(Kind[MappingState]):
         if isinstance(found.before, Absent):
             reason = f"{target.address.name} is missing: there is no RSCD agent here; install it first"
             return with_(found, blocked=Unknown(reason, unknown=False))
-        if reason := _needless(host, wish):
+        if reason := _needless(host, wish) or _shadowed(found.after, wish):
             return with_(found, steps=(), blocked=Unknown(reason, unknown=False))
         if found.steps and (times := context.contested(target.address)) >= CONTESTED and not context.force:
             reason = (
@@ -518,7 +447,7 @@ class MappingKind(Kind[MappingState]):
         ours = {(part, key) for part, asks in wish.lines().items() for key in (a.entry(part).key for a in asks)}
         keys = {(e.file, e.number): (e.file, e.key) for part in FILES for e in entries(after.bytes(), part)}
         notes = [
-            f"{f.file}:{f.line}: {f.message}"
+            f"{f.file}{f':{f.line}' if f.line else ''}: {f.message}"
             for f in lints(after.bytes(), self._then(host, after, wish, context))
             if keys.get((f.file, f.line)) in ours or f.line == 0
         ]
@@ -549,6 +478,17 @@ class Planned:
     def number(self, uid: int) -> Account | Unasked | None:
         """The first account of that number."""
         return self.now.number(uid)
+
+
+def _shadowed(after: State, wish: RscdMapping) -> str:
+    """A line for users that no caller can reach, since users.local is read first."""
+    local = entries(after.bytes(), USERS_LOCAL) if isinstance(after, MappingState) else []
+    for line in wish.users:
+        entry = line.ask().entry(USERS)
+        if not unreached(entry, local):
+            above = next((other for other in local if other.covers(entry)), local[0])
+            return f"the line for {entry.key!r} in users can never decide: users.local:{above.number} fits first"
+    return ""
 
 
 def _needless(host: Observer, wish: RscdMapping) -> str:

@@ -113,7 +113,8 @@ def transition_lines(transition: Transition, paint: Paint) -> Iterator[str]:
     elif transition.verb not in ("start", "stop", "restart", "remove"):
         for change in transition.step.changes:
             yield from change_lines(change, paint)
-    yield from _rights_lines(transition.prospect.facts.get("rights", ()), paint)
+    if transition.step == transition.prospect.steps[-1]:
+        yield from _rights_lines(transition.prospect.facts.get("rights", ()), paint)
     store = transition.prospect.facts.get("quarantine")
     if store:
         yield f"      into quarantine {printable(store)}"

@@ -50,9 +50,10 @@ def arrange(file: RscFile, asks: Sequence[Ask]) -> None:
     """Bring every asked line about, touching no other line."""
     wanted = [(ask, ask.entry(file.name)) for ask in asks]
     order = [entry.key for ask, entry in wanted if not ask.settled]
-    for _, entry in wanted:
+    for ask, entry in wanted:
         there = file.first(entry.key)
-        if there is not None and not same_options(there, entry):
+        # A line whose form says less than it seems to would say more if it were written anew.
+        if there is not None and not same_options(there, entry) and not (ask.settled and there.odd):
             _reword(file, there, entry)
     apart = {e.key for ask, e in wanted if not ask.settled and not _stands(file, e, order)}
     if not apart:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..model import Json
 from .resolver import Accounts, Target, Unasked, place
-from .text import EXPORTS, KNOWN, USERS, Entry, Files, Option, caller, entries, network
+from .text import EXPORTS, KNOWN, USERS, Entry, Files, Option, caller, entries, network, unreached
 
 ROOT_LIKE = frozenset({"docker", "lxd", "lxc", "incus", "incus-admin", "disk", "sudo", "wheel", "admin", "shadow"})
 """Groups whose members can become root, or read what only root should."""
@@ -36,7 +36,7 @@ def lints(files: Files, target: Target) -> list[Finding]:
     users = [entry for name in ("users.local", USERS) for entry in entries(files, name)]
     found = [*_exports(files, exports, target), *_users(users, exports, target)]
     for entry in (*exports, *users):
-        found += _form(entry, target)
+        found += _form(entry, target, exports)
         found += _accounts(entry, target.accounts, target)
     return sorted(set(found))
 
@@ -80,8 +80,9 @@ def _users(users: Sequence[Entry], exports: Sequence[Entry], target: Target) -> 
             continue
         role, user = caller(entry.who)
         names = [user, "*"] if role is None else [f"{role}:{user}", f"{role}:*", f"*:{user}", "*:*"]
-        first = next((e for name in dict.fromkeys(names) for e in earlier.get(name, ()) if e.covers(entry)), None)
-        if first is not None:
+        above = [e for name in dict.fromkeys(names) for e in earlier.get(name, ())]
+        if not unreached(entry, above):
+            first = next((e for e in above if e.covers(entry)), above[0])
             yield _at(entry, f"never decides: {place(first)} fits first whenever this would")
         earlier.setdefault(entry.who, []).append(entry)
         if entry.hosts and exports and not open_to_all and words.isdisjoint(map(str.casefold, entry.hosts)):
@@ -97,7 +98,7 @@ def _users(users: Sequence[Entry], exports: Sequence[Entry], target: Target) -> 
         yield Finding(USERS, 0, "without nouser, everybody from an admitted host is SYSTEM", danger=True)
 
 
-def _form(entry: Entry, target: Target) -> Iterator[Finding]:
+def _form(entry: Entry, target: Target, exports: Sequence[Entry]) -> Iterator[Finding]:
     if entry.odd:
         yield _at(entry, entry.odd)
     names = [option.name for option in entry.options]
@@ -113,7 +114,8 @@ def _form(entry: Entry, target: Target) -> Iterator[Finding]:
         elif option == Option("validuser"):
             yield _at(entry, "what validuser does here is not documented; it is left out of every answer")
     if not entry.options and not entry.nouser:
-        yield _at(entry, "gives no permission; taken as ro")
+        own = entry.file == EXPORTS or not any(other.permission for other in exports)
+        yield _at(entry, "gives no permission; " + ("taken as ro" if own else "that of exports counts"))
     if entry.file != EXPORTS and "," in entry.who:
         yield _at(entry, "a comma in a user's name; one line is about one user")
 
@@ -132,7 +134,7 @@ def _accounts(entry: Entry, accounts: Accounts, target: Target) -> Iterator[Find
             continue
         if known is None:
             if target.system == "unix":
-                yield _at(entry, f"{name}={value} is nobody on this host")
+                yield _at(entry, f"{name}={value} does not exist on this host")
             continue
         strong = sorted(known.groups & ROOT_LIKE)
         if strong:

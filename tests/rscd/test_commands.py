@@ -106,7 +106,7 @@ def test_a_plan_foresees_an_account_that_it_makes(root: Path, tmp_path: Path) ->
     verbs = [(t["verb"], t["address"]) for t in plan["transitions"]]
     assert verbs.index(("create", "account:ops")) < verbs.index(("write", "mapping:/etc/rsc"))
     assert plan["transitions"][-1]["rights"][0]["after"]["runs_as"] == "ops"
-    assert "nobody on this host" not in json.dumps(plan)
+    assert "does not exist on this host" not in json.dumps(plan)
 
 
 @pytest.mark.parametrize(

@@ -216,6 +216,115 @@ def test_two_deployments_that_say_different_things_of_one_caller_are_a_mistake(t
     assert "users.local.A:j is 'ro' here" in said
 
 
+@pytest.mark.parametrize(
+    ("one", "two", "said"),
+    [
+        (
+            "users_local: [{who: 'A:*', options: [ro]}]",
+            "users_local: [{who: 'A:joe', options: [rw]}]",
+            "can never decide",
+        ),
+        ("fallback: nobody", "exports: [{hosts: h2, options: [rw, anon=joe]}]", "both 'fallback' and 'anon='"),
+        (
+            "exports: [{hosts: [a, b], options: [rw]}]",
+            "exports: [{hosts: [b, c], options: [ro]}]",
+            "is named by two lines",
+        ),
+    ],
+)
+def test_what_one_agent_cannot_have_is_a_mistake_of_two_files(one: str, two: str, said: str, tmp_path: Path) -> None:
+    for name, body in (("one", one), ("two", two)):
+        (tmp_path / f"{name}.yaml").write_text(f"deployment: {name}\nresources:\n  - {{mapping: /etc/rsc, {body}}}\n")
+    told = reconciler("validate", tmp_path, check=1).stderr
+    assert said in told
+    assert "two.yaml:3" in told
+    assert "one.yaml:3" in told
+
+
+def test_equal_wishes_in_another_order_are_one(tmp_path: Path) -> None:
+    root = host(tmp_path / "root")
+    for name, options in (("one", "rw, map=joe"), ("two", "map=joe, rw")):
+        (tmp_path / f"{name}.yaml").write_text(
+            f"deployment: {name}\nresources:\n  - {{mapping: /etc/rsc, users_local: [{{who: 'A:j', options: [{options}]}}]}}\n"
+        )
+    reconciler("apply", tmp_path / "one.yaml", tmp_path / "two.yaml", "--yes", root=root, check=0)
+    assert local(root) == "A:j rw,map=joe\n"
+    for name in ("one", "two"):
+        assert local(root) == "A:j rw,map=joe\n"
+        reconciler("uninstall", name, "--yes", root=root, check=0)
+    assert not (root / DIRECTORY / "users.local").exists()
+
+
+def test_inside_a_tree_the_files_stay_roots(tmp_path: Path) -> None:
+    root = host(tmp_path / "root")
+    before = digest(root)
+    file = tmp_path / "d.yaml"
+    file.write_text(
+        "deployment: d\nresources:\n  - {tree: /etc/rsc, owner: joe, file_mode: '0640'}\n"
+        "  - {mapping: /etc/rsc, layout: windows, mode: system-only, users_local: [{who: 'A:j', options: [rw]}]}\n"
+    )
+    reconciler("apply", file, "--yes", root=root, check=0)
+    assert reconciler("plan", file, "--detailed-exitcode", root=root).returncode == 0
+    if os.geteuid() == 0:
+        assert (root / DIRECTORY / "users.local").stat().st_uid == 0
+    reconciler("uninstall", "d", "--yes", root=root, check=0)
+    assert digest(root) == before
+
+
+@pytest.mark.parametrize(
+    "other", ["{file: /etc/rsc/users.local, content: x}", "{ini: /etc/rsc/m.ini, set: {RSCD: {UserMapping: x}}}"]
+)
+def test_a_file_has_one_resource(other: str, tmp_path: Path) -> None:
+    file = tmp_path / "d.yaml"
+    more = "layout: windows, mode: system-only, mode_in: {file: m.ini}, users_local: [{who: j, options: [rw]}]"
+    file.write_text(f"deployment: d\nresources:\n  - {{mapping: /etc/rsc, {more}}}\n  - {other}\n")
+    assert "belongs to 'mapping: /etc/rsc' already" in reconciler("validate", file, check=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("there", "asked"),
+    [("A:joe hosts=*,ro\n", "hosts=app1"), ("A:joe hosts=10.1.0.0/16,ro\n", "hosts=10.1.2.3"), ("A:joe hosts=10.1.2.3,ro\n", "hosts=10.1.0.0/16")],
+)  # fmt: skip
+def test_hosts_that_lie_in_each_other_are_seen_to(there: str, asked: str, tmp_path: Path) -> None:
+    root = host(tmp_path / "root", local=there)
+    file = desired(tmp_path, f"users_local: [{{who: 'A:joe', options: [rw, '{asked}']}}]")
+    reconciler("apply", file, "--yes", root=root, check=0)
+    assert local(root) == f"A:joe rw,{asked}\n{there}"
+
+
+def test_a_line_for_users_that_users_local_takes_is_blocked(tmp_path: Path) -> None:
+    root = host(tmp_path / "root", local="A:* ro\n")
+    file = desired(tmp_path, "edit_generated: true, users: [{who: 'A:joe', options: [rw]}]")
+    told = " ".join(reconciler("plan", file, root=root, check=3).stdout.split())
+    assert "can never decide: users.local:1 fits first" in told
+
+
+def test_a_byte_order_mark_stays_where_it_was(tmp_path: Path) -> None:
+    root = host(tmp_path / "root", local="\ufeffA:* ro\n")
+    before = digest(root)
+    for who in ("[{who: 'A:joe', options: [rw]}, {who: 'A:ann', options: [rw]}]", "[{who: 'A:ann', options: [rw]}]"):
+        reconciler("apply", desired(tmp_path, f"users_local: {who}"), "--yes", root=root, check=0)
+    assert local(root) == "\ufeffA:ann rw\nA:* ro\n"
+    reconciler("rollback", "--yes", root=root, check=0)
+    reconciler("rollback", "--yes", root=root, check=0)
+    assert digest(root) == before
+
+
+def test_two_edits_and_an_uninstall_leave_nothing(tmp_path: Path) -> None:
+    root = host(tmp_path / "root", local="joe map=ann,ro\n* ro\nann map=root,ro\n")
+    before = digest(root)
+    for who, option in (("ann", "map=ann"), ("'*'", "map=root")):
+        reconciler(
+            "apply",
+            desired(tmp_path, f"users_local: [{{who: {who}, options: [ro, {option}]}}]"),
+            "--yes",
+            root=root,
+            check=0,
+        )
+    reconciler("uninstall", "rscd", "--yes", root=root, check=0)
+    assert digest(root) == before
+
+
 def test_who_keeps_changing_our_lines_back_is_not_fought(tmp_path: Path) -> None:
     root = host(tmp_path / "root")
     file = desired(tmp_path, "users_local: [{who: 'A:joe', options: [rw]}]")
@@ -256,7 +365,21 @@ def test_our_own_changes_of_mind_are_no_fight(tmp_path: Path) -> None:
         ("users_local: [{who: ':joe', options: [rw]}]", "is no caller"),
         ("users_local: [{who: nouser, options: [rw]}]", "'nouser' stands alone"),
         ("users_local: [{who: 'A:joe', options: ['map=']}]", "lacks its value"),
-        ("users_local: [{who: 'A b:joe', options: [rw]}]", "which cannot be"),
+        ("users_local: [{who: 'A b:joe', options: [rw]}]", "has a blank, a comma"),
+        ("exports: [{hosts: [], options: [rw]}]", "'hosts' is empty"),
+        ("exports: [{hosts: 10.300.0.1, options: [rw]}]", "neither an address nor a subnet"),
+        ("exports: [{hosts: [10.1.0.0/16], options: [rw]}, {hosts: ['10.1.*'], options: [ro]}]", "can never decide"),
+        ("users_local: [{who: j, options: ['hosts=*', rw]}, {who: j, options: ['hosts=a', ro]}]", "can never decide"),
+        ("users_local: [{who: j, options: [MAP=root]}]", "did you mean 'map'?"),
+        ("users_local: [{who: j, options: [map=a, map=b]}]", "map= stands twice"),
+        ("users_local: [{who: j, options: [yes]}]", "unknown option 'yes'; write rw or ro"),
+        ("users_local: [{who: j, options: [validusers=a, rww]}]", "validusers= has no meaning in users; unknown option 'rww'"),
+        ('users_local: [{who: "j\\u200b", options: [rw]}]', "invisible character"),
+        ("fallback: no", "write an account, or deny"),
+        ("layout: windows, mode: system-only, mode_in: {file: exports}", "cannot hold the mode"),
+        ("layout: windows, mode: system-only, mode_in: {file: ../x.ini}", "cannot hold the mode"),
+        ("layout: windows, mode: system-only, mode_in: {section: 'a]b'}", "cannot be the name of a section"),
+        ("layout: windows, mode: system-only, mode_in: {key: 'k=v'}", "cannot be the name of a key"),
         ("users_local: [{user: 'A:joe', options: [rw]}]", "unknown key 'user'"),
     ],
 )  # fmt: skip

@@ -68,7 +68,7 @@ WRONG: dict[str, tuple[str, int, str]] = {
     "protected root": (R + "  - tree: /\n", 3, "belongs to the system"),
     "accounts as file": (R + "  - file: /etc/passwd\n    content: x\n", 3, "account:"),
     "doubled address": (R + "  - group: g\n  - group: g\n", 4, "there already"),
-    "two kinds of one path": (R + "  - file: /etc/x\n  - ini: /etc/x\n", 4, "file already"),
+    "two kinds of one path": (R + "  - file: /etc/x\n  - ini: /etc/x\n", 4, "belongs to 'file: /etc/x' already"),
     "unknown after": (R + "  - group: g\n    after: [group:h]\n", 3, "does not have"),
     "cycle": (R + "  - group: g\n    after: [group:h]\n  - group: h\n    after: [group:g]\n", 3, "cycle"),
     "unknown restart_on": (R + "  - daemon: x\n    restart_on: [ini:/etc/x]\n", 3, "does not have"),
