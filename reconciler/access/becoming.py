@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,14 +22,20 @@ SOCKETS = {
 ROOT_GROUPS = frozenset({"docker", "lxd", "incus-admin", "disk"})
 """Groups whose members can become root by what they are given, wherever that runs."""
 DISKS = re.compile(r"^(sd[a-z]+\d*|vd[a-z]+\d*|nvme\d+n\d+(p\d+)?|dm-\d+|md\d+|xvd[a-z]+\d*|mmcblk\d+(p\d+)?)$")
-SHELLS = """
-sh bash dash zsh ksh csh tcsh fish busybox su sudo env vi vim view rvim nano ed ex emacs less more man awk gawk mawk
-perl python python3 ruby lua php node tclsh expect find xargs tar zip rsync git make gdb strace ltrace script screen
-tmux ssh scp sftp ftp nmap docker podman lxc systemctl journalctl systemd-run nsenter unshare chroot setpriv runuser
-cp mv dd tee install chmod chown ln crontab at visudo vipw mount apt apt-get dpkg rpm yum dnf pip npm tcpdump
+WITH_ARGUMENTS = """
+awk gawk mawk find xargs tar zip rsync make strace ltrace ssh scp sftp nmap docker podman lxc systemctl systemd-run
+nsenter unshare chroot setpriv runuser cp mv dd tee install chmod chown ln crontab at mount apt apt-get dpkg rpm yum dnf
+pip npm tcpdump sed usermod useradd passwd chpasswd gpasswd env nice nohup timeout cpulimit socat nc openssl
 """
-ESCAPES = frozenset(SHELLS.split())
-"""Programs that give a shell, or any file, to whoever may run them with arguments of his own."""
+BY_THEMSELVES = """
+sh bash dash zsh ksh csh tcsh fish busybox su sudo vi vim view rvim nano ed ex emacs less more man perl python ruby lua
+php node tclsh expect git gdb script screen tmux ftp journalctl visudo vipw mysql psql sqlite irb
+"""
+FREE_WITH, FREE_ALONE = frozenset(WITH_ARGUMENTS.split()), frozenset(BY_THEMSELVES.split())
+"""Programs that give a shell, or any file: to whoever may choose their arguments, or whatever those are."""
+STARTERS = frozenset({"env", "xargs", "nice", "nohup", "timeout", "setpriv", "runuser", "nsenter", "unshare", "chroot"})
+"""Programs that only start others, which NOEXEC keeps them from."""
+WRITERS = frozenset({"tee", "cp", "mv", "dd", "install", "chmod", "chown", "ln", "sed"})
 POWERS = frozenset({"setuid", "setgid", "sys_admin", "sys_ptrace", "sys_module", "sys_rawio", "dac_override", "chown",
                     "fowner", "setfcap", "mac_admin", "sys_chroot"})  # fmt: skip
 """Capabilities with which a process can become root."""
@@ -84,41 +90,60 @@ class Becoming:
 
     def may(self, person: Person, grant: Grant) -> bool:
         """Whether a rule is about a person who could use it."""
-        groups = {gid: self.scene.group_names.get(gid, str(gid)) for gid in person.gids}
-        if not names_person(grant.users, person.name, person.uid, groups):
+        if not self._meant(grant.users, person):
             return False
-        opened = {person.name, "ALL"} & set(self.sudoers.open)
-        return not grant.password or bool(opened) or not self.scene.locked(person.name)
+        if not grant.password or not self.scene.locked(person.name):
+            return True
+        told = self.sudoers
+        return (
+            self._meant(told.open, person)
+            or any(self._meant(told.open_as, target) for target in self.targets(grant))
+            or any(word in ("ALL", grant.command.split()[0]) for word in told.open_for)
+        )
 
-    def targets(self, grant: Grant) -> list[str]:
+    def _meant(self, words: Sequence[str], person: Person) -> bool:
+        groups = {gid: self.scene.group_names.get(gid, str(gid)) for gid in person.gids}
+        return names_person(words, person.name, person.uid, groups)
+
+    def targets(self, grant: Grant) -> list[Person]:
         """The accounts that a rule lets somebody run things as."""
-        found = []
-        for person in self.scene.persons:
-            groups = {gid: self.scene.group_names.get(gid, str(gid)) for gid in person.gids}
-            if names_person(grant.runas, person.name, person.uid, groups):
-                found.append(person.name)
-        return found
+        return [person for person in self.scene.persons if self._meant(grant.runas, person)]
 
     def free(self, person: Person, grant: Grant) -> str:
         """Why a rule gives its user everything that its target can do; empty where it does not."""
-        words = grant.command.split()
-        if grant.command.startswith("!") or not words:
+        command, words = grant.command, grant.command.split()
+        if command.startswith("!") or not words or words[0] == "list":
             return ""
         if words[0] == "ALL":
             return "may run anything"
-        if words[0] in ("sudoedit", "list") or not words[0].startswith("/"):
-            return ""
-        program = words[0]
-        if "*" in program or "?" in program or "[" in program:
+        if grant.setenv:
+            return f"may run {words[0]} with variables of his own, LD_PRELOAD too"
+        if words[0] == "sudoedit":
+            open_to = [word for word in words[1:] if set(word) & set("*?[") or self._critical(word)]
+            return f"may edit {open_to[0]}" if open_to else ""
+        program, given = words[0], words[1:]
+        if program.startswith("^") or set(program) & set("*?["):
             return f"may run {program}, whatever that is"
-        if program.endswith("/"):
-            return "can put a program into " + program if person.name in self.scene.changers(program) else ""
+        if not program.startswith("/"):
+            return ""
         if person.name in self.scene.changers(program):
             return f"may run {program}, and can change that"
-        given = words[1:]
-        if program.rpartition("/")[2] in ESCAPES and (not given or any("*" in word for word in given)):
+        if program.endswith("/"):
+            names = sorted(name for name in self.host.names(program.rstrip("/")) if _base(name) in FREE_ALONE)
+            return f"may run {program}{names[0]}, which gives a shell" if names else ""
+        way = self.scene.way(program)
+        called = {_base(program), _base(way.path) if way is not None else ""}
+        if called & FREE_ALONE:
             return f"may run {program}, which gives a shell"
+        mine = not given or any(set(word) & set("*?[") for word in given) or given[0].startswith("^")
+        if called & FREE_WITH and mine and not (grant.noexec and called <= STARTERS | {""}):
+            return f"may run {program} with arguments of his own, which gives a shell"
+        if called & WRITERS and any(self._critical(word.partition("=")[2] or word) for word in given):
+            return f"may run {command}, which writes what root relies on"
         return ""
+
+    def _critical(self, path: str) -> bool:
+        return any(path == known or path.startswith(known + "/") for known in CRITICAL)
 
     @cached_property
     def edges(self) -> list[Edge]:
@@ -126,11 +151,9 @@ class Becoming:
         return [edge for edge in self._edges() if edge.who != edge.whom]
 
     def _edges(self) -> Iterator[Edge]:
-        for grant in self.sudoers.grants:
-            for person in self.scene.persons:
-                if not person.root and self.may(person, grant) and (why := self.free(person, grant)):
-                    told = f"{why} ({grant.file}:{grant.line})"
-                    yield from (Edge(person.name, whom, told) for whom in self.targets(grant))
+        for person in self.scene.persons:
+            if not person.root:
+                yield from self._by_sudo(person)
         for path, what in SOCKETS.items():
             can = self.scene.rights(path) or {}
             yield from (Edge(who, "root", f"can write to the socket of {what}") for who in can.get("write", ()))
@@ -149,6 +172,16 @@ class Becoming:
             if powers := sorted(person.powers & POWERS):
                 yield Edge(person.name, "root", f"{person.how} has cap_{', cap_'.join(powers)}")
 
+    def _by_sudo(self, person: Person) -> Iterator[Edge]:
+        found: list[Edge] = []
+        for grant in self.sudoers.grants:
+            if grant.command == "!ALL" and self._meant(grant.users, person):
+                found.clear()  # the last rule that fits counts
+            elif self.may(person, grant) and (why := self.free(person, grant)):
+                told = f"{why} ({grant.file}:{grant.line})"
+                found += [Edge(person.name, target.name, told) for target in self.targets(grant)]
+        yield from found
+
     def _grouped(self) -> Iterator[Edge]:
         """In a root directory no socket is there to ask; the groups tell."""
         for person in self.scene.persons:
@@ -160,18 +193,19 @@ class Becoming:
     def into(self, whom: str) -> dict[str, str]:
         """Who can become somebody, by whatever way, each with the reason for his first step; root is not listed."""
         uids = {person.name: person.uid for person in self.scene.persons}
-        reached = {whom}
+        # Accounts of one number are one to the kernel, and root becomes anybody.
+        reached = {uids.get(whom, whom), 0}
         found: dict[str, str] = {}
-        if whom != "root":
-            reached.add("root")  # root becomes anybody
         while True:
-            more = [e for e in self.edges if e.whom in reached and e.who not in reached and uids.get(e.who) != 0]
+            more = [
+                e for e in self.edges if uids.get(e.whom, e.whom) in reached and uids.get(e.who, e.who) not in reached
+            ]
             if not more:
-                return {who: why for who, why in found.items() if who not in (whom, "root")}
+                return found
             for edge in more:
-                via = "" if edge.whom == whom else f", as {edge.whom}"
+                via = "" if uids.get(edge.whom, edge.whom) == uids.get(whom, whom) else f", as {edge.whom}"
                 found.setdefault(edge.who, edge.why + via)
-                reached.add(edge.who)
+            reached |= {uids.get(edge.who, edge.who) for edge in more}
 
     # What runs without being asked.
 
@@ -190,11 +224,23 @@ class Becoming:
                 continue
             user = unit.last("Service", "User")
             who = self._users.get(name) or (user[0] if user and user[0] else "root")
-            if "%" in who or unit.last("Service", "DynamicUser") == ("yes", ""):
-                continue
-            for program in dict.fromkeys(unit.programs()):
-                if "%" not in program and "$" not in program:
-                    yield Run(program, who, name)
+            dynamic = unit.last("Service", "DynamicUser")
+            if "%" in who or (dynamic is not None and dynamic[0] in ("yes", "true", "1", "on")):
+                who = ""
+            only_start = unit.last("Service", "PermissionsStartOnly")
+            loose = only_start is not None and only_start[0] in ("yes", "true", "1", "on")
+            for _, key, value, path in unit.settings:
+                if key.startswith("Exec"):
+                    sign, programs = programs_of(value)
+                    whom = "root" if "+" in sign or "!" in sign or (loose and key != "ExecStart") else who
+                    yield from (Run(program, whom, name) for program in programs if whom)
+                elif key == "EnvironmentFile" and who and value.lstrip("-").startswith("/"):
+                    yield Run(value.lstrip("-"), who, f"{name} takes its environment from it and")
+                if path != unit.script:
+                    yield Run(path, "root", f"systemd reads {name} from it and")
+            if unit.script:
+                yield Run(unit.script, "root", name)
+            yield from (Run(f"{place}/{name}.d", "root", f"systemd reads {name} from it and") for place in units.PLACES)
 
     def _crons(self) -> Iterator[Run]:
         for directory in CRONS:
@@ -207,8 +253,7 @@ class Becoming:
                 file = self.host.read(path)
             except HostError:
                 continue
-            for number, line in enumerate((file.data if file else b"").decode("utf-8", "replace").splitlines(), 1):
-                yield from cron_line(path, number, line, owner)
+            yield from cron_lines(path, (file.data if file else b"").decode("utf-8", "replace"), owner)
 
 
 def membership(who: str, group: str) -> Edge:
@@ -216,25 +261,53 @@ def membership(who: str, group: str) -> Edge:
     return Edge(who, "root", f"is in group {group}, which is as good as root")
 
 
-def cron_line(path: str, number: int, line: str, owner: str) -> Iterator[Run]:
-    """The programs in one line of a crontab; ``owner`` is empty where the line names its user."""
-    text = line.strip()
-    if not text or text.startswith("#") or re.match(r"^\w+\s*=", text):
-        return
-    words = text.split(None, (1 if text.startswith("@") else 5) + (0 if owner else 1))
-    skip = (1 if text.startswith("@") else 5) + (0 if owner else 1)
-    if len(words) <= skip:
-        return
-    user = owner or words[skip - 1]
-    for word in SHELL.split(words[skip]):
-        if word.startswith("/") and word.count("/") > 1 and not word.startswith(("/dev/", "/proc/")):
-            yield Run(word, user, f"{path}:{number}")
+def programs_of(line: str) -> tuple[str, list[str]]:
+    """What stands before a unit's command, and the programs and scripts in it.
+
+    >>> programs_of('-+/bin/sh -c "/srv/run x"')
+    ('-+', ['/bin/sh', '/srv/run'])
+    """
+    sign = line[: len(line) - len(line.lstrip("@-:+!|"))]
+    words = [word for word in SHELL.split(line[len(sign) :]) if word]
+    return sign, [word for word in dict.fromkeys(words) if word.startswith("/") and not set(word) & set("%$")]
+
+
+def cron_lines(path: str, text: str, owner: str) -> Iterator[Run]:
+    """The programs in a crontab; ``owner`` is empty where each line names its user."""
+    places = ["/usr/bin", "/bin"]
+    for number, raw in enumerate(text.splitlines(), 1):
+        line = raw.strip()
+        if not line or line.startswith("#"):
+            continue
+        if assigned := re.match(r"^(\w+)\s*=\s*(.*)$", line):
+            if assigned[1] == "PATH":
+                places = [place for place in assigned[2].strip("\"'").split(":") if place.startswith("/")]
+            continue
+        skip = (1 if line.startswith("@") else 5) + (0 if owner else 1)
+        words = line.split(None, skip)
+        if len(words) <= skip:
+            continue
+        user, by = owner or words[skip - 1], f"{path}:{number}"
+        parts = [word for word in SHELL.split(words[skip].partition("%")[0]) if word]
+        for word in dict.fromkeys(parts):
+            if set(word) & set("*?["):
+                word = word.rpartition("/")[0]  # noqa: PLW2901 - whoever adds a name there is run
+            if word.startswith("/") and not word.startswith(("/dev/", "/proc/")):
+                yield Run(word, user, by)
+        if parts and "/" not in parts[0]:
+            yield from (Run(f"{place}/{parts[0]}", user, by) for place in places)
+            yield from (Run(place, user, f"{by} looks for {parts[0]} in it and") for place in places)
+
+
+def _base(path: str) -> str:
+    """The name of a program without its directory and version."""
+    return re.sub(r"[\d.]+$", "", path.rpartition("/")[2])
 
 
 def unit_names(host: Observer) -> list[str]:
     """Every service and every init script."""
     found: dict[str, None] = {}
     for place in units.PLACES:
-        found |= dict.fromkeys(name for name in host.names(place) if name.endswith(".service") and "@." not in name)
+        found |= dict.fromkeys(name for name in host.names(place) if name.endswith(".service"))
     found |= dict.fromkeys(f"{name}.service" for name in host.names("/etc/init.d") if not name.startswith("."))
     return list(found)

@@ -11,7 +11,7 @@ from ..kinds.file import FileState
 from ..kinds.tree import Tree
 from ..model import Absent, Address, Json
 from ..plan import Blocked, Plan, Transition
-from .becoming import ROOT_GROUPS, Becoming, membership
+from .becoming import POWERS, ROOT_GROUPS, Becoming, membership
 from .foresight import Then
 from .policy import policy, policy_text
 from .rights import BITS, Look, rights
@@ -210,6 +210,10 @@ def setuid(plan: Plan) -> Iterator[str]:
             if not had:
                 yield f"{t.address.name} becomes setuid {after.owner}"
         if isinstance(t.target.wish, Tree):
+            for path, text in sorted(t.target.wish.capabilities.items()):
+                strong = sorted(name for name in POWERS | {"dac_read_search"} if f"cap_{name}" in text.lower())
+                if strong and t.prospect.steps:
+                    yield f"{t.address.name}/{path} gets cap_{', cap_'.join(strong)}: for whoever may execute it"
             for item in t.prospect.facts.get("classes", ()):
                 old, new = (item[side].split(" ")[0].rpartition(":") for side in ("before", "after"))
                 if item["type"] == "file" and _setuid(new[2]) and not (_setuid(old[2]) and old[0] == new[0]):

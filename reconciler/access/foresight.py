@@ -8,15 +8,17 @@ from functools import cached_property
 from typing import Any
 
 from ..host.names import Names, Owner
-from ..host.port import File, Observer
+from ..host.port import File, Observer, Stat
 from ..kinds.account import AccountState
 from ..kinds.base import Prospect
 from ..kinds.daemon import DaemonState
 from ..kinds.file import FileState
 from ..kinds.group import GroupState
-from ..model import Absent, Address
+from ..kinds.tree import Tree
+from ..model import Absent, Address, inside
+from ..modes import apply_mode
 from ..plan import Plan
-from .rights import ACL, Look, Person, parse_acl
+from .rights import ACL, Look, Person, masked, parse_acl
 from .scene import Scene
 
 
@@ -28,6 +30,13 @@ class Foreseen:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._host, name)
+
+    def stat(self, path: str) -> Stat | None:
+        """The path as it will be."""
+        state = self._files.get(path)
+        if path not in self._files:
+            return self._host.stat(path)
+        return None if state is None else Stat("file", state.mode, 0, 0, 1, len(state.data), 0, 0, 0)
 
     def read(self, path: str) -> File | None:
         """The file as it will be."""
@@ -56,7 +65,7 @@ class Then(Scene):
         foreseen: Any = Foreseen(now.host, self.files)
         super().__init__(foreseen)
         self._names = Names(now.host)
-        self._made: dict[tuple[str, str], int] = {}
+        self._chosen: dict[tuple[str, str], int] = {}
 
     def _after(self, kind: str) -> Iterator[tuple[str, Any]]:
         for address, prospect in self._prospects.items():
@@ -79,7 +88,7 @@ class Then(Scene):
         told = getattr(planned, "uid" if what == "user" else "gid", None)
         if told is not None or known is not None:
             return int(told if told is not None else known)  # type: ignore[arg-type] # one of them is there
-        return self._made.setdefault((what, str(owner)), -1000 - len(self._made))
+        return self._chosen.setdefault((what, str(owner)), -1000 - len(self._chosen))
 
     @cached_property
     def persons(self) -> list[Person]:
@@ -113,14 +122,38 @@ class Then(Scene):
         return state.password[:1] in ("!", "*") if isinstance(state, AccountState) else self.now.locked(name)
 
     @cached_property
-    def _sampled(self) -> dict[str, tuple[Owner, Owner, str | None]]:
-        found = {}
+    def _made(self) -> dict[str, Look]:
+        """Directories that the plan makes: on the way to new files, and the tops of new trees."""
+        found: dict[str, Look] = {}
         for address, prospect in self._prospects.items():
-            if address.kind == "tree":
-                for item in prospect.facts.get("sample", ()):
-                    after = item["after"]
-                    found[item["path"]] = (after["owner"], after["group"], after["mode"])
+            if address.kind in ("file", "ini") and not isinstance(prospect.after, Absent):
+                parent = address.name.rpartition("/")[0]
+                while parent and self.now.look(parent) is None:
+                    found.setdefault(parent, Look("directory", 0, 0, 0o755))
+                    parent = parent.rpartition("/")[0]
+        for address, prospect in self._prospects.items():
+            wish = prospect.target.wish
+            if (
+                isinstance(wish, Tree)
+                and isinstance(prospect.before, Absent)
+                and not isinstance(prospect.after, Absent)
+            ):
+                mode = apply_mode(wish.directory_mode, 0o755, directory=True) if wish.directory_mode else 0o755
+                uid, gid = self._number("user", wish.owner or "root"), self._number("group", wish.group or "root")
+                found[address.name] = Look("directory", uid, gid, mode)
         return found
+
+    @cached_property
+    def _trees(self) -> list[tuple[str, Tree]]:
+        """The trees that the plan hands over, the innermost first."""
+        found = [(a.name, p.target.wish) for a, p in self._prospects.items() if isinstance(p.target.wish, Tree)]
+        return sorted(found, key=lambda item: -len(item[0]))
+
+    @cached_property
+    def _sampled(self) -> dict[str, Any]:
+        """What trees that are given back tell of single paths."""
+        trees = (p for a, p in self._prospects.items() if a.kind == "tree" and p.target.wish is None)
+        return {item["path"]: item["after"] for p in trees for item in p.facts.get("sample", ())}
 
     def look(self, path: str) -> Look | None:
         """What will decide at a path."""
@@ -128,11 +161,32 @@ class Then(Scene):
             state = self.files[path]
             return None if state is None else self.file_look(state)
         now = self.now.look(path)
-        if path in self._sampled and now is not None:
-            owner, group, mode = self._sampled[path]
-            bits = now.mode if mode is None else int(mode, 8)
-            return replace(now, uid=self._number("user", owner), gid=self._number("group", group), mode=bits)
-        return now
+        if now is None:
+            return self._made.get(path)
+        if path in self._sampled:
+            after = self._sampled[path]
+            mode = now.mode if after["mode"] is None else int(after["mode"], 8)
+            return self._moved(now, after["owner"], after["group"], mode)
+        top = next(((top, wish) for top, wish in self._trees if inside(path, top)), None)
+        return now if top is None else self._wished(path, now, *top)
+
+    def _wished(self, path: str, now: Look, top: str, wish: Tree) -> Look:
+        """A path as the rule of a tree asks for it; what the rule does not speak of stays."""
+        relative = path[len(top) :].strip("/")
+        part = next((p for p in sorted(wish.except_, key=len, reverse=True) if inside("/" + relative, "/" + p)), None)
+        rule: Any = wish if part is None else wish.except_[part]
+        spec = rule.directory_mode if now.type == "directory" else rule.file_mode
+        if part is not None and relative == part and rule.mode is not None:
+            spec = rule.mode
+        mode = (
+            apply_mode(spec, now.mode, directory=now.type == "directory") if spec and now.type != "link" else now.mode
+        )
+        return self._moved(now, rule.owner, rule.group, mode)
+
+    def _moved(self, now: Look, owner: Owner | None, group: Owner | None, mode: int) -> Look:
+        uid = now.uid if owner is None else self._number("user", owner)
+        gid = now.gid if group is None else self._number("group", group)
+        return replace(masked(now, mode) if mode != now.mode else now, uid=uid, gid=gid)
 
     def file_look(self, state: FileState) -> Look:
         """What decides at a planned file."""

@@ -35,7 +35,8 @@ def policy(
         for right, names in asked.items():
             can = becoming.into(scene.owner(path) or "") if right == "become" else told[right]
             more = {name: why for name, why in can.items() if name not in names}
-            less = [name for name in names if name not in can]
+            # Root can anyway, and does not become itself.
+            less = [name for name in names if name not in can and not (right == "become" and name == "root")]
             if more or less:
                 found.append({"path": path, "right": right, "more": more, "less": less, "missing": False})
         if deep and way.last.type == "directory":
@@ -67,17 +68,24 @@ def _below(top: str, asked: Mapping[str, Sequence[str]], scene: Scene) -> Iterat
 
 
 class Examples(Visitor[Directory]):
-    """A few paths of every look, and those with an ACL."""
+    """A few paths of every look behind every sort of way, and those with an ACL."""
 
     def __init__(self) -> None:
         self.paths: list[bytes] = []
         self._seen: dict[tuple[Any, ...], int] = {}
         self._own = 0
+        self._way: list[frozenset[Any]] = []
 
     def enter(self, at: Directory) -> None:
-        """A directory itself."""
+        """A directory itself, and what its look means for all below it."""
+        look = (at.facts.mode, at.facts.uid, at.facts.gid)
         if at.path:
             self._take(at, at.facts, [b""])
+        self._way.append((self._way[-1] if self._way else frozenset()) | {look})
+
+    def leave(self, at: Directory) -> None:
+        """Its look means nothing for what comes next."""
+        self._way.pop()
 
     def files(self, at: Directory, groups: Groups) -> None:
         """What is in it."""
@@ -86,9 +94,8 @@ class Examples(Visitor[Directory]):
                 self._take(at, facts, names)
 
     def _take(self, at: Directory, facts: Facts, names: list[bytes]) -> None:
-        look = (facts.type, facts.mode, facts.uid, facts.gid)
-        left = ALIKE - self._seen.get(look, 0)
-        chosen = names[: max(left, 0)]
+        look = (facts.type, facts.mode, facts.uid, facts.gid, self._way[-1] if self._way else None)
+        chosen = names[: max(ALIKE - self._seen.get(look, 0), 0)]
         self._seen[look] = self._seen.get(look, 0) + len(chosen)
         own = self._own_acl(at, names) if self._own < OWN else []
         self._own += len(own)

@@ -9,9 +9,9 @@ from ..host.names import Names
 from ..host.port import Observer, Process
 from ..host.resolve import printable
 from ..kinds.daemon import Daemon
-from ..kinds.services import running_from
+from ..kinds.services import run_by, running_from
 from ..kinds.tree import Tree
-from ..model import Json
+from ..model import Json, inside
 from ..modes import CAPABILITIES
 
 
@@ -46,15 +46,15 @@ def told(process: Process, names: Names) -> Json:
         "name": printable(process.name),
         "users": [names.user(uid) for uid in sorted(process.uids)],
         "groups": [names.group(gid) for gid in sorted(process.gids | process.groups)],
-        "capabilities": [f"cap_{name}" for bit, name in enumerate(CAPABILITIES) if process.effective >> bit & 1],
+        "capabilities": [f"cap_{name}" for bit, name in enumerate(CAPABILITIES) if process.permitted >> bit & 1],
         "no_new_privs": process.no_new_privs,
     }
 
 
 def program_of(process: Process, top: str) -> str:
     """The program or script by which a process belongs to a tree."""
-    paths = [process.exe.removesuffix(" (deleted)"), *process.args[:2]]
-    return next((path for path in paths if path.startswith(top + "/")), paths[0])
+    paths = run_by(process)
+    return next((path for path in paths if inside(path, top)), paths[0])
 
 
 def _or(words: Iterable[str | None]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 READ, WRITE, EXECUTE = 4, 2, 1
 BITS: Mapping[str, int] = {"read": READ, "write": WRITE, "execute": EXECUTE}
@@ -50,15 +50,21 @@ def parse_acl(data: bytes | None) -> tuple[tuple[int, int, int], ...]:
         return ()
     found = tuple(struct.unpack_from("<HHI", data, at) for at in range(4, len(data), 8))
     entries = tuple((int(tag), int(bits), int(who)) for tag, bits, who in found)
-    return entries if any(tag in (USER, GROUP) for tag, _, _ in entries) else ()
+    return entries if any(tag in (USER, GROUP, MASK) for tag, _, _ in entries) else ()
+
+
+def masked(look: Look, mode: int) -> Look:
+    """A look after chmod, which moves an ACL's own entries and its mask."""
+    kept = {USER_OBJ: mode >> 6 & 7, MASK: mode >> 3 & 7, OTHER: mode & 7}
+    acl = tuple((tag, kept.get(tag, bits), who) for tag, bits, who in look.acl)
+    return replace(look, mode=mode, acl=acl)
 
 
 def may(person: Person, look: Look, wanted: int) -> str:
     """Why a person gets all of these bits at a path at once; empty where it does not."""
     said = f"{person.how}, " if person.how else ""
     if person.root or OVERRIDE in person.powers:
-        some = look.mode | (0o111 if any(bits & EXECUTE for _, bits, _ in look.acl) else 0)
-        if look.type == "directory" or not wanted & EXECUTE or some & 0o111:
+        if look.type == "directory" or not wanted & EXECUTE or look.mode & 0o111:
             return "root" if person.root else f"{said}cap_{OVERRIDE}"
     bits, why = _class(person, look, wanted)
     if bits & wanted == wanted:
@@ -105,7 +111,7 @@ def rights(person: Person, way: Iterable[Look], look: Look) -> dict[str, str]:
     wanted = dict(BITS)
     if look.type == "directory":
         wanted["write"] = WRITE | EXECUTE
-    if look.flags & {"read-only", "frozen"} and look.type in ("file", "directory"):
+    if look.flags & {"read-only", "immutable"} and look.type in ("file", "directory"):
         del wanted["write"]
     if "noexec" in look.flags and look.type == "file":
         del wanted["execute"]

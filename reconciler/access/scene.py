@@ -62,8 +62,17 @@ class Scene:
 
     def _groups_of(self, name: str, gid: int) -> frozenset[int]:
         told = self.host.groups(name, gid)
-        listed = (c for c in self._table("/etc/group").entries() if len(c) == 4 and c[2].isdecimal())
-        return told if told is not None else frozenset({gid, *(int(c[2]) for c in listed if name in members(c[3]))})
+        return told if told is not None else frozenset({gid, *self._memberships.get(name, ())})
+
+    @cached_property
+    def _memberships(self) -> dict[str, list[int]]:
+        """The groups whose lists name an account, by account."""
+        found: dict[str, list[int]] = {}
+        for columns in self._table("/etc/group").entries():
+            if len(columns) == 4 and columns[2].isdecimal():
+                for name in members(columns[3]):
+                    found.setdefault(name, []).append(int(columns[2]))
+        return found
 
     @cached_property
     def _tables(self) -> dict[str, Table]:
@@ -83,7 +92,7 @@ class Scene:
         for process in self.host.processes():
             if process.apart or 0 in process.uids:
                 continue
-            powers = frozenset(name for bit, name in enumerate(CAPABILITIES) if process.effective >> bit & 1)
+            powers = frozenset(name for bit, name in enumerate(CAPABILITIES) if process.permitted >> bit & 1)
             for uid in process.uids:
                 account = known.get(uid)
                 gids = process.gids | process.groups
@@ -100,6 +109,10 @@ class Scene:
 
     def locked(self, name: str) -> bool:
         """Whether no password opens an account."""
+        entry = self._table("/etc/passwd").get(name)
+        own = entry[1] if entry is not None and len(entry) > 1 else "x"
+        if own != "x":
+            return own[:1] in ("!", "*")
         try:
             columns = self._table("/etc/shadow").get(name)
         except HostError:

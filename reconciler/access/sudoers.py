@@ -29,6 +29,7 @@ class Grant:
     """``ALL``, a path with arguments, or ``sudoedit …``."""
     password: bool
     setenv: bool
+    noexec: bool
     file: str
     line: int
 
@@ -43,6 +44,10 @@ class Sudoers:
     grants: list[Grant] = field(default_factory=list)
     open: list[str] = field(default_factory=list)
     """Users that never need a password."""
+    open_as: list[str] = field(default_factory=list)
+    """Users as whom things are run without one."""
+    open_for: list[str] = field(default_factory=list)
+    """Commands that need none."""
     problems: list[tuple[str, int, str]] = field(default_factory=list)
 
 
@@ -54,6 +59,8 @@ class _Reader:
     found: Sudoers = field(default_factory=Sudoers)
     aliases: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     specs: list[tuple[str, int, str]] = field(default_factory=list)
+    late: list[tuple[str, list[str]]] = field(default_factory=list)
+    setenv: list[tuple[str, list[str]]] = field(default_factory=list)
 
     def file(self, path: str, depth: int = 0) -> None:
         data = self.read(path)
@@ -92,13 +99,27 @@ class _Reader:
 
     def _defaults(self, text: str) -> None:
         match = re.match(r"^Defaults(?P<scope>[:@>!]\S+)?\s+(?P<rest>.*)$", text, re.DOTALL)
-        if match is None or not re.search(r"!\s*authenticate\b", match["rest"]):
+        if match is None:
             return
         scope = match["scope"] or ""
-        if not scope:
-            self.found.open.append("ALL")
-        elif scope.startswith(":"):
-            self.found.open += self.expand("User", scope[1:].split(","))
+        words = [word for word in split_outside(scope[1:], ",") if word]
+        if re.search(r"(?<![!\w])setenv\b", match["rest"]):
+            self.setenv.append((scope[:1], words))
+        if not re.search(r"!\s*authenticate\b", match["rest"]):
+            return
+        self.late.append((scope[:1], words))
+
+    def _open(self) -> None:
+        """Who needs no password by Defaults; aliases may stand below them."""
+        for sign, words in self.late:
+            if sign in ("", "@"):
+                self.found.open.append("ALL")
+            elif sign == ":":
+                self.found.open += self.expand("User", words)
+            elif sign == ">":
+                self.found.open_as += self.expand("Runas", words)
+            else:
+                self.found.open_for += self.expand("Cmnd", words)
 
     def finish(self) -> Sudoers:
         for path, number, text in self.specs:
@@ -106,6 +127,7 @@ class _Reader:
                 self._spec(path, number, text)
             except (ValueError, IndexError):
                 self.found.problems.append((path, number, text))
+        self._open()
         return self.found
 
     def _spec(self, path: str, number: int, text: str) -> None:
@@ -118,17 +140,20 @@ class _Reader:
             if not self._here(self.expand("Host", [h.strip() for h in split_outside(hosts, ",")])):
                 continue
             runas: tuple[str, ...] = ("root",)
-            password, setenv = True, False
+            password, noexec = True, False
+            setenv = any(sign in ("", "@") or (sign == ":" and set(words) & set(who)) for sign, words in self.setenv)
             for item in split_outside(commands, ","):
                 word, given, tags = command_of(item)
                 if given is not None:
-                    runas = tuple(self.expand("Runas", given)) or runas
+                    runas = tuple(self.expand("Runas", given))
                 if "NOPASSWD" in tags or "PASSWD" in tags:
                     password = "NOPASSWD" not in tags
+                if "EXEC" in tags or "NOEXEC" in tags:
+                    noexec = "NOEXEC" in tags
                 if "SETENV" in tags or "NOSETENV" in tags:
                     setenv = "SETENV" in tags
                 for command in self.expand("Cmnd", [word]):
-                    self.found.grants.append(Grant(who, runas, command, password, setenv, path, number))
+                    self.found.grants.append(Grant(who, runas, command, password, setenv, noexec, path, number))
 
     def _here(self, hosts: Iterable[str]) -> bool:
         fits = False
@@ -174,11 +199,28 @@ def logical(text: str) -> Iterator[tuple[int, str]]:
         whole = (pending + line).strip()
         pending = ""
         if not whole.startswith("#"):
-            whole = re.sub(r'(?<![\\"])(^|\s)#(?!\d)[^"]*$', "", whole).strip()
+            whole = uncommented(whole).strip()
         if whole:
             yield start, whole
     if pending.strip():
         yield start, pending.strip()
+
+
+def uncommented(line: str) -> str:
+    """A line without its comment; a number sign before a number is a user's."""
+    quoted, index = False, 0
+    while index < len(line):
+        char = line[index]
+        if char == "\\":
+            index += 2
+            continue
+        quoted = not quoted if char == '"' else quoted
+        if char == "#" and not quoted:
+            before = line[index - 1] if index else " "
+            if not (line[index + 1 : index + 2].isdigit() and (before.isspace() or before in ",(!:=%")):
+                return line[:index]
+        index += 1
+    return line
 
 
 def split_outside(text: str, sign: str, *, tags: bool = False) -> list[str]:
@@ -228,8 +270,6 @@ def command_of(item: str) -> tuple[str, list[str] | None, set[str]]:
         inner, _, rest = rest[1:].partition(")")
         users = inner.partition(":")[0]
         runas = [word.strip() for word in split_outside(users, ",") if word.strip()]
-        if not runas and ":" not in inner:
-            runas = ["root"]
         rest = rest.strip()
     while True:
         match = re.match(r"^([A-Z_]+)\s*(:|=)\s*", rest)

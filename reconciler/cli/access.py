@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import Place, print_json, shared
+from .common import Place, print_json, shared, talk
 
 if TYPE_CHECKING:
     from ..access.becoming import Becoming
@@ -35,6 +35,8 @@ def access(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_fil
     scene = Scene(host)
     becoming = Becoming(scene, facts(host).get("hostname") or "localhost")
     found = [examined(scene, becoming, path) for path in paths]
+    for file, number, text in becoming.sudoers.problems:
+        talk(printable(f"{file}:{number}: not understood, and left out: {text}"))
     if style == "json":
         print_json({"format_version": "1.0", "paths": found})
         return 0

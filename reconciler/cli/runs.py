@@ -77,6 +77,9 @@ def foresee(engine: Engine, plan: Plan, documents: Iterable[Any] = ()) -> None:
 
 def refused(plan: Plan, options: Options) -> str | None:
     """Why this plan must not be carried out; None where it may."""
+    forbidden = [item for item in plan.blocked if item.address.kind == "access"]
+    if forbidden and options.skip_blocked:
+        return f"{len(forbidden)} forbidden by an access policy, which --skip-blocked does not leave out"
     if plan.blocked and not options.skip_blocked:
         return f"{len(plan.blocked)} blocked; mend that, or leave it out with --skip-blocked"
     if plan.conflicts and not (options.force or options.skip_conflicts):

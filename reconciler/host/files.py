@@ -111,7 +111,7 @@ class FileObserver:
 
     def _flags(self, fd: int) -> frozenset[str]:
         told = Statx()
-        return frozenset({"frozen"} if told(fd, b"") and told.facts().frozen else ())
+        return told.flags() if told(fd, b"") else frozenset()
 
     def names(self, path: str) -> list[str]:
         """The names in a directory, sorted; empty where there is no such directory."""

@@ -170,7 +170,8 @@ def read_process(pid: int) -> Process | None:
         int(status.get("CapAmb", "0"), 16),
         int(tail[19]),
         cgroup,
-        int(status.get("CapEff", "0"), 16),
+        # What it may use is what it can, whether it does so now or not.
+        int(status.get("CapPrm", "0"), 16),
         status.get("NoNewPrivs", "0").strip() == "1",
         _mounts_of(pid) != _mounts_of("self"),
     )

@@ -75,7 +75,7 @@ class Traits:
 
     xattrs: Mapping[str, bytes] = field(default_factory=dict)
     flags: frozenset[str] = frozenset()
-    """``frozen`` (immutable or append-only); on a live host also ``read-only``, ``noexec``, ``nosuid`` of the mount."""
+    """``immutable``, ``append-only``; on a live host also ``read-only``, ``noexec``, ``nosuid`` of the mount."""
 
 
 class Result(NamedTuple):
@@ -101,8 +101,8 @@ class Process:
     ambient: int
     start: int
     cgroup: str
-    effective: int = 0
-    """The capabilities that it has now, as bits."""
+    permitted: int = 0
+    """The capabilities that it has or can take at once, as bits."""
     no_new_privs: bool = False
     apart: bool = False
     """Whether it sees other mounts than we do, as in a container."""

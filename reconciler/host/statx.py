@@ -88,6 +88,11 @@ class Statx:
             self._known[what] = found
         return found
 
+    def flags(self) -> frozenset[str]:
+        """The attributes of the last answer by which even root is kept from writing."""
+        attributes = struct.unpack_from("=Q", self.buffer, 8)[0]
+        return frozenset(name for name, bit in (("immutable", 0x10), ("append-only", 0x20)) if attributes & bit)
+
     def mount(self) -> bytes:
         """The mount of the last answer."""
         found: bytes = self.buffer[WHERE]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from ..errors import HostError
@@ -10,7 +11,7 @@ from ..host.names import Names
 from ..host.port import Host, Observer, Process
 from ..host.resolve import printable
 from ..host.userdb import members
-from ..model import inside
+from ..model import clean_path, inside
 
 
 def misfit(host: Observer, process: Process, effective: Mapping[str, str]) -> str:
@@ -44,13 +45,29 @@ def misfit(host: Observer, process: Process, effective: Mapping[str, str]) -> st
     return ""
 
 
+INTERPRETER = re.compile(r"^(ba|da|z|k|c|tc|fi)?sh$|^(busybox|perl|python|ruby|php|node|lua|java|tclsh|env)[\d.]*$")
+TAKING = re.compile(r"^-[a-zA-Z]*[cmWX]$")
+"""Options whose next word is no script."""
+
+
 def running_from(host: Observer, top: str) -> list[Process]:
     """The processes whose program or script lies in a tree."""
-    return [
-        process
-        for process in host.processes()
-        if any(inside(path, top) for path in (process.exe.removesuffix(" (deleted)"), *process.args[:2]))
-    ]
+    return [process for process in host.processes() if any(inside(path, top) for path in run_by(process))]
+
+
+def run_by(process: Process) -> list[str]:
+    """The program of a process, and the script where that is an interpreter."""
+    program = process.exe.removesuffix(" (deleted)")
+    found = [program, *process.args[:2]]
+    if INTERPRETER.match(program.rpartition("/")[2]):
+        words = iter(process.args[1:12])
+        for word in words:
+            if not word.startswith("-"):
+                found.append(word if word.startswith("/") else clean_path(f"{process.cwd}/{word}"))
+                break
+            if TAKING.match(word):
+                break
+    return found
 
 
 def call(host: Host, *words: str) -> None:
