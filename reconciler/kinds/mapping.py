@@ -38,7 +38,7 @@ from ..model import (
 )
 from ..rscd.compare import differences
 from ..rscd.declared import DEFAULT, DEFAULT_FILE, YES_NO, ExportLine, ModeIn, UserLine, Word, unreachable
-from ..rscd.edit import Ask, arrange, asked_of, put_back, told, undone
+from ..rscd.edit import Ask, arrange, asked_of, put_back, same_options, told, undone
 from ..rscd.lints import lints
 from ..rscd.resolver import AGENT, AGENT_ON_CONTROLLER, MODES, Account, Accounts, Listed, System, Unasked
 from ..rscd.resolver import Target as Agent
@@ -194,6 +194,8 @@ class MappingState(State):
     """The lines in each file that the log holds."""
     untouched: frozenset[str] = frozenset()
     """The files that are as we left them, to the byte."""
+    moved: Mapping[str, frozenset[str]] = {}
+    """Lines that were there and change their place, so that they decide."""
 
     def bytes(self) -> dict[str, bytes]:
         """The files that are there."""
@@ -305,14 +307,15 @@ class MappingKind(Kind[MappingState]):
         """Lines to give back come first, then lines to set; then files that we made and nobody needs."""
         if not isinstance(state, MappingState):
             return state
-        files, orders = dict(state.files), dict(state.order)
+        files, orders, moved = dict(state.files), dict(state.order), dict[str, frozenset[str]]()
         for part in FILES:
             lines = {f[1]: v for f, v in values.items() if f[0] == part and len(f) == 2}
             there = values.get((part,))
             if lines or there is not None:
                 mark = (values.get(MARK) or {}).get(part)
                 held = state.held.get(part, ())
-                made = _patched(part, files.get(part), lines, there, mark, held, untouched=part in state.untouched)
+                made, went = _patched(part, files.get(part), lines, there, mark, held, part in state.untouched)
+                moved[part] = frozenset(went)
                 if made is not None and mark is not None and mark["sha256"] == digest(made.data):
                     made = made.model_copy(update={"mtime_ns": mark["mtime"]})
                 files[part] = made
@@ -322,7 +325,15 @@ class MappingKind(Kind[MappingState]):
         for field, value in values.items():
             if field[0] == MODE:
                 modes[field[1]] = _mode_patched(modes.get(field[1], Absent()), field, value)
-        return state.model_copy(update={"files": files, "order": orders, "modes": modes})
+        return state.model_copy(update={"files": files, "order": orders, "modes": modes, "moved": moved})
+
+    def diff(self, before: State, after: State, asked: Iterable[Field] = ()) -> tuple[Change, ...]:
+        """As for every kind; a line that only changes its place has to come back to it too."""
+        found = super().diff(before, after, asked)
+        told = {change.field for change in found}
+        went = after.moved.items() if isinstance(after, MappingState) else ()
+        more = [(part, key) for part, keys in went for key in sorted(keys) if (part, key) not in told]
+        return (*found, *(self.change(f, self.value(before, f), self.value(after, f)) for f in more))
 
     def show(self, field: Field, value: Json) -> Json:
         """The options of a line; the word of the mode."""
@@ -552,9 +563,8 @@ def _patched(
     there: Json,
     mark: Json,
     held: Sequence[str],
-    *,
     untouched: bool,
-) -> FileState | None:
+) -> tuple[FileState | None, set[str]]:
     """One file with lines given back, then with lines asked for.
 
     Where nobody else touched it since, what we hold is asked of the file of before us anew: so no line of ours leaves a
@@ -564,7 +574,8 @@ def _patched(
     data, mtime = base.data.encode("latin-1"), base.mtime_ns
     asked = [(key, v) for key, v in lines.items() if v is not None and "ask" in v]
     asked.sort(key=lambda item: item[1]["order"].index(item[0]) if item[0] in item[1]["order"] else len(lines))
-    asks = [Ask(tuple(v["names"]), tuple(v["ask"].split(",")) if v["ask"] else (), "settled" in v) for _, v in asked]
+    current, moved = RscFile(part, data), set[str]()
+    asks = [_as_written(current, key, v) for key, v in asked]
     gone = isinstance(there, dict) and not there["there"]
     origin = mark["data"].encode("latin-1") if mark and "data" in mark else b"" if gone else None
     done = asked_of(data, origin, held, part) if origin is not None and held else None
@@ -574,19 +585,28 @@ def _patched(
     elif done is not None and origin is not None and set(held) >= set(back) and _as_in(origin, back, part):
         kept = [ask for ask in done if ask.entry(part).key not in lines]
         edited = RscFile(part, origin)
-        arrange(edited, [*asks, *kept])
+        moved = arrange(edited, [*asks, *kept]) & {ask.entry(part).key for ask in asks} - set(held)
         made = edited.render()
         mtime = mtime if made == data else None
     else:
         data_, mtime = _given_back(part, base, back)
         edited = RscFile(part, data_)
-        arrange(edited, asks)
+        moved = arrange(edited, asks)
         made = edited.render()
         mtime = mtime if made == data_ else None
     wanted = file is not None or bool(made) if there is None else there if isinstance(there, bool) else there["there"]
     if not wanted:
-        return None
-    return base.model_copy(update={"data": made.decode("latin-1"), "mtime_ns": mtime})
+        return None, set()
+    return base.model_copy(update={"data": made.decode("latin-1"), "mtime_ns": mtime}), moved
+
+
+def _as_written(file: RscFile, key: str, value: Json) -> Ask:
+    """A line that is asked for; where it is there with the same options, in the order in which they stand."""
+    ask = Ask(tuple(value["names"]), tuple(value["ask"].split(",")) if value["ask"] else (), "settled" in value)
+    there = file.first(key)
+    if there is not None and same_options(there, ask.entry(file.name)):
+        return with_(ask, options=tuple(map(str, there.options)))
+    return ask
 
 
 def _same_but(now: bytes, then: bytes, keys: Iterable[str], part: str) -> bool:

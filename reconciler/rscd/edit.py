@@ -46,8 +46,8 @@ def decides(file: RscFile, entry: Entry, order: Sequence[str]) -> bool:
     )
 
 
-def arrange(file: RscFile, asks: Sequence[Ask]) -> None:
-    """Bring every asked line about, touching no other line."""
+def arrange(file: RscFile, asks: Sequence[Ask]) -> set[str]:
+    """Bring every asked line about, touching no other line; answers which lines that were there changed their place."""
     wanted = [(ask, ask.entry(file.name)) for ask in asks]
     order = [entry.key for ask, entry in wanted if not ask.settled]
     for ask, entry in wanted:
@@ -57,7 +57,7 @@ def arrange(file: RscFile, asks: Sequence[Ask]) -> None:
             _reword(file, there, entry)
     apart = {e.key for ask, e in wanted if not ask.settled and not _stands(file, e, order)}
     if not apart:
-        return
+        return set()
     while True:
         spot = _spot(file, wanted, apart, order)
         # What is asked for before a line that moves up must not stay below it.
@@ -72,11 +72,12 @@ def arrange(file: RscFile, asks: Sequence[Ask]) -> None:
         if not late:
             break
         apart |= late
-    block = []
+    block, moved = [], set()
     for ask, entry in wanted:
         if entry.key in apart and not ask.settled:
             there = file.first(entry.key)
             if there is not None:
+                moved.add(entry.key)
                 block.append(file.lines[there.number - 1].rstrip("\r\n"))
                 spot -= there.number - 1 < spot
                 file.cut(there.number - 1)
@@ -84,6 +85,7 @@ def arrange(file: RscFile, asks: Sequence[Ask]) -> None:
                 block.append(compose(ask.names, ask.options, _gap(file)))
     for offset, text in enumerate(block):
         file.insert(spot + offset, text)
+    return moved
 
 
 def _stands(file: RscFile, entry: Entry, order: Sequence[str]) -> bool:

@@ -388,3 +388,14 @@ def test_what_cannot_be_meant_is_a_mistake(resource: str, said: str, tmp_path: P
     refused = reconciler("validate", file, check=1).stderr
     assert f"{file}:3:" in refused
     assert said in refused, refused
+
+
+def test_a_line_that_only_moved_comes_back_to_its_place(tmp_path: Path) -> None:
+    root = host(tmp_path / "root", local="A:* ro\njoe ro\nB:b ro\n")
+    file = desired(
+        tmp_path, "users_local: [{who: '*:ann', options: [ro]}, {who: joe, options: [ro]}, {who: '*', options: [rw]}]"
+    )
+    reconciler("apply", file, "--yes", root=root, check=0)
+    (root / DIRECTORY / "users.local").write_text("# theirs\n" + local(root))
+    reconciler("uninstall", "rscd", "--yes", root=root, check=0)
+    assert local(root) == "# theirs\nA:* ro\njoe ro\nB:b ro\n"
