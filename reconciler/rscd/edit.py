@@ -158,7 +158,11 @@ def put_back(file: RscFile, key: str, value: Json) -> None:
             file.end_bare()
         return
     raw, anchor = value["raw"].rstrip("\r\n"), value["above"]
-    fits = [n for n in range(len(file.lines) + 1) if _alike(file, file.lines[n - 1] if n else None, anchor)]
+    above = [file.lines[n - 1] if n else None for n in range(len(file.lines) + 1)]
+    same = None if anchor is None else anchor.rstrip("\r\n")
+    # The very line first; several may be about the same caller.
+    fits = [n for n, line in enumerate(above) if (line if line is None else line.rstrip("\r\n")) == same]
+    fits = fits or [n for n, line in enumerate(above) if _alike(file, line, anchor)]
     if there is not None:
         spot = there.number - 1
         if spot in fits or not fits:
