@@ -6,11 +6,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..desired.documents import Document
+from ..host.people import HostAccounts
 from ..host.port import Observer
 from ..kinds.file import FileState
 from ..kinds.tree import Tree
 from ..model import Absent, Address, Json
 from ..plan import Blocked, Plan, Transition
+from ..rscd.compare import newcomer
+from ..rscd.resolver import Account, Listed
+from ..rscd.resolver import Target as Agent
+from ..rscd.text import FILES
 from .becoming import POWERS, ROOT_GROUPS, Becoming, membership
 from .foresight import Then
 from .policy import policy, policy_text
@@ -75,7 +80,7 @@ def consider(host: Observer, plan: Plan, documents: Iterable[Document], hostname
     for transition in plan.transitions:
         found.changes += shifts(now, then, transition)
     found.changes = list(dict.fromkeys(found.changes))
-    found.escalation = list(dict.fromkeys(escalation(now, then, plan, hostname)))
+    found.escalation = list(dict.fromkeys([*escalation(now, then, plan, hostname), *callers(host, plan)]))
     for document in documents:
         if not document.access:
             continue
@@ -91,6 +96,21 @@ def consider(host: Observer, plan: Plan, documents: Iterable[Document], hostname
             else:
                 found.policy.append({"deployment": document.name, **item, "text": policy_text(item)})
     return found
+
+
+RSC = "/etc/rsc"
+
+
+def callers(host: Observer, plan: Plan) -> Iterator[str]:
+    """Callers of the RSCD agent who become an account by its name alone, once the plan has made it."""
+    new = [t.address.name for t in plan.transitions if t.address.kind == "account" and t.verb == "create"]
+    found = ((name, host.read(f"{RSC}/{name}")) for name in (FILES if new else ()))
+    files = {name: file.data for name, file in found if file is not None}
+    for name in new if files else ():
+        was, becomes = HostAccounts(host), Listed((Account(name, -1),))
+        for item in newcomer(files, Agent(accounts=was), Agent(accounts=becomes), name):
+            if item.after.runs_as == name:
+                yield f"through the RSCD agent: {item}"
 
 
 def shifts(now: Scene, then: Then, transition: Transition) -> Iterator[Shift]:

@@ -195,6 +195,23 @@ def differences(before: Files, after: Files, was: Target, becomes: Target | None
     return found
 
 
+def newcomer(files: Files, was: Target, becomes: Target, name: str) -> list[Difference]:
+    """What callers of this name gain or lose where an account of that name comes, or goes."""
+    table, targets = Table(files), (_closed(was), _closed(becomes))
+    sorts = _sorts([table], targets[:1])
+    roles = dict.fromkeys(role for entry in table.lines if (role := caller(entry.who)[0]) not in (None, "*"))
+    found: list[Difference] = []
+    for role in (None, OTHER, *roles):
+        groups: dict[object, tuple[Answer, Answer, list[str]]] = {}
+        for host, words in sorts.items():
+            old, new = (resolve(table, Caller(host, name, role), target) for target in targets)
+            if old.rights != new.rights:
+                groups.setdefault((old.rights, new.rights), (old, new, []))[2].extend(words)
+        count = sum(map(len, sorts.values()))
+        found += [Difference(_named(role, name), _together(w, count), old, new) for old, new, w in groups.values()]
+    return found
+
+
 def exports_alike(tables: Sequence[Table]) -> bool:
     """Whether exports says the same in both."""
     one, other = ([(entry.words, entry.options) for entry in table.exports] for table in tables)

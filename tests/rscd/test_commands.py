@@ -109,6 +109,15 @@ def test_a_plan_foresees_an_account_that_it_makes(root: Path, tmp_path: Path) ->
     assert "does not exist on this host" not in json.dumps(plan)
 
 
+def test_an_account_that_gives_callers_of_its_name_something_is_told(root: Path, tmp_path: Path) -> None:
+    (root / "etc/rsc/users.local").write_text("A:svc rw\nB:svc rw,map=joe\n")
+    file = tmp_path / "d.yaml"
+    file.write_text("deployment: d\nresources:\n  - account: svc\n")
+    told = json.loads(reconciler("plan", file, "--format", "json", root=root, check=0).stdout)["access"]["escalation"]
+    assert "through the RSCD agent: A:svc from 10.0.0.1: nobody (rw) → svc (rw)" in told
+    assert not any("B:svc" in line for line in told)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
