@@ -39,7 +39,7 @@ resources:
     mode: windows-user
     exports: [{hosts: "*", options: [ro]}]
     users_local: [{who: "A:*", options: [rw, map=runner]}, {who: nouser}]
-    users: [{who: "B:b", options: [rw]}]
+    users: [{who: "C:b", options: [rw]}]
     edit_generated: true
   - daemon: agent
     run_as: {user: runner, group: agents}
