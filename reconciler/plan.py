@@ -108,7 +108,8 @@ class Plan:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     audit: list[Transition] = field(default_factory=list)
-    unchanged: int = 0
+    converged: list[str] = field(default_factory=list)
+    """The addresses that are as they should be."""
     access: Json = None
     """Whose rights it changes, and what that opens; no part of its identity, since others' accounts are in it."""
 
@@ -120,7 +121,7 @@ class Plan:
             "change": sum(v in CHANGING for v in verbs),
             "remove": verbs.count("remove"),
             "restart": sum(v in RUNNING for v in verbs),
-            "unchanged": self.unchanged,
+            "unchanged": len(self.converged),
         }
 
     def json(self) -> dict[str, Json]:
@@ -134,6 +135,7 @@ class Plan:
             "blocked": [b.json() for b in self.blocked],
             "conflicts": [conflict_json(c) for c in self.conflicts],
             "orphaned": self.orphaned,
+            "converged": self.converged,
         }
         if self.skipped:
             body["skipped"] = [{"path": path, "reason": reason} for path, reason in self.skipped]

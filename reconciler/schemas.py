@@ -124,6 +124,8 @@ def _plan() -> Json:
             "blocked": {"type": "array", "items": blocked},
             "conflicts": {"type": "array", "items": conflict},
             "orphaned": {"type": "array", "items": TEXT},
+            "converged": {"type": "array", "items": TEXT},
+            "access": {"type": "object"},
         },
     }
 

@@ -175,7 +175,7 @@ class Surveyor:
                 plan.notes.append(f"{address} is left out: it needs {needed}, which is blocked or left out itself")
         plan.transitions = transitions(workable)
         busy = {*blocked, *left_out, *(t.address for t in plan.transitions)}
-        plan.unchanged = len([a for a in context.planned if a not in busy])
+        plan.converged = sorted(str(a) for a in context.planned if a not in busy)
         for address, target in goals.audit.items():
             seen = kinds()[address.kind].prospect(self.host, target, context)
             plan.audit += [Transition(each, seen) for each in seen.steps]

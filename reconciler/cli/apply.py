@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Place, Way, duration, shared, write_fresh, writing
+from .common import Place, Way, duration, located, write_fresh, writing
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -95,7 +95,11 @@ class Wanted:
 
 @click.command()
 @click.argument("paths", nargs=-1)
-@shared
+@located
+@click.option(
+    "--format", "style", default="text", help="How to print it; sarif and github name the YAML's lines.",
+    type=click.Choice(["text", "json", "markdown", "github", "gitlab", "junit", "sarif", "html"]),
+)  # fmt: skip
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 where there are differences.")
 @click.option("--all-paths", is_flag=True, help="List every path of a tree that differs.")
 @click.option("--only", multiple=True, callback=addresses, metavar="ADDRESS", help="This thing and what it requires.")

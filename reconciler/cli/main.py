@@ -33,6 +33,7 @@ COMMANDS = {
     "exec": "exec",
     "profiles": "library",
     "schema": "library",
+    "report": "report",
     "doctor": "doctor",
 }
 

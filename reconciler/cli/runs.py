@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import Any
 
 import click
@@ -12,6 +14,7 @@ from ..errors import HostError, LogError, Partial, Refused, Tampered
 from ..log.chain import verify
 from ..model import Json
 from ..plan import Plan, conflict_json
+from ..report.preview import Group
 from ..report.text import outcome_lines, plan_lines
 from ..survey import Options, facts
 from ..targets import Goals
@@ -97,11 +100,37 @@ def show_plan(plan: Plan, style: str, reason: str | None = None) -> None:
     """Print a plan; why it would be refused goes to stderr."""
     if style == "json":
         print_json(plan.json())
+    elif style in REPORTS:
+        report(style, [Group((str((plan.host or {}).get("name") or "this host"),), plan.json())])
     else:
         for line in plan_lines(plan, paint()):
             click.echo(line)
     if reason:
         talk(f"refused: {reason}")
+
+
+REPORTS = ("markdown", "github", "gitlab", "junit", "sarif", "html")
+"""The forms of a plan besides text and JSON: one function each, of the same name, in report/."""
+
+
+def report(style: str, groups: Sequence[Group], runs: Sequence[Json] = ()) -> None:
+    """Print previews in one of the forms; in a GitHub workflow the job's summary gets them as Markdown too."""
+    if style == "html":
+        from ..report.html import html
+
+        click.echo(html(groups, runs), nl=False)
+        return
+    render = getattr(import_module(f"..report.{style}", __package__), style)
+    click.echo(render(groups), nl=False)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if style == "github" and summary:
+        from ..report.markdown import markdown
+
+        try:
+            with open(summary, "a", encoding="utf-8") as file:
+                file.write(markdown(groups))
+        except OSError as error:
+            raise HostError(f"GITHUB_STEP_SUMMARY {summary}: {(error.strerror or '').lower()}") from None
 
 
 def preview(

@@ -9,7 +9,13 @@ from .common import anywhere, print_json
 
 @click.command()
 @click.argument("paths", nargs=-1)
-@click.option("--format", "style", type=click.Choice(["text", "json"]), default="text", help="How to print data.")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["text", "json", "github", "sarif"]),
+    default="text",
+    help="How to print data.",
+)
 @anywhere
 def validate(paths: tuple[str, ...], style: str) -> int:
     """Check desired-state files without looking at any host.
@@ -18,6 +24,8 @@ def validate(paths: tuple[str, ...], style: str) -> int:
     """
     from ..desired.documents import load
     from ..errors import Mistakes
+    from ..report.github import command
+    from ..report.sarif import sarif
 
     try:
         desired = load(paths or ("desired",))
@@ -28,13 +36,21 @@ def validate(paths: tuple[str, ...], style: str) -> int:
                 for m in error.mistakes
             ]
             print_json({"format_version": "1.0", "ok": False, "problems": problems})
+        elif style == "sarif":
+            click.echo(sarif([], error.mistakes), nl=False)
+        elif style == "github":
+            for m in error.mistakes:
+                text = f"{m.message}; {m.hint}" if m.hint else m.message
+                click.echo(command("error", "desired state", text, (m.file, m.line, m.column)))
         else:
             for mistake in error.mistakes:
                 click.echo(str(mistake), err=True)
         return 1
     if style == "json":
         print_json({"format_version": "1.0", "ok": True, "problems": []})
-    else:
+    elif style == "sarif":
+        click.echo(sarif([]), nl=False)
+    elif style == "text":
         count = sum(len(d.resources) for d in desired.documents)
         click.echo(f"ok: {len(desired.documents)} deployments, {count} resources, {len(desired.files)} files")
     return 0

@@ -88,7 +88,7 @@ def _origin(plan: Plan) -> str:
 def summary_line(plan: Plan) -> str:
     """How much there is to do, in one line."""
     if not plan.transitions and not plan.blocked and not plan.conflicts:
-        return f"Nothing to do: {plan.unchanged} resources are as they should be."
+        return f"Nothing to do: {len(plan.converged)} resources are as they should be."
     s = plan.summary()
     return (
         f"Plan: {s['create']} create, {s['change']} change, {s['remove']} remove, "

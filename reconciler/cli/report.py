@@ -1,0 +1,53 @@
+"""report: a plan, and what happened before, as one page."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .common import Place, located, talk, write_fresh
+
+if TYPE_CHECKING:
+    from ..engine import Engine
+    from ..plan import Plan
+
+SHOWN = 50
+
+
+@click.command()
+@click.argument("paths", nargs=-1)
+@located
+@click.option("--out", metavar="FILE", help="Write the page there instead of to stdout.")
+@click.pass_context
+def report(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_file: str | None, out: str | None) -> int:
+    """Write an HTML page that needs nothing else: what would change, in which order, who could do what after it, and
+    what happened before.
+
+    Example: reconciler report desired/ --out report.html
+    """
+    from dataclasses import asdict
+
+    from ..report.html import html
+    from ..report.preview import Group
+    from ..survey import Options
+    from .apply import Wanted
+    from .runs import look
+
+    wanted = Wanted(paths)
+    runs: list[Any] = []
+
+    def examine(engine: Engine, plan: Plan) -> None:
+        wanted.examine(engine, plan)
+        runs.extend(asdict(run) for run in islice(engine.ledger.runs(), SHOWN))
+
+    plan = look(Place(ctx, root, log_file), wanted.prepare, Options(), examine)
+    name = str((plan.host or {}).get("name") or "this host")
+    text = html([Group((name,), plan.json())], runs, f"reconciler on {name}")
+    if out is None:
+        click.echo(text, nl=False)
+        return 0
+    write_fresh("--out", out, text.encode())
+    talk(f"written: {out}")
+    return 0

@@ -1,0 +1,1 @@
+"""Plans in every form that CI reads."""
