@@ -32,14 +32,12 @@ def shown(address: Address, field: Field, value: Json) -> Json:
         return value
     if field == EXISTS:
         return None if gone(value) else True
-    if kind.secret(field):
+    if kind.display(field, value) == SECRET:
         return SECRET
     if isinstance(value, dict) and "layers" in value:
         return f"{len(value['layers'])} kept image{'s' * (len(value['layers']) > 1)} of its paths"
     if field == PATHS and isinstance(value, dict):
         return ":".join(str(value.get(part) or "") for part in ("owner", "group"))
-    if isinstance(value, dict) and "data" in value:
-        return SECRET if value.get("private") else kind.show(field, value)
     return kind.show(field, value)
 
 
@@ -127,7 +125,9 @@ class Blame:
         kind = kinds().get(address.kind)
         seen: Any = Unknown("this version does not know the kind")
         if kind is not None:
-            seen = kind.see(self.host, address.name, [(name, None) for name in fields])
+            seen = kind.see(
+                self.host, address.name, [(name, self.unseal(hold.current)) for name, hold in fields.items()]
+            )
         listed = []
         for name, hold in fields.items():
             if name == MARK:

@@ -22,6 +22,16 @@ def _plain(value: Any) -> Any:
 Number = Annotated[int, BeforeValidator(_plain)]
 """A number written plainly: no leading zero, no sign, no underscore."""
 
+
+class Hidden(str):
+    """A text that is compared and written, and shown to nobody."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "(secret)"
+
+
 Field = tuple[str, ...]
 """The path of names that leads to one value inside a thing."""
 

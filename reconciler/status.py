@@ -97,7 +97,7 @@ def resource(engine: Engine, target: Target, prospect: Prospect | None, reason: 
     seen = (
         prospect.before
         if prospect and not prospect.blocked
-        else kind.see(engine.host, address.name, [(name, None) for name in held])
+        else kind.see(engine.host, address.name, [(name, engine.unseal(hold.current)) for name, hold in held.items()])
     )
     wanted = {c.field: c for s in (prospect.steps if prospect else ()) for c in s.changes}
     parts = []

@@ -172,7 +172,7 @@ def _joined(first: Target, second: Target) -> Target:
         return second if one is None else first
     if isinstance(one, RscdMapping) and isinstance(two, RscdMapping):
         return _both(first, second, one.joined(two))
-    mine, other = one.model_dump(exclude_unset=True), two.model_dump(exclude_unset=True)
+    mine, other = _given(one), _given(two)
     merged = {**other, **mine}
     for name in ("groups", "set", "unset", "except_", "capabilities", "restart_on"):
         a, b = mine.get(name), other.get(name)
@@ -186,6 +186,12 @@ def _joined(first: Target, second: Target) -> Target:
     aliases = {f: info.alias for f, info in type(one).model_fields.items() if info.alias}
     wish = type(one).model_validate({aliases.get(k, k): v for k, v in merged.items()})
     return _both(first, second, wish)
+
+
+def _given(wish: Resource) -> dict[str, Json]:
+    """What a wish gives, as data; secrets as they are, with what was read of them."""
+    plain = wish.model_dump(exclude_unset=True)
+    return plain | {name: getattr(wish, name) for name in ("set", "content") if name in plain}
 
 
 def _both(first: Target, second: Target, wish: Resource) -> Target:

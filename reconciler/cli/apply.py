@@ -56,6 +56,9 @@ class Wanted:
         between(self.documents, problems, same_host=True)
         if problems:
             raise Mistakes(problems)
+        from ..desired.secrets import reveal
+
+        reveal(self.documents)
         goals = from_desired(self.documents, engine.ledger, engine.unseal)
         known_names = {d.name for d in self.unknown}
         goals.orphaned = [name for name in goals.orphaned if name not in known_names]

@@ -165,8 +165,9 @@ def between(documents: list[Document], problems: list[Mistake], *, same_host: bo
                 mine, theirs = _spoken(wished), _spoken(first)
                 for key in sorted(mine.keys() & theirs.keys()):
                     if mine[key] != theirs[key]:
-                        hidden = any(SECRET_KEY.search(part) for part in key)
-                        here, there = ("(secret)", "another") if hidden else (repr(mine[key]), repr(theirs[key]))
+                        told = (mine[key], theirs[key])
+                        hidden = any(SECRET_KEY.search(part) for part in key) or any(isinstance(v, dict) for v in told)
+                        here, there = ("(secret)", "another") if hidden else map(repr, told)
                         what = f"{wished.resource.address}: {'.'.join(key)} is {here} here"
                         _add(
                             problems,
@@ -198,7 +199,7 @@ def _spoken(wished: Wished) -> dict[tuple[str, ...], Any]:
     found: dict[tuple[str, ...], Any] = {}
 
     def flatten(value: Any, path: tuple[str, ...]) -> None:
-        if isinstance(value, dict):
+        if isinstance(value, dict) and value.get("secret") is not True:
             for key, inner in value.items():
                 flatten(inner, (*path, str(key)))
         else:

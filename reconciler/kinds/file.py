@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace as with_
 from typing import Annotated, Any, ClassVar
 
@@ -20,6 +20,7 @@ from ..model import EXISTS, MARK, Absent, Address, Change, Field, Json, Resource
 from ..modes import SPECIAL, apply_mode, check_mode, names_special
 from ..trees.images import Vault
 from .base import SECRET, Context, Kind, Prospect, empty_left, gone, nobody
+from .secrets import Secret
 
 CONTENT: Field = ("content",)
 MODE: Field = ("mode",)
@@ -36,6 +37,8 @@ class FileState(State):
     xattrs: Mapping[str, str] = {}
     mtime_ns: int | None = None
     """None: now, whenever it is written."""
+    hidden: bool = False
+    """Whether its content is secret, whoever may read it."""
 
 
 def command(value: Any) -> Any:
@@ -56,7 +59,9 @@ class File(Resource):
 
     kind = "file"
     name: Annotated[str, Described(pattern=r"^/[^\x00]*[^/\x00]$", description="The absolute path.")]
-    content: Annotated[str | None, Described(description="The whole content; not given: left as it is.")] = None
+    content: Annotated[
+        str | Secret | None, Described(description="The whole content, or a secret; not given: left as it is.")
+    ] = None  # fmt: skip
     owner: Annotated[str | None, Described(description="The owner; root for a new file.")] = None
     group: Annotated[str | None, Described(description="The group; root for a new file.")] = None
     mode: Annotated[
@@ -71,7 +76,10 @@ class File(Resource):
         """The parts that are named."""
         wanted: dict[Field, Json] = {EXISTS: True}
         if self.content is not None:
-            wanted[CONTENT] = {"data": self.content.encode("utf-8", "surrogateescape").decode("latin-1")}
+            hidden = isinstance(self.content, Secret)
+            text = self.content.told() if isinstance(self.content, Secret) else self.content
+            told = {"data": text.encode("utf-8", "surrogateescape").decode("latin-1")}
+            wanted[CONTENT] = told | ({"private": True} if hidden else {})
         wanted |= {(key,): value for key in ("owner", "group") if (value := getattr(self, key)) is not None}
         wanted |= new_mode(self.mode, wanted, before)
         return wanted
@@ -193,6 +201,18 @@ def other_bytes(target: Target, seen: State, content: Json) -> bool:
     return asked is None and digest(coming) != known["sha256"]
 
 
+def private(field: Field, value: Json) -> bool:
+    """Whether this is content that is shown to nobody."""
+    return field == CONTENT and value is not None and bool(value.get("private"))
+
+
+def hiding(seen: Seen, told: Iterable[tuple[Field, Json]]) -> Seen:
+    """A state with its content secret, where it is told so."""
+    if isinstance(seen, FileState) and any(private(field, value) for field, value in told):
+        return seen.model_copy(update={"hidden": True})
+    return seen
+
+
 class FileKind(Kind[FileState]):
     """Regular files."""
 
@@ -219,6 +239,17 @@ class FileKind(Kind[FileState]):
             mtime_ns=found.mtime_ns,
         )
 
+    def see(self, host: Observer, name: str, told: Iterable[tuple[Field, Json]]) -> Seen:
+        """With content kept secret that is told so."""
+        listed = list(told)
+        return hiding(super().see(host, name, listed), listed)
+
+    def look(self, host: Observer, target: Target, context: Context) -> Seen:
+        """With content kept secret that was told so, or is asked for as a secret."""
+        asked = [(CONTENT, {"private": True})] if isinstance(getattr(target.wish, "content", None), Secret) else []
+        told = [*target.recorded.items(), *target.give_back.items(), *asked]
+        return hiding(super().look(host, target, context), told)
+
     def write(self, host: Host, name: str, state: State) -> None:
         """Put the file in place, atomically and durably, or remove it."""
         seen = self.read(host, name)
@@ -228,9 +259,9 @@ class FileKind(Kind[FileState]):
             if isinstance(state, Absent):
                 drop_parents(host, state.around)
             return
-        wanted = state
+        wanted = state.model_copy(update={"hidden": False})
         if isinstance(seen, FileState) and state.mtime_ns is None and state.data == seen.data:
-            wanted = state.model_copy(update={"mtime_ns": seen.mtime_ns})
+            wanted = wanted.model_copy(update={"mtime_ns": seen.mtime_ns})
         if seen == wanted:
             return
         make_parents(host, name)
@@ -251,7 +282,7 @@ class FileKind(Kind[FileState]):
         """Content with its time, owner, group, mode."""
         if not isinstance(state, FileState):
             return {}
-        content = {"data": state.data, "mtime": state.mtime_ns, "private": not state.mode & 0o004}
+        content = {"data": state.data, "mtime": state.mtime_ns, "private": state.hidden or not state.mode & 0o004}
         found: dict[Field, Json] = {EXISTS: True, CONTENT: content}
         if state.mode & SPECIAL:
             # Known by its bytes, so that no others get those bits back.
@@ -266,6 +297,8 @@ class FileKind(Kind[FileState]):
         update: dict[str, Any] = {f[0]: v for f, v in values.items() if f in (("owner",), ("group",), MODE)}
         content = values.get(CONTENT)
         base = state if isinstance(state, FileState) else FileState()
+        if content is not None and content.get("private"):
+            update["hidden"] = True
         if content is not None and content["data"] != base.data:
             update |= {"data": content["data"], "mtime_ns": content.get("mtime")}
         elif content is not None and content.get("mtime"):
@@ -284,6 +317,10 @@ class FileKind(Kind[FileState]):
                 return f"({len(text)} bytes)"
         return super().show(field, value)
 
+    def display(self, field: Field, value: Json) -> Json:
+        """Content that is secret, or that not everybody may read, is not shown."""
+        return SECRET if private(field, value) else super().display(field, value)
+
     def same(self, field: Field, a: Json, b: Json) -> bool:
         """Content is the same byte by byte."""
         if field == CONTENT and a is not None and b is not None:
@@ -293,7 +330,7 @@ class FileKind(Kind[FileState]):
     def change(self, field: Field, old: Json, new: Json) -> Change:
         """Content of a file that not everybody may read, or will not, is not shown to anybody."""
         change = super().change(field, old, new)
-        if field == CONTENT and any(value is not None and value.get("private") for value in (old, new)):
+        if private(field, old) or private(field, new):
             return with_(change, shown=(None if old is None else SECRET, None if new is None else SECRET))
         return change
 
@@ -347,6 +384,8 @@ class FileKind(Kind[FileState]):
             if result.code != 0:
                 lines = [line.strip() for line in (result.err + "\n" + result.out).splitlines() if line.strip()]
                 said = "; ".join(printable(line) for line in lines[:3]) or f"exit code {result.code}"
+                if after.hidden:
+                    said = f"exit code {result.code}; what it said may hold the secret"
                 reason = f"{wish.validate_with[0]} refuses the content: {said}"
                 return Prospect(target, found.before, found.before, blocked=Unknown(reason, unknown=False))
         return found

@@ -9,15 +9,17 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, field_validator, model_validator
 from pydantic import Field as Described
 
+from ..errors import HostError
 from ..host.names import Names
 from ..host.port import File as Bytes
 from ..host.port import Host, Observer
 from ..inifile import IniFile, shown, undone
-from ..model import EXISTS, MARK, Absent, Address, Change, Field, Json, Resource, Seen, State, Target
+from ..model import EXISTS, MARK, Absent, Address, Change, Field, Hidden, Json, Resource, Seen, State, Target
 from ..modes import check_mode
 from ..trees.images import Vault
-from .base import Conflict, Context, Kind, Prospect, empty_left, gone
+from .base import SECRET, Conflict, Context, Kind, Prospect, empty_left, gone
 from .file import MODE, FileState, digest, drop_parents, latin, make_parents, new_mode, owned_values, returned_look, see
+from .secrets import Secret
 
 SECRET_KEY = re.compile(r"passw|secret|token", re.IGNORECASE)
 """Which bytes the file had, and when they were written: so that their time comes back with them."""
@@ -29,6 +31,8 @@ class IniState(FileState):
     """The whole file, and whether the case of its sections and keys counts."""
 
     fold: bool = False
+    secrets: frozenset[tuple[str, str]] = frozenset()
+    """Keys whose values are secret, whatever they are called."""
 
 
 class Ini(Resource):
@@ -37,8 +41,8 @@ class Ini(Resource):
     kind = "ini"
     name: Annotated[str, Described(pattern=r"^/[^\x00]*[^/\x00]$", description="The absolute path.")]
     set: Annotated[
-        dict[Text, dict[Text, Text]],
-        Described(description='section: {key: value}; section "" is what stands before any section.'),
+        dict[Text, dict[Text, Text | Secret]],
+        Described(description='section: {key: value, or a secret}; section "" is what stands before any section.'),
     ] = {}
     unset: Annotated[dict[Text, tuple[Text, ...]], Described(description="section: [key].")] = {}
     ignore_case: Annotated[bool, Described(description="Whether Key and KEY are the same key.")] = False
@@ -59,7 +63,8 @@ class Ini(Resource):
         if self.ignore_case:
             wanted[("fold",)] = True
         for section, keys in self.set.items():
-            wanted |= {(section, key): value for key, value in keys.items()}
+            for key, value in keys.items():
+                wanted[(section, key)] = one_line(value.told()) if isinstance(value, Secret) else value
         for section, names in self.unset.items():
             wanted |= {(section, key): None for key in names}
         return wanted
@@ -126,7 +131,7 @@ class IniKind(Kind[IniState]):
             if isinstance(state, Absent):
                 drop_parents(host, state.around)
             return
-        wanted = state.model_copy(update={"fold": False})
+        wanted = state.model_copy(update={"fold": False, "secrets": frozenset()})
         if isinstance(seen, IniState) and wanted.mtime_ns is None and wanted.data == seen.data:
             wanted = wanted.model_copy(update={"mtime_ns": seen.mtime_ns})
         if seen == wanted:
@@ -152,7 +157,30 @@ class IniKind(Kind[IniState]):
             ("", False, None) if not isinstance(state, IniState) else (state.data, state.fold, state.mtime_ns)
         )
         found = IniFile(data.encode("latin-1"), fold=fold).get(*field)
-        return found | {"whole": data, "mtime": mtime, "fold": fold}
+        hidden = isinstance(state, IniState) and field in state.secrets
+        return found | {"whole": data, "mtime": mtime, "fold": fold} | ({"secret": True} if hidden else {})
+
+    def see(self, host: Observer, name: str, told: Iterable[tuple[Field, Json]]) -> Seen:
+        """With the keys that are told as secret kept so."""
+        listed = list(told)
+        return hiding(super().see(host, name, listed), listed)
+
+    def look(self, host: Observer, target: Target, context: Context) -> Seen:
+        """With the keys that were told, or are asked for, as secret kept so."""
+        wish = target.wish
+        asked = [
+            ((section, key), {"secret": True})
+            for section, keys in (wish.set.items() if isinstance(wish, Ini) else ())
+            for key, value in keys.items()
+            if isinstance(value, Secret)
+        ]
+        told = [*target.recorded.items(), *target.give_back.items(), *asked]
+        return hiding(super().look(host, target, context), told)
+
+    def display(self, field: Field, value: Json) -> Json:
+        """A value that was told as secret is, whatever its key is called."""
+        hidden = isinstance(value, Hidden) or (isinstance(value, dict) and bool(value.get("secret")))
+        return SECRET if hidden and self.show(field, value) is not None else super().display(field, value)
 
     def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:
         """As for every kind, with owners as the host names them."""
@@ -270,6 +298,22 @@ class IniKind(Kind[IniState]):
                 rest.restore(field[0], field[1], value)
         left = [line.strip() for line in rest.lines if line.strip()]
         return [Conflict(prospect.target.address, ("content",), None, f"{len(left)} more lines")] if left else []
+
+
+def hiding(seen: Seen, told: Iterable[tuple[Field, Json]]) -> Seen:
+    """A state with these keys secret that are told so."""
+    if not isinstance(seen, IniState):
+        return seen
+    keys = {(f[0], f[1]) for f, v in told if len(f) == 2 and isinstance(v, dict) and v.get("secret")}
+    return seen.model_copy(update={"secrets": seen.secrets | keys})
+
+
+def one_line(value: Hidden) -> Hidden:
+    """A secret as the value of a key: without the newline that its file ends with."""
+    text = value.removesuffix("\n").removesuffix("\r")
+    if any(char in text for char in "\r\n\0"):
+        raise HostError("its secret has several lines, which the value of a key cannot have")
+    return Hidden(text)
 
 
 def agrees(file: IniFile, section: str, key: str, value: str) -> bool:
