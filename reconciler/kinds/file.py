@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace as with_
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WrapValidator
 from pydantic import Field as Described
 
 from ..errors import HostError
@@ -20,7 +20,7 @@ from ..model import EXISTS, MARK, Absent, Address, Change, Field, Json, Resource
 from ..modes import SPECIAL, apply_mode, check_mode, names_special
 from ..trees.images import Vault
 from .base import SECRET, Context, Kind, Prospect, empty_left, gone, nobody
-from .secrets import Secret
+from .secrets import Secret, either
 
 CONTENT: Field = ("content",)
 MODE: Field = ("mode",)
@@ -60,8 +60,9 @@ class File(Resource):
     kind = "file"
     name: Annotated[str, Described(pattern=r"^/[^\x00]*[^/\x00]$", description="The absolute path.")]
     content: Annotated[
-        str | Secret | None, Described(description="The whole content, or a secret; not given: left as it is.")
-    ] = None  # fmt: skip
+        Annotated[str | Secret, WrapValidator(either)] | None,
+        Described(description="The whole content, or a secret; not given: left as it is."),
+    ] = None
     owner: Annotated[str | None, Described(description="The owner; root for a new file.")] = None
     group: Annotated[str | None, Described(description="The group; root for a new file.")] = None
     mode: Annotated[

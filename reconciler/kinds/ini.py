@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, field_validator, model_validator
+from pydantic import BeforeValidator, WrapValidator, field_validator, model_validator
 from pydantic import Field as Described
 
 from ..errors import HostError
@@ -19,7 +19,7 @@ from ..modes import check_mode
 from ..trees.images import Vault
 from .base import SECRET, Conflict, Context, Kind, Prospect, empty_left, gone
 from .file import MODE, FileState, digest, drop_parents, latin, make_parents, new_mode, owned_values, returned_look, see
-from .secrets import Secret
+from .secrets import Secret, either
 
 SECRET_KEY = re.compile(r"passw|secret|token", re.IGNORECASE)
 """Which bytes the file had, and when they were written: so that their time comes back with them."""
@@ -41,7 +41,7 @@ class Ini(Resource):
     kind = "ini"
     name: Annotated[str, Described(pattern=r"^/[^\x00]*[^/\x00]$", description="The absolute path.")]
     set: Annotated[
-        dict[Text, dict[Text, Text | Secret]],
+        dict[Text, dict[Text, Annotated[Text | Secret, WrapValidator(either)]]],
         Described(description='section: {key: value, or a secret}; section "" is what stands before any section.'),
     ] = {}
     unset: Annotated[dict[Text, tuple[Text, ...]], Described(description="section: [key].")] = {}

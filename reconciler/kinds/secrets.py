@@ -5,7 +5,16 @@ from __future__ import annotations
 import shlex
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PrivateAttr, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    PrivateAttr,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 from pydantic import Field as Described
 
 from ..errors import HostError
@@ -66,3 +75,15 @@ class Secret(BaseModel):
         if self._value is None:
             raise HostError(f"its secret cannot be read: {self._problem}")
         return self._value
+
+
+def either(value: Any, meant: ValidatorFunctionWrapHandler) -> Any:
+    """A secret where one is meant, else the text; a mistake is told of that one alone."""
+    if isinstance(value, dict) and value.keys() & {"secret", "from"}:
+        return Secret.model_validate(value)
+    try:
+        return meant(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        told: Any = {"type": first["type"], "input": first["input"], "ctx": first.get("ctx", {})}
+        raise ValidationError.from_exception_data("text", [told]) from None
