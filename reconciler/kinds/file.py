@@ -82,7 +82,7 @@ class File(Resource):
             told = {"data": text.encode("utf-8", "surrogateescape").decode("latin-1")}
             wanted[CONTENT] = told | ({"private": True} if hidden else {})
         wanted |= {(key,): value for key in ("owner", "group") if (value := getattr(self, key)) is not None}
-        wanted |= new_mode(self.mode, wanted, before)
+        wanted |= new_mode(self.mode, wanted, before, secret=isinstance(self.content, Secret))
         return wanted
 
     def requires(self) -> set[Address]:
@@ -91,16 +91,22 @@ class File(Resource):
         return wanted | ({Address("group", self.group)} if self.group else set())
 
 
-def new_mode(spec: str | None, wanted: Mapping[Field, Json], before: State) -> dict[Field, Json]:
-    """The mode that a file gets: as asked, and without setuid and setgid where its owner changes unasked."""
-    old = before.mode if isinstance(before, FileState) else 0o644
+def new_mode(
+    spec: str | None, wanted: Mapping[Field, Json], before: State, *, secret: bool = False
+) -> dict[Field, Json]:
+    """The mode that a file gets: as asked, and without setuid and setgid where its owner changes unasked.
+
+    A new file that holds a secret is its owner's alone unless asked otherwise.
+    """
+    usual = before.mode if isinstance(before, FileState) else 0o644
+    old = usual & 0o600 if secret and not isinstance(before, FileState) else usual
     mode = old if spec is None else apply_mode(spec, old, directory=False)
     moves = isinstance(before, FileState) and (
         wanted.get(("owner",), before.owner) != before.owner or wanted.get(("group",), before.group) != before.group
     )
     if moves and not names_special(spec):
         mode &= ~SPECIAL
-    return {MODE: mode} if spec is not None or mode != old else {}
+    return {MODE: mode} if spec is not None or mode != usual else {}
 
 
 def owned_values(

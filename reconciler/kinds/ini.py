@@ -59,7 +59,8 @@ class Ini(Resource):
         """The keys, and the owner, group and mode where they are named."""
         wanted: dict[Field, Json] = {EXISTS: True} if self.set or not isinstance(before, Absent) else {}
         wanted |= {(key,): value for key in ("owner", "group") if (value := getattr(self, key)) is not None}
-        wanted |= new_mode(self.mode, wanted, before)
+        secret = any(isinstance(value, Secret) for keys in self.set.values() for value in keys.values())
+        wanted |= new_mode(self.mode, wanted, before, secret=secret)
         if self.ignore_case:
             wanted[("fold",)] = True
         for section, keys in self.set.items():
@@ -157,8 +158,8 @@ class IniKind(Kind[IniState]):
             ("", False, None) if not isinstance(state, IniState) else (state.data, state.fold, state.mtime_ns)
         )
         found = IniFile(data.encode("latin-1"), fold=fold).get(*field)
-        hidden = isinstance(state, IniState) and field in state.secrets
-        return found | {"whole": data, "mtime": mtime, "fold": fold} | ({"secret": True} if hidden else {})
+        secret = {"secret": True} if isinstance(state, IniState) and field in state.secrets else {}
+        return found | {"whole": data, "mtime": mtime, "fold": fold} | secret
 
     def see(self, host: Observer, name: str, told: Iterable[tuple[Field, Json]]) -> Seen:
         """With the keys that are told as secret kept so."""
@@ -179,8 +180,7 @@ class IniKind(Kind[IniState]):
 
     def display(self, field: Field, value: Json) -> Json:
         """A value that was told as secret is, whatever its key is called."""
-        hidden = isinstance(value, Hidden) or (isinstance(value, dict) and bool(value.get("secret")))
-        return SECRET if hidden and self.show(field, value) is not None else super().display(field, value)
+        return SECRET if hidden(value) and self.show(field, value) is not None else super().display(field, value)
 
     def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:
         """As for every kind, with owners as the host names them."""
@@ -232,7 +232,8 @@ class IniKind(Kind[IniState]):
         mark = values.get(MARK)
         if mark and mark["sha256"] == digest(data.decode("latin-1")):
             mtime = mark["mtime"]
-        return base.model_copy(update=update | {"data": data.decode("latin-1"), "mtime_ns": mtime, "fold": fold})
+        update |= {"data": data.decode("latin-1"), "mtime_ns": mtime, "fold": fold}
+        return base.model_copy(update=update | {"secrets": base.secrets | hidden_keys(values.items())})
 
     def aligned(self, state: State, values: Iterable[Json]) -> State:
         """Keys that were told without regard to case are looked up so."""
@@ -300,12 +301,21 @@ class IniKind(Kind[IniState]):
         return [Conflict(prospect.target.address, ("content",), None, f"{len(left)} more lines")] if left else []
 
 
+def hidden(value: Json) -> bool:
+    """Whether a value was told as a secret, whatever its key is called."""
+    return isinstance(value, Hidden) or (isinstance(value, dict) and bool(value.get("secret")))
+
+
+def hidden_keys(told: Iterable[tuple[Field, Json]]) -> frozenset[tuple[str, str]]:
+    """The keys that were told as secret."""
+    return frozenset((f[0], f[1]) for f, v in told if len(f) == 2 and hidden(v))
+
+
 def hiding(seen: Seen, told: Iterable[tuple[Field, Json]]) -> Seen:
     """A state with these keys secret that are told so."""
     if not isinstance(seen, IniState):
         return seen
-    keys = {(f[0], f[1]) for f, v in told if len(f) == 2 and isinstance(v, dict) and v.get("secret")}
-    return seen.model_copy(update={"secrets": seen.secrets | keys})
+    return seen.model_copy(update={"secrets": seen.secrets | hidden_keys(told)})
 
 
 def one_line(value: Hidden) -> Hidden:

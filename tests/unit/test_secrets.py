@@ -84,6 +84,29 @@ def test_a_secret_is_on_the_host_and_nowhere_else(source: str, root: Path, tmp_p
         assert not [path for path in kept if value.encode() in path.read_bytes()]
 
 
+def test_a_file_made_for_a_secret_is_its_owners_alone(root: Path, tmp_path: Path) -> None:
+    file = document(tmp_path, sources(tmp_path)["file"])
+    for name in ("etc/x.ini", "etc/conf"):
+        (root / name).unlink()
+    before, said = digest(root), ""
+    for words in (
+        ("plan", file), ("plan", file, "--format", "json"), ("apply", file, "--yes"), ("plan", file), ("status", file),
+        ("show", "r1"), ("explain", "/etc/x.ini"), ("explain", "/etc/conf"), ("log", "export"), ("uninstall", "d", "--dry-run"),
+    ):  # fmt: skip
+        done = reconciler(*words, root=root, check=0)
+        said += done.stdout + done.stderr
+    assert VALUE not in said
+    assert not [p for p in (root / "var/lib/reconciler").rglob("*") if p.is_file() and VALUE.encode() in p.read_bytes()]
+    for name in ("etc/x.ini", "etc/conf"):
+        assert (root / name).stat().st_mode & 0o7777 == 0o600
+    text = file.read_text().replace("  - ini: /etc/x.ini\n", "  - ini: /etc/x.ini\n    mode: g+r\n")
+    file.write_text(text)
+    reconciler("apply", file, "--yes", root=root, check=0)
+    assert (root / "etc/x.ini").stat().st_mode & 0o7777 == 0o640
+    reconciler("uninstall", "d", "--yes", root=root, check=0)
+    assert digest(root) == before
+
+
 def test_two_deployments_agree_on_a_secret_by_its_place(root: Path, tmp_path: Path) -> None:
     def text(name: str, value: str) -> str:
         return f"deployment: {name}\nresources:\n  - ini: /etc/x.ini\n    set: {{S: {{shown: {value}}}}}\n"
