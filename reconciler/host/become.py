@@ -13,6 +13,7 @@ import os
 import platform
 import pwd
 import resource
+import select
 import signal
 import stat as st
 import time
@@ -172,7 +173,10 @@ class _Forward:
         self._old: dict[int, object] = {}
 
     def __enter__(self) -> _Forward:
-        self._old[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        # A signal just before a blocking call would wait for its end: the pipe tells of every one at once.
+        self._woken, self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._fd = signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
+        self._old[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         for name in PASSED:
             number = getattr(signal, name)
             self._old[number] = signal.signal(number, self._pass)
@@ -181,6 +185,9 @@ class _Forward:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)  # type: ignore[arg-type] # what signal() gave us
+        signal.set_wakeup_fd(self._fd)
+        os.close(self._wake)
+        os.close(self._woken)
 
     def _pass(self, number: int, _: object) -> None:
         if number == signal.SIGWINCH:
@@ -197,16 +204,19 @@ class _Forward:
 
     def wait(self) -> int:
         """How it ended; until then what is typed and printed is carried across."""
-        while self._relay.replaced:
+        while True:
             done, status = os.waitpid(self.pid, os.WNOHANG)
             if done:
-                self._relay.drain()
+                if self._relay.replaced:
+                    self._relay.drain()
                 self.pid = 0
                 return status
-            self._relay.carry(0.05)
-        _, status = os.waitpid(self.pid, 0)
-        self.pid = 0
-        return status
+            if self._relay.replaced:
+                self._relay.carry(0.05)
+            else:
+                select.select([self._woken], [], [])
+                with contextlib.suppress(BlockingIOError):
+                    os.read(self._woken, 4096)
 
 
 def _child(launch: Launch, relay: Relay, tell: int) -> None:
