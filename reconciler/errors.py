@@ -33,9 +33,13 @@ class Mistake:
     message: str
     hint: str = ""
 
+    @property
+    def text(self) -> str:
+        """What is wrong, and what would be right."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
     def __str__(self) -> str:
-        text = f"{self.file}:{self.line}:{self.column}: {self.message}"
-        return f"{text}; {self.hint}" if self.hint else text
+        return f"{self.file}:{self.line}:{self.column}: {self.text}"
 
 
 class Mistakes(ReconcilerError):

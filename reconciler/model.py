@@ -163,6 +163,10 @@ class Resource(BaseModel):
         """The fields this resource speaks of, each with the value it asks for."""
         raise NotImplementedError(f"{self.kind} must say what it wishes of {before!r}")
 
+    def secrets(self) -> Mapping[Field, Any]:
+        """The fields whose values are named and not written down, each with the `Secret` that names it."""
+        return {}
+
     def requires(self) -> set[Address]:
         """What has to be there first, by the meaning of this wish."""
         return set()

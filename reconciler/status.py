@@ -15,7 +15,7 @@ from .kinds.account import Account
 from .kinds.base import Context, Prospect
 from .kinds.tree import Tree
 from .model import EXISTS, MARK, Absent, Json, Target, Unknown
-from .survey import facts
+from .survey import hostname
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -32,10 +32,11 @@ def status(engine: Engine, documents: Iterable[Document], goals: Goals, plan: Pl
         context.planned[address] = prospect
         by_name.setdefault(target.deployment, []).append(resource(engine, target, prospect, blocked.get(address)))
     found = []
+    becoming = Becoming(Scene(engine.host), hostname(engine.host))
     for document in documents:
         name, mode = document.name, document.mode
         listed = by_name.pop(name, [])
-        seen = beside(engine, document)
+        seen = beside(engine, document, becoming)
         how = state(listed, broken=bool(engine.ledger.deployments().get(name)) and breaks(seen))
         found.append({"name": name, "mode": mode, "policy": document.policy, "state": how, "resources": listed, **seen})
     for name in goals.orphaned:
@@ -46,7 +47,7 @@ def status(engine: Engine, documents: Iterable[Document], goals: Goals, plan: Pl
     return found
 
 
-def beside(engine: Engine, document: Document) -> dict[str, Json]:
+def beside(engine: Engine, document: Document, becoming: Becoming) -> dict[str, Json]:
     """What holds of a deployment besides its resources: its processes, its access policy, its accounts' ways up."""
     host = engine.host
     who = {w.resource.name for w in document.resources if isinstance(w.resource, Account)}
@@ -54,9 +55,7 @@ def beside(engine: Engine, document: Document) -> dict[str, Json]:
     running = processes(host, document) if host.live else []
     if not who and not document.access:
         return {"processes": running, "access": [], "escalation": []}
-    scene = Scene(host)
-    becoming = Becoming(scene, facts(host).get("hostname") or "localhost")
-    found = policy(document.access, scene, becoming, deep=True)
+    found = policy(document.access, becoming.scene, becoming, deep=True)
     return {
         "processes": running,
         "access": [item | {"text": policy_text(item)} for item in found],

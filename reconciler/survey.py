@@ -68,6 +68,11 @@ def facts(host: Observer) -> dict[str, str | None]:
     return found
 
 
+def hostname(host: Observer) -> str:
+    """The name of a host, as sudoers ask for it."""
+    return facts(host)["hostname"] or "localhost"
+
+
 def ledger_of(log: LogReader) -> Ledger:
     """What the log amounts to: from its books, or from its events where the books cannot be relied on."""
     books = log.books()

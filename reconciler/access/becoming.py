@@ -224,11 +224,9 @@ class Becoming:
                 continue
             user = unit.last("Service", "User")
             who = self._users.get(name) or (user[0] if user and user[0] else "root")
-            dynamic = unit.last("Service", "DynamicUser")
-            if "%" in who or (dynamic is not None and dynamic[0] in ("yes", "true", "1", "on")):
+            if "%" in who or _said(unit, "DynamicUser"):
                 who = ""
-            only_start = unit.last("Service", "PermissionsStartOnly")
-            loose = only_start is not None and only_start[0] in ("yes", "true", "1", "on")
+            loose = _said(unit, "PermissionsStartOnly")
             for _, key, value, path in unit.settings:
                 if key.startswith("Exec"):
                     sign, programs = programs_of(value)
@@ -254,6 +252,12 @@ class Becoming:
             except HostError:
                 continue
             yield from cron_lines(path, (file.data if file else b"").decode("utf-8", "replace"), owner)
+
+
+def _said(unit: units.Unit, key: str) -> bool:
+    """Whether a service's files say yes to this."""
+    found = unit.last("Service", key)
+    return found is not None and found[0] in ("yes", "true", "1", "on")
 
 
 def membership(who: str, group: str) -> Edge:

@@ -15,7 +15,7 @@ from ..plan import Blocked, Plan, Transition
 from ..rscd.compare import newcomer
 from ..rscd.resolver import Account, Listed
 from ..rscd.resolver import Target as Agent
-from ..rscd.text import FILES
+from ..rscd.text import gathered
 from .becoming import POWERS, ROOT_GROUPS, Becoming, membership
 from .foresight import Then
 from .policy import policy, policy_text
@@ -76,17 +76,18 @@ def consider(host: Observer, plan: Plan, documents: Iterable[Document], hostname
     """
     now = Scene(host)
     then = Then(now, plan)
+    ways, ways_then = Becoming(now, hostname), Becoming(then, hostname, then.users)
     found = Outlook()
     for transition in plan.transitions:
         found.changes += shifts(now, then, transition)
     found.changes = list(dict.fromkeys(found.changes))
-    found.escalation = list(dict.fromkeys([*escalation(now, then, plan, hostname), *callers(host, plan)]))
+    found.escalation = list(dict.fromkeys([*escalation(ways, ways_then, plan), *callers(host, plan)]))
     for document in documents:
         if not document.access:
             continue
-        before = policy(document.access, now, Becoming(now, hostname))
+        before = policy(document.access, now, ways)
         known = {(item["path"], item["right"], name) for item in before for name in item["more"]}
-        for item in policy(document.access, then, Becoming(then, hostname, then.users)):
+        for item in policy(document.access, then, ways_then):
             new = {n: why for n, why in item["more"].items() if (item["path"], item["right"], n) not in known}
             if new and plan.transitions:
                 text = policy_text({**item, "more": new, "less": []})
@@ -104,8 +105,7 @@ RSC = "/etc/rsc"
 def callers(host: Observer, plan: Plan) -> Iterator[str]:
     """Callers of the RSCD agent who become an account by its name alone, once the plan has made it."""
     new = [t.address.name for t in plan.transitions if t.address.kind == "account" and t.verb == "create"]
-    found = ((name, host.read(f"{RSC}/{name}")) for name in (FILES if new else ()))
-    files = {name: file.data for name, file in found if file is not None}
+    files = gathered(host.read, RSC) if new else {}
     for name in new if files else ():
         was, becomes = HostAccounts(host), Listed((Account(name, -1),))
         for item in newcomer(files, Agent(accounts=was), Agent(accounts=becomes), name):
@@ -182,13 +182,12 @@ def subjects(plan: Plan) -> set[str]:
     return found - {"root"}
 
 
-def escalation(now: Scene, then: Then, plan: Plan, hostname: str) -> Iterator[str]:
+def escalation(old: Becoming, new: Becoming, plan: Plan) -> Iterator[str]:
     """The ways up that a plan opens for the accounts that it is about, and setuid programs that it makes."""
     who = subjects(plan)
     yield from setuid(plan)
     if not who:
         return
-    old, new = Becoming(now, hostname), Becoming(then, hostname, then.users)
     known = {(edge.who, edge.whom, edge.why) for edge in old.edges}
     for edge in new.edges:
         if edge.who in who and (edge.who, edge.whom, edge.why) not in known:

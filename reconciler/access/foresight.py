@@ -67,24 +67,32 @@ class Then(Scene):
         self._names = Names(now.host)
         self._chosen: dict[tuple[str, str], int] = {}
 
-    def _after(self, kind: str) -> Iterator[tuple[str, Any]]:
+    @cached_property
+    def _planned(self) -> dict[str, dict[str, Any]]:
+        """The states after the plan, by kind and name."""
+        found: dict[str, dict[str, Any]] = {}
         for address, prospect in self._prospects.items():
-            if address.kind == kind:
-                yield address.name, prospect.after
+            found.setdefault(address.kind, {})[address.name] = prospect.after
+        return found
+
+    def _after(self, kind: str) -> Mapping[str, Any]:
+        return self._planned.get(kind, {})
 
     def _planned_files(self) -> Iterator[tuple[str, FileState | None]]:
         for kind in ("file", "ini"):
-            yield from ((n, state if isinstance(state, FileState) else None) for n, state in self._after(kind))
+            yield from ((n, state if isinstance(state, FileState) else None) for n, state in self._after(kind).items())
 
     @cached_property
     def users(self) -> dict[str, str]:
         """Whom units will run as, where the plan sets it."""
-        return {n: s.effective.get("User") or "root" for n, s in self._after("daemon") if isinstance(s, DaemonState)}
+        return {
+            n: s.effective.get("User") or "root" for n, s in self._after("daemon").items() if isinstance(s, DaemonState)
+        }
 
     def _number(self, what: str, owner: Owner) -> int:
         """The number of a name; one of our own for a name that will come into being."""
         known = self._names.uid(owner) if what == "user" else self._names.gid(owner)
-        planned = dict(self._after("account" if what == "user" else "group")).get(str(owner))
+        planned = self._after("account" if what == "user" else "group").get(str(owner))
         told = getattr(planned, "uid" if what == "user" else "gid", None)
         if told is not None or known is not None:
             return int(told if told is not None else known)  # type: ignore[arg-type] # one of them is there
@@ -93,9 +101,11 @@ class Then(Scene):
     @cached_property
     def persons(self) -> list[Person]:
         """Every account that there will be."""
-        planned = dict(self._after("account"))
+        planned = self._after("account")
         leaving = {
-            gid for n, s in self._after("group") if isinstance(s, Absent) and (gid := self._names.gid(n)) is not None
+            gid
+            for n, s in self._after("group").items()
+            if isinstance(s, Absent) and (gid := self._names.gid(n)) is not None
         }
         found = [replace(p, gids=p.gids - leaving) for p in self.now.persons if p.name not in planned]
         for name, state in planned.items():
@@ -113,12 +123,12 @@ class Then(Scene):
     @cached_property
     def group_names(self) -> dict[int, str]:
         """The groups that there will be."""
-        made = {self._number("group", n): n for n, s in self._after("group") if isinstance(s, GroupState)}
+        made = {self._number("group", n): n for n, s in self._after("group").items() if isinstance(s, GroupState)}
         return self.now.group_names | made
 
     def locked(self, name: str) -> bool:
         """Whether no password will open an account."""
-        state = dict(self._after("account")).get(name)
+        state = self._after("account").get(name)
         return state.password[:1] in ("!", "*") if isinstance(state, AccountState) else self.now.locked(name)
 
     @cached_property

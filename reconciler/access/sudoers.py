@@ -206,48 +206,8 @@ def logical(text: str) -> Iterator[tuple[int, str]]:
         yield start, pending.strip()
 
 
-def uncommented(line: str) -> str:
-    """A line without its comment; a number sign before a number is a user's."""
-    quoted, index = False, 0
-    while index < len(line):
-        char = line[index]
-        if char == "\\":
-            index += 2
-            continue
-        quoted = not quoted if char == '"' else quoted
-        if char == "#" and not quoted:
-            before = line[index - 1] if index else " "
-            if not (line[index + 1 : index + 2].isdigit() and (before.isspace() or before in ",(!:=%")):
-                return line[:index]
-        index += 1
-    return line
-
-
-def split_outside(text: str, sign: str, *, tags: bool = False) -> list[str]:
-    """The parts between signs that are neither escaped, quoted nor in brackets; with ``tags`` a colon behind a tag
-    or a digest's name belongs to it."""
-    parts, part, depth, quoted, index = [], "", 0, False, 0
-    while index < len(text):
-        char = text[index]
-        if char == "\\" and index + 1 < len(text):
-            part += text[index : index + 2]
-            index += 2
-            continue
-        quoted = not quoted if char == '"' else quoted
-        depth += {"(": 1, ")": -1}.get(char, 0) if not quoted else 0
-        last = re.search(r"([A-Za-z0-9_]+)\s*$", part)
-        belongs = tags and last is not None and bool(TAG.match(last[1]) or re.match(r"^sha\d+$", last[1]))
-        if char == sign and not quoted and depth <= 0 and not belongs:
-            parts.append(part)
-            part = ""
-        else:
-            part += char
-        index += 1
-    return [*parts, part]
-
-
-def user_list(text: str) -> tuple[list[str], str]:
-    """The users at the beginning of a line, and the rest of it."""
+def signs(text: str) -> Iterator[tuple[int, str]]:
+    """Every character that is neither escaped nor quoted, with its place."""
     index, quoted = 0, False
     while index < len(text):
         char = text[index]
@@ -255,11 +215,45 @@ def user_list(text: str) -> tuple[list[str], str]:
             index += 2
             continue
         quoted = not quoted if char == '"' else quoted
-        if char.isspace() and not quoted:
+        if not quoted:
+            yield index, char
+        index += 1
+
+
+def uncommented(line: str) -> str:
+    """A line without its comment; a number sign before a number is a user's."""
+    for index, char in signs(line):
+        if char == "#":
+            before = line[index - 1] if index else " "
+            if not (line[index + 1 : index + 2].isdigit() and (before.isspace() or before in ",(!:=%")):
+                return line[:index]
+    return line
+
+
+def split_outside(text: str, sign: str, *, tags: bool = False) -> list[str]:
+    """The parts between signs that are neither escaped, quoted nor in brackets; with ``tags`` a colon behind a tag
+    or a digest's name belongs to it."""
+    parts, start, depth = [], 0, 0
+    for index, char in signs(text):
+        depth += {"(": 1, ")": -1}.get(char, 0)
+        if char == sign and depth <= 0 and not (tags and _tagged(text[start:index])):
+            parts.append(text[start:index])
+            start = index + 1
+    return [*parts, text[start:]]
+
+
+def _tagged(part: str) -> bool:
+    last = re.search(r"([A-Za-z0-9_]+)\s*$", part)
+    return last is not None and bool(TAG.match(last[1]) or re.match(r"^sha\d+$", last[1]))
+
+
+def user_list(text: str) -> tuple[list[str], str]:
+    """The users at the beginning of a line, and the rest of it."""
+    for index, char in signs(text):
+        if char.isspace():
             before, after = text[:index].rstrip(), text[index:].lstrip()
             if not before.endswith((",", "!")) and not after.startswith(","):
                 return [part for part in split_outside(before, ",") if part.strip()], after
-        index += 1
     raise ValueError(text)
 
 

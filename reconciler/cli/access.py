@@ -29,11 +29,11 @@ def access(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_fil
     from ..access.becoming import Becoming
     from ..access.scene import Scene
     from ..host.resolve import printable
-    from ..survey import facts
+    from ..survey import hostname
 
     host = Place(ctx, root, log_file).observer()
     scene = Scene(host)
-    becoming = Becoming(scene, facts(host).get("hostname") or "localhost")
+    becoming = Becoming(scene, hostname(host))
     found = [examined(scene, becoming, path) for path in paths]
     for file, number, text in becoming.sudoers.problems:
         talk(printable(f"{file}:{number}: not understood, and left out: {text}"))

@@ -80,11 +80,17 @@ class Wanted:
         return goals, said, {"deployments": names, "desired": said}
 
     def examine(self, engine: Engine, plan: Plan) -> None:
+        """What the documents can say, and what their policies forbid."""
+        from .runs import foresee
+
+        self.hindered(engine, plan)
+        foresee(engine, plan, self.documents)
+
+    def hindered(self, engine: Engine, plan: Plan) -> None:
         """What only the documents can say: unreadable facts, and modes without a way back."""
         from ..model import Address
         from ..plan import Blocked
         from ..survey import refusal
-        from .runs import foresee
 
         for document in self.unknown:
             reason = f"is deployment {document.name!r} for this host? A fact of its match cannot be read"
@@ -93,7 +99,6 @@ class Wanted:
             found = refusal(engine.host, document, engine.ledger)
             if found is not None:
                 plan.blocked.append(found)
-        foresee(engine, plan, self.documents)
 
 
 @click.command()
@@ -142,7 +147,7 @@ def plan(
             write_fresh("--out", out, text.encode(), 0o600)
 
     return preview(
-        Place(ctx, root, log_file), wanted.prepare, options, style, detailed=detailed_exitcode, extra=examine
+        Place(ctx, root, log_file), wanted.prepare, options, style, detailed=detailed_exitcode, examine=examine
     )
 
 
@@ -206,7 +211,7 @@ def apply(
         confirm_by=promise.deadline(within),
     )
     if way.dry_run:
-        return preview(way.place, guard.prepare, options, way.style, extra=guard.examine)
+        return preview(way.place, guard.prepare, options, way.style, examine=guard.examine)
     code = carry_out(way, "apply", guard.prepare, options, guard.examine)
     if rehearse:
         return promise.undone_again(way, guard, code)

@@ -244,13 +244,13 @@ def whom(place: Place, text: str, directory: str | None) -> str:
     from ..access.scene import Scene
     from ..errors import Refused, Usage
     from ..rscd.resolver import question, resolve
-    from .mapping import Asked
+    from .mapping import Asked, Question
 
     try:
         caller = question(text)
     except ValueError as error:
         raise Usage(f"--mapped {error}") from None
-    asked = Asked(place, directory, "unix", None, None, (), controller=False)
+    asked = Asked(Question(place, directory))
     scene = Scene(asked.host)
     for path in (asked.directory, *(f"{asked.directory}/{name}" for name in asked.files)):
         for name, why in scene.changers(path).items():
@@ -284,6 +284,8 @@ def equivalent(who: Identity, argv: tuple[str, ...]) -> None:
 
 def hidden(argv: tuple[str, ...]) -> list[str]:
     """A command line as the log may keep it: what is called secret, and whatever stands behind that, is left out."""
+    from ..host.resolve import printable
+
     out: list[str] = []
     behind = False
     for number, word in enumerate(argv):
@@ -294,16 +296,9 @@ def hidden(argv: tuple[str, ...]) -> list[str]:
             plain = bool(sign) and not re.search(r"\s", name)
             out.append(f"{name}=(secret)" if plain else word if re.fullmatch(r"-{1,2}[\w-]+", word) else "(secret)")
         else:
-            out.append(printable_word(re.sub(r"(\w+://)[^/@\s]+@", r"\1(secret)@", word)))
+            out.append(printable(re.sub(r"(\w+://)[^/@\s]+@", r"\1(secret)@", word)))
         behind = bool(number) and re.fullmatch(r"-{1,2}[\w-]+", word) is not None and bool(SECRET.search(word))
     return out
-
-
-def printable_word(word: str) -> str:
-    """A word without what a log must not hold."""
-    from ..host.resolve import printable
-
-    return printable(word)
 
 
 def noted(place: Place, told: Json) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,7 +29,7 @@ def mapping() -> None:
 
 
 def described(command: Callable[..., int]) -> Callable[..., int]:
-    """The options that say what the files cannot: the system, its mode, and a Windows host's facts."""
+    """The options that say which agent is meant; the command gets them as one `Question`."""
     options = (
         click.option("--dir", "directory", metavar="DIR", help="Where the files are; /etc/rsc, or /Windows/rsc."),
         click.option("--os", "system", type=click.Choice(["unix", "windows"]), default="unix", help="Its system."),
@@ -36,33 +38,57 @@ def described(command: Callable[..., int]) -> Callable[..., int]:
         click.option("--domain-controller", is_flag=True, help="Windows: it is a domain controller."),
         click.option("--local-user", "local_users", multiple=True, metavar="NAME", help="Windows: a local user."),
     )  # fmt: skip
-    found = click.pass_context(command)
+
+    @wraps(command)
+    def asking(
+        ctx: click.Context,
+        *,
+        root: str | None,
+        log_file: str | None,
+        directory: str | None,
+        system: Any,
+        mode: str | None,
+        principal: str | None,
+        domain_controller: bool,
+        local_users: tuple[str, ...],
+        **own: Any,
+    ) -> int:
+        place = Place(ctx, root, log_file)
+        question = Question(place, directory, system, mode, principal, domain_controller, local_users)
+        return command(question, **own)
+
+    found: Callable[..., int] = click.pass_context(asking)
     for option in reversed(options):
         found = option(found)
     return shared(found)
 
 
-class Asked:
-    """The agent that a command line means, and its files."""
+@dataclass(frozen=True)
+class Question:
+    """The agent that a command line means, and what its files cannot say of it."""
 
-    def __init__(
-        self,
-        place: Place,
-        directory: str | None,
-        system: Any,
-        mode: str | None,
-        principal: str | None,
-        local_users: tuple[str, ...],
-        *,
-        controller: bool,
-    ) -> None:
+    place: Place
+    directory: str | None = None
+    system: Any = "unix"
+    mode: str | None = None
+    principal: str | None = None
+    controller: bool = False
+    local_users: tuple[str, ...] = ()
+
+
+class Asked:
+    """An agent and its files, read."""
+
+    def __init__(self, question: Question) -> None:
         from ..errors import ReconcilerError, Usage
         from ..host.people import HostAccounts
         from ..rscd.resolver import MODES, Account, Listed, Target
-        from ..rscd.text import FILES
+        from ..rscd.text import gathered
 
-        self.host: Observer = place.observer()
-        self.directory = (directory or WHERE[system]).rstrip("/") or "/"
+        system, mode = question.system, question.mode
+        principal, controller, local_users = question.principal, question.controller, question.local_users
+        self.host: Observer = question.place.observer()
+        self.directory = (question.directory or WHERE[system]).rstrip("/") or "/"
         if mode is not None and mode not in MODES[system]:
             raise Usage(f"--mode {mode!r} is not one of {system}'s: {', '.join(MODES[system])}")
         if not self.directory.startswith("/"):
@@ -82,8 +108,7 @@ class Asked:
         if system == "unix" and not self.host.live and remote_sources(self.host):
             told = ", ".join(remote_sources(self.host))
             talk(f"accounts also come from {told}, which a root directory cannot ask; its files alone are believed")
-        read = ((name, self.host.read(f"{self.directory}/{name}")) for name in FILES)
-        self.files = {name: file.data for name, file in read if file is not None}
+        self.files = gathered(self.host.read, self.directory)
         people = Listed(tuple(map(Account, local_users)), "" if local_users else "no --local-user was given", fold=True)
         self.target: Target = Target(
             system,
@@ -164,19 +189,11 @@ def _text(text: str) -> None:
 @click.option("--role", help="Its role; without one it is a direct Network Shell.")
 @described
 def resolve(
-    ctx: click.Context,
-    root: str | None,
-    log_file: str | None,
+    question: Question,
     style: str,
     hosts: tuple[str, ...],
     user: str,
     role: str | None,
-    directory: str | None,
-    system: str,
-    mode: str | None,
-    principal: str | None,
-    domain_controller: bool,
-    local_users: tuple[str, ...],
 ) -> int:
     """Say who a caller becomes, with whose privileges, and which line decides.
 
@@ -188,9 +205,7 @@ def resolve(
 
     if not user or role == "" or not all(hosts):
         raise Usage("--host, --user and --role need a name, and got an empty text")
-    asked = Asked(
-        Place(ctx, root, log_file), directory, system, mode, principal, local_users, controller=domain_controller
-    )
+    asked = Asked(question)
     who = Caller(hosts[0], user, role, frozenset(hosts[1:]))
     answer = decide(asked.files, who, asked.target)
     shape = answer.json(asked.directory)
@@ -213,16 +228,8 @@ def resolve(
 @mapping.command()
 @described
 def show(
-    ctx: click.Context,
-    root: str | None,
-    log_file: str | None,
+    question: Question,
     style: str,
-    directory: str | None,
-    system: str,
-    mode: str | None,
-    principal: str | None,
-    domain_controller: bool,
-    local_users: tuple[str, ...],
 ) -> int:
     """Show the effective table: every sort of caller, who it becomes, by which line; and what is dangerous or dead.
 
@@ -232,18 +239,16 @@ def show(
     from ..rscd.lints import lints
     from ..rscd.resolver import AGENT, AGENT_ON_CONTROLLER, SYSTEM, place
 
-    asked = Asked(
-        Place(ctx, root, log_file), directory, system, mode, principal, local_users, controller=domain_controller
-    )
+    asked = Asked(question)
     rows, findings = effective(asked.files, asked.target), lints(asked.files, asked.target)
-    agent = {"unix": "root", "windows": AGENT_ON_CONTROLLER if domain_controller else AGENT}[system]
+    agent = {"unix": "root", "windows": AGENT_ON_CONTROLLER if question.controller else AGENT}[question.system]
     agent = SYSTEM if asked.target.mode == "system-only" else agent
     if style == "json":
         print_json(
             {
                 "format_version": "1.0",
                 "directory": asked.directory,
-                "system": system,
+                "system": question.system,
                 "mode": asked.target.mode,
                 "agent": agent,
                 "rows": [row.json() for row in rows],
@@ -251,7 +256,7 @@ def show(
             }
         )
         return 0
-    _text(f"{asked.directory}: {system}, {asked.target.mode}; the agent's own identity is {agent}")
+    _text(f"{asked.directory}: {question.system}, {asked.target.mode}; the agent's own identity is {agent}")
     wide = max([len(row.who) for row in rows], default=0)
     for row in rows:
         rule = f"   {place(row.answer.rule)}" if row.answer.rule is not None else ""
@@ -268,19 +273,11 @@ def show(
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 where rights differ.")
 @described
 def diff(
-    ctx: click.Context,
-    root: str | None,
-    log_file: str | None,
+    question: Question,
     style: str,
     paths: tuple[str, ...],
     other: str | None,
     detailed_exitcode: bool,
-    directory: str | None,
-    system: str,
-    mode: str | None,
-    principal: str | None,
-    domain_controller: bool,
-    local_users: tuple[str, ...],
 ) -> int:
     """Show whose rights would change: by the desired state in PATHS, or with the files in another directory.
 
@@ -288,21 +285,18 @@ def diff(
     """
     from ..errors import Usage
 
-    here = Place(ctx, root, log_file)
     found: list[Json] = []
     if other is not None:
         if paths:
             raise Usage("give PATHS, or --with DIR; not both")
         from ..host.files import FileObserver
         from ..rscd.compare import differences
-        from ..rscd.text import FILES
+        from ..rscd.text import gathered
 
         if not os.path.isdir(other):
             raise Usage(f"--with {other}: no such directory")
-        asked = Asked(here, directory, system, mode, principal, local_users, controller=domain_controller)
-        there = FileObserver(other)
-        read = ((name, there.read(f"/{name}")) for name in FILES)
-        files = {name: file.data for name, file in read if file is not None}
+        asked = Asked(question)
+        files = gathered(FileObserver(other).read, "")
         found = [d.json() for d in differences(asked.files, files, asked.target)]
     else:
         from ..survey import Options
@@ -310,7 +304,7 @@ def diff(
         from .runs import look
 
         wanted = Wanted(paths)
-        plan = look(here, wanted.prepare, Options(), wanted.examine)
+        plan = look(question.place, wanted.prepare, Options(), wanted.hindered)
         for transition in plan.transitions:
             told = transition.prospect.facts.get("rights", ())
             found += [item for item in told if item not in found]

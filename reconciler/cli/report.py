@@ -30,7 +30,7 @@ def report(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_fil
     from dataclasses import asdict
 
     from ..report.html import html
-    from ..report.preview import Group
+    from ..report.preview import one_host
     from ..survey import Options
     from .apply import Wanted
     from .runs import look
@@ -43,8 +43,8 @@ def report(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_fil
         runs.extend(asdict(run) for run in islice(engine.ledger.runs(), SHOWN))
 
     plan = look(Place(ctx, root, log_file), wanted.prepare, Options(), examine)
-    name = str((plan.host or {}).get("name") or "this host")
-    text = html([Group((name,), plan.json())], runs, f"reconciler on {name}")
+    group = one_host(plan)
+    text = html([group], runs, f"reconciler on {group.hosts[0]}")
     if out is None:
         click.echo(text, nl=False)
         return 0

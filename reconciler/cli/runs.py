@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -14,14 +14,16 @@ from ..errors import HostError, LogError, Partial, Refused, Tampered
 from ..log.chain import verify
 from ..model import Json
 from ..plan import Plan, conflict_json
-from ..report.preview import Group
+from ..report.preview import Group, one_host
 from ..report.text import outcome_lines, plan_lines
-from ..survey import Options, facts
+from ..survey import Options, facts, hostname
 from ..targets import Goals
 from .common import Place, Way, confirm, paint, print_json, started, talk
 
 Prepare = Callable[[Engine], tuple[Goals, Json, Mapping[str, Json]]]
 """Gives the goals, what the plan says of its input, and what the run's first event says besides."""
+Examine = Callable[[Engine, Plan], None]
+"""What else is said of a plan, or blocked in it, before anybody sees it."""
 
 
 def intact(log: Any) -> None:
@@ -53,29 +55,27 @@ def accepted(log: Any, place: Place, known: Any, *, accept: bool) -> None:
     intact(log)
 
 
-def look(place: Place, prepare: Prepare, options: Options, extra: Callable[[Engine, Plan], None] | None = None) -> Plan:
+def foresee(engine: Engine, plan: Plan, documents: Sequence[Any] = ()) -> None:
+    """Say what a plan changes in who may do what, and block what a policy forbids."""
+    if not (plan.transitions or any(document.access for document in documents)):
+        return
+    from ..access.changes import consider
+
+    try:
+        plan.access = consider(engine.host, plan, documents, hostname(engine.host)).json()
+    except HostError as error:
+        plan.notes.append(f"who may do what after this could not be found out: {error}")
+
+
+def look(place: Place, prepare: Prepare, options: Options, examine: Examine = foresee) -> Plan:
     """Plan without writing anything."""
     host, log = place.observer(), place.reader()
     intact(log)
     engine = Engine(host, log)
     goals, desired, _ = prepare(engine)
     plan = engine.survey(goals, options, desired, place.identity(facts(host)))
-    if extra:
-        extra(engine, plan)
-    foresee(engine, plan)
+    examine(engine, plan)
     return plan
-
-
-def foresee(engine: Engine, plan: Plan, documents: Iterable[Any] = ()) -> None:
-    """Say what a plan changes in who may do what, and block what a policy forbids."""
-    if plan.access is not None or not (plan.transitions or any(document.access for document in documents)):
-        return
-    from ..access.changes import consider
-
-    try:
-        plan.access = consider(engine.host, plan, documents, facts(engine.host).get("hostname") or "localhost").json()
-    except HostError as error:
-        plan.notes.append(f"who may do what after this could not be found out: {error}")
 
 
 def refused(plan: Plan, options: Options) -> str | None:
@@ -101,7 +101,7 @@ def show_plan(plan: Plan, style: str, reason: str | None = None) -> None:
     if style == "json":
         print_json(plan.json())
     elif style in REPORTS:
-        report(style, [Group((str((plan.host or {}).get("name") or "this host"),), plan.json())])
+        report(style, [one_host(plan)])
     else:
         for line in plan_lines(plan, paint()):
             click.echo(line)
@@ -140,10 +140,10 @@ def preview(
     style: str,
     *,
     detailed: bool = False,
-    extra: Callable[[Engine, Plan], None] | None = None,
+    examine: Examine = foresee,
 ) -> int:
     """A dry run, and the exit code that the real one would be refused with."""
-    plan = look(place, prepare, options, extra)
+    plan = look(place, prepare, options, examine)
     reason = refused(plan, options)
     show_plan(plan, style, reason)
     if reason:
@@ -156,7 +156,7 @@ def carry_out(
     verb: str,
     prepare: Prepare,
     options: Options,
-    extra: Callable[[Engine, Plan], None] | None = None,
+    examine: Examine = foresee,
 ) -> int:
     """Plan under the lock, ask, and do it."""
     place, style = way.place, way.style
@@ -170,9 +170,7 @@ def carry_out(
             talk(f"an earlier run was cut off; settled: {settled}")
         goals, desired, more = prepare(engine)
         plan = engine.survey(goals, options, desired, place.identity(known))
-        if extra:
-            extra(engine, plan)
-        foresee(engine, plan)
+        examine(engine, plan)
         reason = refused(plan, options)
         if reason:
             if style == "json":

@@ -41,7 +41,7 @@ def status(
     goals, desired, _ = wanted.prepare(engine)
     options = Options()
     plan = engine.survey(goals, options, desired)
-    wanted.examine(engine, plan)
+    wanted.hindered(engine, plan)
     found = survey(engine, wanted.documents, goals, plan, engine.context(goals, options))
     if style == "json":
         print_json({"format_version": "1.0", "deployments": found})

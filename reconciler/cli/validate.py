@@ -24,8 +24,6 @@ def validate(paths: tuple[str, ...], style: str) -> int:
     """
     from ..desired.documents import load
     from ..errors import Mistakes
-    from ..report.github import command
-    from ..report.sarif import sarif
 
     try:
         desired = load(paths or ("desired",))
@@ -37,11 +35,14 @@ def validate(paths: tuple[str, ...], style: str) -> int:
             ]
             print_json({"format_version": "1.0", "ok": False, "problems": problems})
         elif style == "sarif":
+            from ..report.sarif import sarif
+
             click.echo(sarif([], error.mistakes), nl=False)
         elif style == "github":
+            from ..report.github import command
+
             for m in error.mistakes:
-                text = f"{m.message}; {m.hint}" if m.hint else m.message
-                click.echo(command("error", "desired state", text, (m.file, m.line, m.column)))
+                click.echo(command("error", "desired state", m.text, (m.file, m.line, m.column)))
         else:
             for mistake in error.mistakes:
                 click.echo(str(mistake), err=True)
@@ -49,6 +50,8 @@ def validate(paths: tuple[str, ...], style: str) -> int:
     if style == "json":
         print_json({"format_version": "1.0", "ok": True, "problems": []})
     elif style == "sarif":
+        from ..report.sarif import sarif
+
         click.echo(sarif([]), nl=False)
     elif style == "text":
         count = sum(len(d.resources) for d in desired.documents)

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator
 from ..errors import HostError
 from ..host.files import FileObserver
 from ..host.resolve import printable
-from ..kinds.file import File
-from ..kinds.ini import Ini
 from ..kinds.secrets import From, Secret
 from .documents import Document
 
@@ -33,11 +31,7 @@ def reveal(documents: Iterable[Document]) -> None:
 def secrets(documents: Iterable[Document]) -> Iterator[Secret]:
     """Every secret that documents name."""
     for wished in (wished for document in documents for wished in document.resources):
-        resource = wished.resource
-        if isinstance(resource, File) and isinstance(resource.content, Secret):
-            yield resource.content
-        if isinstance(resource, Ini):
-            yield from (v for keys in resource.set.values() for v in keys.values() if isinstance(v, Secret))
+        yield from wished.resource.secrets().values()
 
 
 def found(place: From) -> str:

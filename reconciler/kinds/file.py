@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace as with_
 from typing import Annotated, Any, ClassVar
@@ -16,11 +15,11 @@ from ..host.names import Names, Owner
 from ..host.port import File as Bytes
 from ..host.port import Host, Observer
 from ..host.resolve import printable
-from ..model import EXISTS, MARK, Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown
+from ..model import EXISTS, MARK, Absent, Address, Change, Field, Hidden, Json, Resource, Seen, State, Target, Unknown
 from ..modes import SPECIAL, apply_mode, check_mode, names_special
 from ..trees.images import Vault
 from .base import SECRET, Context, Kind, Prospect, empty_left, gone, nobody
-from .secrets import Secret, either
+from .secrets import Secret, either, words
 
 CONTENT: Field = ("content",)
 MODE: Field = ("mode",)
@@ -41,19 +40,6 @@ class FileState(State):
     """Whether its content is secret, whoever may read it."""
 
 
-def command(value: Any) -> Any:
-    """A command as an argument list; a line is split without a shell."""
-    if isinstance(value, str):
-        try:
-            words = tuple(shlex.split(value))
-            if not words:
-                raise ValueError("it is empty")
-            return words
-        except ValueError as error:
-            raise ValueError(f"cannot be split into words: {error}") from None
-    return value
-
-
 class File(Resource):
     """A file that is to be there, with this content."""
 
@@ -70,20 +56,23 @@ class File(Resource):
         Described(description="Octal or symbolic; 0644 for a new file."),
     ] = None  # fmt: skip
     validate_with: Annotated[
-        tuple[str, ...], BeforeValidator(command), Described(alias="validate", description="A checker; {} is it."),
+        tuple[str, ...], BeforeValidator(words), Described(alias="validate", description="A checker; {} is it."),
     ] = ()  # fmt: skip
 
     def wishes(self, before: State) -> Mapping[Field, Json]:
         """The parts that are named."""
         wanted: dict[Field, Json] = {EXISTS: True}
         if self.content is not None:
-            hidden = isinstance(self.content, Secret)
             text = self.content.told() if isinstance(self.content, Secret) else self.content
             told = {"data": text.encode("utf-8", "surrogateescape").decode("latin-1")}
-            wanted[CONTENT] = told | ({"private": True} if hidden else {})
+            wanted[CONTENT] = told | ({"private": True} if isinstance(text, Hidden) else {})
         wanted |= {(key,): value for key in ("owner", "group") if (value := getattr(self, key)) is not None}
-        wanted |= new_mode(self.mode, wanted, before, secret=isinstance(self.content, Secret))
+        wanted |= new_mode(self.mode, wanted, before, secret=bool(self.secrets()))
         return wanted
+
+    def secrets(self) -> Mapping[Field, Secret]:
+        """Its content, where that is one."""
+        return {CONTENT: self.content} if isinstance(self.content, Secret) else {}
 
     def requires(self) -> set[Address]:
         """Its owner and group."""
@@ -208,6 +197,12 @@ def other_bytes(target: Target, seen: State, content: Json) -> bool:
     return asked is None and digest(coming) != known["sha256"]
 
 
+def told_of(target: Target, secret: Json) -> list[tuple[Field, Json]]:
+    """What is recorded and given back of a thing, and what is asked for as a secret, with ``secret`` as its value."""
+    asked = target.wish.secrets() if target.wish is not None else ()
+    return [*target.recorded.items(), *target.give_back.items(), *((field, secret) for field in asked)]
+
+
 def private(field: Field, value: Json) -> bool:
     """Whether this is content that is shown to nobody."""
     return field == CONTENT and value is not None and bool(value.get("private"))
@@ -218,6 +213,35 @@ def hiding(seen: Seen, told: Iterable[tuple[Field, Json]]) -> Seen:
     if isinstance(seen, FileState) and any(private(field, value) for field, value in told):
         return seen.model_copy(update={"hidden": True})
     return seen
+
+
+def described(host: Observer, found: Bytes) -> dict[str, Any]:
+    """A file as its state has it, with its owners by name."""
+    names = Names(host)
+    return {
+        "data": found.data.decode("latin-1"), "owner": names.user(found.uid), "group": names.group(found.gid),
+        "mode": found.mode, "xattrs": latin(found.xattrs), "mtime_ns": found.mtime_ns,
+    }  # fmt: skip
+
+
+def put(host: Host, name: str, seen: Seen, state: State, **plain: Json) -> None:
+    """Put a file in place as a whole, or remove it; ``plain``: what is no part of it, as a host that is read has it."""
+    if not isinstance(state, FileState):
+        if not isinstance(seen, Absent):
+            host.remove(name)
+        if isinstance(state, Absent):
+            drop_parents(host, state.around)
+        return
+    wanted = state.model_copy(update=plain)
+    if isinstance(seen, FileState) and wanted.mtime_ns is None and wanted.data == seen.data:
+        wanted = wanted.model_copy(update={"mtime_ns": seen.mtime_ns})
+    if seen == wanted:
+        return
+    make_parents(host, name)
+    names = Names(host)
+    xattrs = {key: value.encode("latin-1") for key, value in wanted.xattrs.items()}
+    owner, group = names.need_uid(wanted.owner), names.need_gid(wanted.group)
+    host.replace(name, Bytes(wanted.data.encode("latin-1"), wanted.mode, owner, group, xattrs, wanted.mtime_ns))
 
 
 class FileKind(Kind[FileState]):
@@ -234,17 +258,7 @@ class FileKind(Kind[FileState]):
     def read(self, host: Observer, name: str) -> Seen:
         """The file, through safe links."""
         found = see(host, name)
-        if not isinstance(found, Bytes):
-            return found
-        names = Names(host)
-        return FileState(
-            data=found.data.decode("latin-1"),
-            owner=names.user(found.uid),
-            group=names.group(found.gid),
-            mode=found.mode,
-            xattrs=latin(found.xattrs),
-            mtime_ns=found.mtime_ns,
-        )
+        return FileState.model_validate(described(host, found)) if isinstance(found, Bytes) else found
 
     def see(self, host: Observer, name: str, told: Iterable[tuple[Field, Json]]) -> Seen:
         """With content kept secret that is told so."""
@@ -253,37 +267,11 @@ class FileKind(Kind[FileState]):
 
     def look(self, host: Observer, target: Target, context: Context) -> Seen:
         """With content kept secret that was told so, or is asked for as a secret."""
-        asked = [(CONTENT, {"private": True})] if isinstance(getattr(target.wish, "content", None), Secret) else []
-        told = [*target.recorded.items(), *target.give_back.items(), *asked]
-        return hiding(super().look(host, target, context), told)
+        return hiding(super().look(host, target, context), told_of(target, {"private": True}))
 
     def write(self, host: Host, name: str, state: State) -> None:
         """Put the file in place, atomically and durably, or remove it."""
-        seen = self.read(host, name)
-        if not isinstance(state, FileState):
-            if not isinstance(seen, Absent):
-                host.remove(name)
-            if isinstance(state, Absent):
-                drop_parents(host, state.around)
-            return
-        wanted = state.model_copy(update={"hidden": False})
-        if isinstance(seen, FileState) and state.mtime_ns is None and state.data == seen.data:
-            wanted = wanted.model_copy(update={"mtime_ns": seen.mtime_ns})
-        if seen == wanted:
-            return
-        make_parents(host, name)
-        names = Names(host)
-        host.replace(
-            name,
-            Bytes(
-                wanted.data.encode("latin-1"),
-                wanted.mode,
-                names.need_uid(wanted.owner),
-                names.need_gid(wanted.group),
-                {key: value.encode("latin-1") for key, value in wanted.xattrs.items()},
-                wanted.mtime_ns,
-            ),
-        )
+        put(host, name, self.read(host, name), state, hidden=False)
 
     def fields(self, state: State) -> dict[Field, Json]:
         """Content with its time, owner, group, mode."""

@@ -10,7 +10,6 @@ from pydantic import BeforeValidator, WrapValidator, field_validator, model_vali
 from pydantic import Field as Described
 
 from ..errors import HostError
-from ..host.names import Names
 from ..host.port import File as Bytes
 from ..host.port import Host, Observer
 from ..inifile import IniFile, shown, undone
@@ -18,7 +17,18 @@ from ..model import EXISTS, MARK, Absent, Address, Change, Field, Hidden, Json, 
 from ..modes import check_mode
 from ..trees.images import Vault
 from .base import SECRET, Conflict, Context, Kind, Prospect, empty_left, gone
-from .file import MODE, FileState, digest, drop_parents, latin, make_parents, new_mode, owned_values, returned_look, see
+from .file import (
+    MODE,
+    FileState,
+    described,
+    digest,
+    new_mode,
+    owned_values,
+    put,
+    returned_look,
+    see,
+    told_of,
+)
 from .secrets import Secret, either
 
 SECRET_KEY = re.compile(r"passw|secret|token", re.IGNORECASE)
@@ -59,8 +69,7 @@ class Ini(Resource):
         """The keys, and the owner, group and mode where they are named."""
         wanted: dict[Field, Json] = {EXISTS: True} if self.set or not isinstance(before, Absent) else {}
         wanted |= {(key,): value for key in ("owner", "group") if (value := getattr(self, key)) is not None}
-        secret = any(isinstance(value, Secret) for keys in self.set.values() for value in keys.values())
-        wanted |= new_mode(self.mode, wanted, before, secret=secret)
+        wanted |= new_mode(self.mode, wanted, before, secret=bool(self.secrets()))
         if self.ignore_case:
             wanted[("fold",)] = True
         for section, keys in self.set.items():
@@ -69,6 +78,11 @@ class Ini(Resource):
         for section, names in self.unset.items():
             wanted |= {(section, key): None for key in names}
         return wanted
+
+    def secrets(self) -> Mapping[Field, Secret]:
+        """The keys whose values are ones."""
+        pairs = ((section, key, value) for section, keys in self.set.items() for key, value in keys.items())
+        return {(section, key): value for section, key, value in pairs if isinstance(value, Secret)}
 
     def requires(self) -> set[Address]:  # type: ignore[valid-type] # the field named set hides the type here only
         """Its owner and group."""
@@ -113,35 +127,11 @@ class IniKind(Kind[IniState]):
         if not isinstance(found, Bytes):
             return found
         IniFile(found.data)
-        names = Names(host)
-        return IniState(
-            data=found.data.decode("latin-1"),
-            owner=names.user(found.uid),
-            group=names.group(found.gid),
-            mode=found.mode,
-            xattrs=latin(found.xattrs),
-            mtime_ns=found.mtime_ns,
-        )
+        return IniState.model_validate(described(host, found))
 
     def write(self, host: Host, name: str, state: State) -> None:
         """Put the file in place as a whole, or remove it."""
-        seen = self.read(host, name)
-        if not isinstance(state, IniState):
-            if not isinstance(seen, Absent):
-                host.remove(name)
-            if isinstance(state, Absent):
-                drop_parents(host, state.around)
-            return
-        wanted = state.model_copy(update={"fold": False, "secrets": frozenset()})
-        if isinstance(seen, IniState) and wanted.mtime_ns is None and wanted.data == seen.data:
-            wanted = wanted.model_copy(update={"mtime_ns": seen.mtime_ns})
-        if seen == wanted:
-            return
-        make_parents(host, name)
-        names = Names(host)
-        xattrs = {key: value.encode("latin-1") for key, value in wanted.xattrs.items()}
-        owner, group = names.need_uid(wanted.owner), names.need_gid(wanted.group)
-        host.replace(name, Bytes(wanted.data.encode("latin-1"), wanted.mode, owner, group, xattrs, wanted.mtime_ns))
+        put(host, name, self.read(host, name), state, fold=False, secrets=frozenset())
 
     def fields(self, state: State) -> dict[Field, Json]:
         """What a file has beside its keys; the keys are those that somebody asks for."""
@@ -168,15 +158,7 @@ class IniKind(Kind[IniState]):
 
     def look(self, host: Observer, target: Target, context: Context) -> Seen:
         """With the keys that were told, or are asked for, as secret kept so."""
-        wish = target.wish
-        asked = [
-            ((section, key), {"secret": True})
-            for section, keys in (wish.set.items() if isinstance(wish, Ini) else ())
-            for key, value in keys.items()
-            if isinstance(value, Secret)
-        ]
-        told = [*target.recorded.items(), *target.give_back.items(), *asked]
-        return hiding(super().look(host, target, context), told)
+        return hiding(super().look(host, target, context), told_of(target, SECRET))
 
     def display(self, field: Field, value: Json) -> Json:
         """A value that was told as secret is, whatever its key is called."""

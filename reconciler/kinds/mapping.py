@@ -38,15 +38,16 @@ from ..model import (
 )
 from ..rscd.compare import differences
 from ..rscd.declared import DEFAULT, DEFAULT_FILE, YES_NO, ExportLine, ModeIn, UserLine, Word, unreachable
-from ..rscd.edit import Ask, arrange, asked_of, put_back, same_options, told, undone
+from ..rscd.edit import Ask, put_back, told
 from ..rscd.lints import lints
+from ..rscd.patching import Whole, patched
 from ..rscd.resolver import AGENT, AGENT_ON_CONTROLLER, MODES, Account, Accounts, Listed, System, Unasked
 from ..rscd.resolver import Target as Agent
 from ..rscd.text import EXPORTS, FILES, NOUSER, USERS, USERS_LOCAL, RscFile, entries, unreached
 from ..trees.images import Vault
 from .base import Conflict, Context, Kind, Prospect, Step
 from .file import KIND as FILE
-from .file import FileState, digest, latin, see
+from .file import FileState, described, digest, see
 from .ini import KIND as INI
 from .ini import Ini, IniState
 from .units import load as load_unit
@@ -314,11 +315,11 @@ class MappingKind(Kind[MappingState]):
             if lines or there is not None:
                 mark = (values.get(MARK) or {}).get(part)
                 held = state.held.get(part, ())
-                made, went = _patched(part, files.get(part), lines, there, mark, held, part in state.untouched)
+                base = files.get(part)
+                whole = Whole(base.data.encode("latin-1"), base.mtime_ns) if base is not None else None
+                made, went = patched(part, whole, lines, there, mark, held, part in state.untouched)
                 moved[part] = frozenset(went)
-                if made is not None and mark is not None and mark["sha256"] == digest(made.data):
-                    made = made.model_copy(update={"mtime_ns": mark["mtime"]})
-                files[part] = made
+                files[part] = _made(base or FileState(), made, mark) if made is not None else None
             asked = next((v["order"] for v in lines.values() if v and "ask" in v), None)
             orders[part] = tuple(asked) if asked is not None else orders.get(part, ())
         modes = dict(state.modes)
@@ -533,11 +534,7 @@ def agent_of(host: Observer, state: MappingState, wish: Resource | None) -> Agen
 
 def _state(host: Observer, part: str, found: Bytes) -> FileState:
     RscFile(part, found.data)
-    names = Names(host)
-    return FileState(
-        data=found.data.decode("latin-1"), owner=names.user(found.uid), group=names.group(found.gid), mode=found.mode,
-        xattrs=latin(found.xattrs), mtime_ns=found.mtime_ns,
-    )  # fmt: skip
+    return FileState.model_validate(described(host, found))
 
 
 def _modes(host: Observer, paths: set[str]) -> dict[str, IniState | Absent]:
@@ -552,102 +549,15 @@ def _modes(host: Observer, paths: set[str]) -> dict[str, IniState | Absent]:
     return found
 
 
+def _made(base: FileState, whole: Whole, mark: Json) -> FileState:
+    """A file with these bytes; as old as the file that the mark tells of, where it is that one again."""
+    data = whole.data.decode("latin-1")
+    mtime = mark["mtime"] if mark is not None and mark["sha256"] == digest(data) else whole.mtime
+    return base.model_copy(update={"data": data, "mtime_ns": mtime})
+
+
 def _write(host: Host, path: str, wanted: FileState | None) -> None:
     FILE.write(host, path, wanted if wanted is not None else Absent())
-
-
-def _patched(
-    part: str,
-    file: FileState | None,
-    lines: Mapping[str, Json],
-    there: Json,
-    mark: Json,
-    held: Sequence[str],
-    untouched: bool,
-) -> tuple[FileState | None, set[str]]:
-    """One file with lines given back, then with lines asked for.
-
-    Where nobody else touched it since, what we hold is asked of the file of before us anew: so no line of ours leaves a
-    trace, whatever came in between.
-    """
-    base = file or FileState()
-    data, mtime = base.data.encode("latin-1"), base.mtime_ns
-    asked = [(key, v) for key, v in lines.items() if v is not None and "ask" in v]
-    asked.sort(key=lambda item: item[1]["order"].index(item[0]) if item[0] in item[1]["order"] else len(lines))
-    current, moved = RscFile(part, data), set[str]()
-    asks = [_as_written(current, key, v) for key, v in asked]
-    gone = isinstance(there, dict) and not there["there"]
-    origin = mark["data"].encode("latin-1") if mark and "data" in mark else b"" if gone else None
-    done = asked_of(data, origin, held, part) if origin is not None and held else None
-    back = {key: v for key, v in lines.items() if v is not None and "ask" not in v}
-    if not asks and untouched and origin is not None and _same_but(data, origin, set(held) - set(back), part):
-        made = origin
-    elif done is not None and origin is not None and set(held) >= set(back) and _as_in(origin, back, part):
-        kept = [ask for ask in done if ask.entry(part).key not in lines]
-        edited = RscFile(part, origin)
-        moved = arrange(edited, [*asks, *kept]) & {ask.entry(part).key for ask in asks} - set(held)
-        made = edited.render()
-        mtime = mtime if made == data else None
-    else:
-        data_, mtime = _given_back(part, base, back)
-        edited = RscFile(part, data_)
-        moved = arrange(edited, asks)
-        made = edited.render()
-        mtime = mtime if made == data_ else None
-    wanted = file is not None or bool(made) if there is None else there if isinstance(there, bool) else there["there"]
-    if not wanted:
-        return None, set()
-    return base.model_copy(update={"data": made.decode("latin-1"), "mtime_ns": mtime}), moved
-
-
-def _as_written(file: RscFile, key: str, value: Json) -> Ask:
-    """A line that is asked for; where it is there with the same options, in the order in which they stand."""
-    ask = Ask(tuple(value["names"]), tuple(value["ask"].split(",")) if value["ask"] else (), "settled" in value)
-    there = file.first(key)
-    if there is not None and same_options(there, ask.entry(file.name)):
-        return with_(ask, options=tuple(map(str, there.options)))
-    return ask
-
-
-def _same_but(now: bytes, then: bytes, keys: Iterable[str], part: str) -> bool:
-    """Whether these lines, which are not given back, are the same in both files."""
-    one, other = RscFile(part, now), RscFile(part, then)
-    lines = [(one.first(key), other.first(key)) for key in keys]
-    return all(a is not None and b is not None and a.text == b.text for a, b in lines)
-
-
-def _as_in(origin: bytes, back: Mapping[str, Json], part: str) -> bool:
-    """Whether what is given back are the lines of this file."""
-    file = RscFile(part, origin)
-    for key, value in back.items():
-        there = file.first(key)
-        if there is None or "absent" in value:
-            if there is not None or "absent" not in value:
-                return False
-        elif value["raw"].rstrip("\r\n") != there.text:
-            return False
-    return True
-
-
-def _given_back(part: str, base: FileState, back: Mapping[str, Json]) -> tuple[bytes, int | None]:
-    """The file's bytes with these lines as they were, and its time if that makes it the file it was."""
-    data = base.data.encode("latin-1")
-    if not back:
-        return data, base.mtime_ns
-    for value in {v["whole"]: v for v in back.values()}.values():
-        then = undone(data, value["whole"].encode("latin-1"), back, part)
-        if then is not None:
-            return then, value["mtime"] if then != data else base.mtime_ns
-    edited = RscFile(part, data)
-    for key, value in back.items():
-        if "absent" in value:
-            put_back(edited, key, value)
-    present = [(key, value) for key, value in back.items() if "absent" not in value]
-    for key, value in sorted(present, key=lambda item: int(item[1]["index"])):
-        put_back(edited, key, value)
-    made = edited.render()
-    known = next((v["mtime"] for v in back.values() if v["whole"].encode("latin-1") == made), None)
-    return made, base.mtime_ns if made == data else known
 
 
 def _mode_patched(before: IniState | Absent, field: Field, value: Json) -> IniState | Absent:

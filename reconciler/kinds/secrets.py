@@ -25,7 +25,10 @@ def words(value: Any) -> Any:
     """A command as an argument list; a line is split without a shell."""
     if isinstance(value, str):
         try:
-            return tuple(shlex.split(value))
+            found = tuple(shlex.split(value))
+            if not found:
+                raise ValueError("it is empty")
+            return found
         except ValueError as error:
             raise ValueError(f"cannot be split into words: {error}") from None
     return value

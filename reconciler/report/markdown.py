@@ -7,10 +7,10 @@ from html import escape
 
 from ..host.resolve import printable
 from .preview import Group, change_lines, findings, hosts_text, source_of, totals
+from .text import symbol
 
 LIMIT = 65_000
 """GitHub refuses a comment of more than 65,536 characters."""
-SYMBOLS = {"create": "+", "remove": "-", "restart": "↻", "start": "▸", "stop": "■"}
 
 
 def markdown(groups: Sequence[Group], limit: int = LIMIT) -> str:
@@ -78,7 +78,7 @@ def _names(group: Group, *, many: bool) -> Iterator[str]:
         file, line, _ = source_of(transition)
         where = " — " + code(f"{file}:{line}") if file else ""
         lines.append(
-            f"- {code(SYMBOLS.get(transition['verb'], '~'))} {transition['verb']} {code(transition['address'])}{where}"
+            f"- {code(symbol(transition['verb'])[0])} {transition['verb']} {code(transition['address'])}{where}"
         )
     if lines:
         yield "\n".join(lines)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from ..host.resolve import printable
 from ..model import Json
-
-RUNNING = {"start", "stop", "restart"}
+from ..plan import RUNNING, Plan
+from .text import value_text
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,11 @@ def grouped(plans: Mapping[str, Json]) -> list[Group]:
     return sorted(groups, key=lambda group: (not group.refused, -len(group.transitions), group.hosts))
 
 
+def one_host(plan: Plan) -> Group:
+    """The plan of the host that it was made on."""
+    return Group((str((plan.host or {}).get("name") or "this host"),), plan.json())
+
+
 def totals(groups: Sequence[Group]) -> dict[str, int]:
     """How much there is to do on all hosts."""
     found = {"create": 0, "change": 0, "remove": 0, "restart": 0, "unchanged": 0}
@@ -75,17 +80,6 @@ def hosts_text(hosts: Sequence[str], most: int = 5) -> str:
     return ", ".join(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
-def plain(value: Json) -> str:
-    """A value on one line."""
-    if value is None:
-        return "(none)"
-    if isinstance(value, dict):
-        return "(secret)" if value.get("secret") else "(chosen at apply)" if value.get("unknown") else json.dumps(value)
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return printable(", ".join(map(str, value)) if isinstance(value, list) else str(value)) or '""'
-
-
 def change_lines(transition: Json) -> Iterator[str]:
     """What one transition changes, a line a field; of a tree its classes."""
     if "classes" in transition:
@@ -103,8 +97,8 @@ def change_lines(transition: Json) -> Iterator[str]:
             lines = len((after or "").splitlines())
             yield f"content: {lines} lines"
             continue
-        then = "" if before is None else f"{plain(before)} "
-        yield f"{printable(name)}: {then}→ {plain(after)}"
+        then = "" if before is None else f"{value_text(before)} "
+        yield f"{printable(name)}: {then}→ {value_text(after)}"
 
 
 def source_of(item: Json) -> tuple[str, int, int]:
@@ -126,7 +120,7 @@ def _findings(group: Group) -> Iterator[tuple[str, str, str, tuple[str, int, int
         yield "blocked", "error", f"{item['address']}: {item['reason']}", source_of(item)
     for item in plan["conflicts"]:
         field = ".".join(item["field"])
-        text = f"{item['address']} {field}: we left {plain(item['recorded'])}, found {plain(item['found'])}"
+        text = f"{item['address']} {field}: we left {value_text(item['recorded'])}, found {value_text(item['found'])}"
         yield "conflict", "error", text, places.get(item["address"], ("", 1, 1))
     access = plan.get("access") or {}
     first = next(iter(places.values()), ("", 1, 1))

@@ -23,10 +23,7 @@ RULES = {
 
 def sarif(groups: Sequence[Group], mistakes: Iterable[Mistake] = ()) -> str:
     """The whole log, as JSON."""
-    results = [
-        _result("mistake", "error", f"{m.message}; {m.hint}" if m.hint else m.message, (m.file, m.line, m.column))
-        for m in mistakes
-    ]
+    results = [_result("mistake", "error", m.text, (m.file, m.line, m.column)) for m in mistakes]
     for group in groups:
         where = f" (on {hosts_text(group.hosts)})" if len(groups) > 1 else ""
         results += [_result(rule, level, text + where, place) for rule, level, text, place in findings(group)]

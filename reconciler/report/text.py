@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ..plan import Plan, Transition
 
 WIDTH = 80
+FEW = 12
+"""So many of a list are shown in a text."""
 SYMBOLS = {
     "create": ("+", "32"), "remove": ("-", "31"), "restart": ("↻", "36"), "start": ("▸", "36"), "stop": ("■", "36"),
 }  # fmt: skip
@@ -56,6 +58,11 @@ def value_text(value: Json) -> str:
         return "yes" if value else "no"
     text = printable(", ".join(map(str, value)) if isinstance(value, list) else str(value))
     return text if text else '""'
+
+
+def symbol(verb: str) -> tuple[str, str]:
+    """The sign of a verb, and its colour."""
+    return SYMBOLS.get(verb, ("~", "33"))
 
 
 def plan_lines(plan: Plan, paint: Paint) -> Iterator[str]:
@@ -98,8 +105,8 @@ def summary_line(plan: Plan) -> str:
 
 def transition_lines(transition: Transition, paint: Paint) -> Iterator[str]:
     """One transition with its changes below it."""
-    symbol, colour = SYMBOLS.get(transition.verb, ("~", "33"))
-    left = f"  {paint(colour, symbol)} {transition.verb:<8} {short(transition.address)}"
+    sign, colour = symbol(transition.verb)
+    left = f"  {paint(colour, sign)} {transition.verb:<8} {short(transition.address)}"
     plain = len(transition.verb.ljust(8)) + len(short(transition.address)) + 5
     source = f"{transition.target.source}" if transition.target.source else ""
     if transition.step.pause:
@@ -124,11 +131,9 @@ def _rights_lines(rights: Sequence[Json], paint: Paint) -> Iterator[str]:
     """Whose rights through an agent change."""
     if rights:
         yield paint("1", "      who acts as whom:")
-    for item in rights[:12]:
-        for number, line in enumerate(_wrapped(printable(item["text"]), WIDTH - 10)):
-            yield ("        " if number == 0 else "          ") + line
-    if len(rights) > 12:
-        yield f"        … and {len(rights) - 12} more; all of them with --format json"
+    for item in rights[:FEW]:
+        yield from _hanging("        ", "          ", item["text"])
+    yield from _more(rights, "        ")
 
 
 def _tree_lines(transition: Transition, paint: Paint) -> Iterator[str]:
@@ -184,28 +189,36 @@ def _wrapped(text: str, width: int) -> Iterator[str]:
     yield from textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
+def _hanging(first: str, rest: str, text: str, width: int | None = None) -> Iterator[str]:
+    """A text behind ``first``, its further lines behind ``rest``."""
+    for number, line in enumerate(_wrapped(printable(text), width or WIDTH - len(rest))):
+        yield (rest if number else first) + line
+
+
+def _more(listed: Sequence[object], indent: str) -> Iterator[str]:
+    """That a list is cut, where it is."""
+    if len(listed) > FEW:
+        yield f"{indent}… and {len(listed) - FEW} more; all of them with --format json"
+
+
 def _access_lines(plan: Plan, paint: Paint) -> Iterator[str]:
     """Whose rights change, what that opens, and where a policy is broken already."""
     told = plan.access or {}
     if told.get("changes"):
         yield ""
         yield paint("1", "  access after this")
-    for item in told.get("changes", ())[:12]:
-        yield from (f"      {line}" for line in _wrapped(printable(item["text"]), WIDTH - 6))
-    if len(told.get("changes", ())) > 12:
-        yield f"      … and {len(told['changes']) - 12} more; all of them with --format json"
+    for item in told.get("changes", ())[:FEW]:
+        yield from _hanging("      ", "      ", item["text"])
+    yield from _more(told.get("changes", ()), "      ")
     for word, colour, texts in (
         ("escalation", "31;1", told.get("escalation", ())),
         ("policy", "33;1", [item["text"] for item in told.get("policy", ())]),
     ):
         if texts:
             yield ""
-        for text in texts[:12]:
-            lines = list(_wrapped(printable(text), WIDTH - 15))
-            yield paint(colour, f"  ! {word:<11}") + lines[0]
-            yield from (f"               {line}" for line in lines[1:])
-        if len(texts) > 12:
-            yield f"      … and {len(texts) - 12} more; all of them with --format json"
+        for text in texts[:FEW]:
+            yield from _hanging(paint(colour, f"  ! {word:<11}"), " " * 15, text)
+        yield from _more(texts, "      ")
 
 
 def _hindrances(plan: Plan, paint: Paint) -> Iterator[str]:
@@ -297,12 +310,9 @@ def _beside_lines(deployment: Mapping[str, Json], paint: Paint) -> Iterator[str]
         yield (paint("33", "  !  ") if drift else "     ") + printable(f"{text}{more}{drift}")
     texts = [("policy", item["text"]) for item in deployment.get("access", ())]
     texts += [("escalation", text) for text in deployment.get("escalation", ())]
-    for word, text in texts[:12]:
-        lines = list(_wrapped(printable(f"{word}: {text}"), WIDTH - 6))
-        yield paint("33", "  !  ") + lines[0]
-        yield from (f"       {line}" for line in lines[1:])
-    if len(texts) > 12:
-        yield f"     … and {len(texts) - 12} more; all of them with --format json"
+    for word, text in texts[:FEW]:
+        yield from _hanging(paint("33", "  !  "), " " * 7, f"{word}: {text}", WIDTH - 6)
+    yield from _more(texts, "     ")
 
 
 def run_lines(runs: Iterable[Mapping[str, Json]], paint: Paint) -> Iterator[str]:

@@ -7,7 +7,7 @@ two hosts here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..model import Json
@@ -178,21 +178,33 @@ def differences(before: Files, after: Files, was: Target, becomes: Target | None
     tables = Table(before), Table(after)
     targets = _closed(was), _closed(becomes or was)
     sorts = _sorts(tables, targets)
-    count = sum(map(len, sorts.values()))
     alike = exports_alike(tables) and targets[0].mode == targets[1].mode and becomes in (None, was)
     found: list[Difference] = []
     for who, role, user in _callers(tables, was.system):
         lines = [[(e.who, e.options, e.words) for e in table.about(Caller("", user, role))] for table in tables]
         if alike and lines[0] == lines[1] and (tables[0].nouser is None) == (tables[1].nouser is None):
             continue
-        groups: dict[object, tuple[Answer, Answer, list[str]]] = {}
-        for host, words in sorts.items():
-            asked = Caller(host, user, role)
-            old, new = (resolve(table, asked, target) for table, target in zip(tables, targets, strict=True))
-            if old.rights != new.rights:
-                groups.setdefault((old.rights, new.rights), (old, new, []))[2].extend(words)
-        found += [Difference(who, _together(words, count), old, new) for old, new, words in groups.values()]
+        found += _differing(who, role, user, tables, targets, sorts)
     return found
+
+
+def _differing(
+    who: str,
+    role: str | None,
+    user: str,
+    tables: Sequence[Table],
+    targets: Sequence[Target],
+    sorts: Mapping[str, list[str]],
+) -> list[Difference]:
+    """What differs for one sort of caller, hosts with one difference together."""
+    count = sum(map(len, sorts.values()))
+    groups: dict[object, tuple[Answer, Answer, list[str]]] = {}
+    for host, words in sorts.items():
+        asked = Caller(host, user, role)
+        old, new = (resolve(table, asked, target) for table, target in zip(tables, targets, strict=True))
+        if old.rights != new.rights:
+            groups.setdefault((old.rights, new.rights), (old, new, []))[2].extend(words)
+    return [Difference(who, _together(words, count), old, new) for old, new, words in groups.values()]
 
 
 def newcomer(files: Files, was: Target, becomes: Target, name: str) -> list[Difference]:
@@ -202,13 +214,7 @@ def newcomer(files: Files, was: Target, becomes: Target, name: str) -> list[Diff
     roles = dict.fromkeys(role for entry in table.lines if (role := caller(entry.who)[0]) not in (None, "*"))
     found: list[Difference] = []
     for role in (None, OTHER, *roles):
-        groups: dict[object, tuple[Answer, Answer, list[str]]] = {}
-        for host, words in sorts.items():
-            old, new = (resolve(table, Caller(host, name, role), target) for target in targets)
-            if old.rights != new.rights:
-                groups.setdefault((old.rights, new.rights), (old, new, []))[2].extend(words)
-        count = sum(map(len, sorts.values()))
-        found += [Difference(_named(role, name), _together(w, count), old, new) for old, new, w in groups.values()]
+        found += _differing(_named(role, name), role, name, (table, table), targets, sorts)
     return found
 
 

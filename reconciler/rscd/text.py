@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Protocol
 
 from ..errors import HostError
 
@@ -328,3 +329,17 @@ Files = Mapping[str, bytes]
 def entries(files: Files, name: str) -> list[Entry]:
     """The entries of one of the three files; none where it is missing."""
     return RscFile(name, files[name]).entries if name in files else []
+
+
+class Bytes(Protocol):
+    """A file that was read."""
+
+    @property
+    def data(self) -> bytes:
+        """All of it."""
+
+
+def gathered(read: Callable[[str], Bytes | None], directory: str) -> Files:
+    """Those of the three files that are in a directory, by a function that reads a path."""
+    found = ((name, read(f"{directory}/{name}")) for name in FILES)
+    return {name: file.data for name, file in found if file is not None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shlex
 import shutil
 import signal
 import subprocess
@@ -42,6 +43,15 @@ def place() -> Iterator[Path]:
     (made / "state").chmod(0o755)
     yield made
     shutil.rmtree(made)
+
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPO)}
+
+
+def started_as(place: Path, *words: str | Path) -> list[str]:
+    """The command line of exec, for those who start it by other means than `run`."""
+    line = [sys.executable, "-m", "reconciler", "--log", place / "log/e.db", "exec", "--as", WHO, "--", *words]
+    return list(map(str, line))
 
 
 def run(
@@ -92,22 +102,10 @@ def test_the_way_back_is_closed(place: Path) -> None:
 
 def test_what_a_process_of_root_inherits_is_cleared_too(place: Path) -> None:
     """Inheritable and ambient capabilities of the caller do not get through."""
-    words = [
-        sys.executable,
-        "-m",
-        "reconciler",
-        "--log",
-        str(place / "log/e.db"),
-        "exec",
-        "--as",
-        WHO,
-        "--",
-        str(place / "state"),
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(REPO)}
+    words = started_as(place, str(place / "state"))
     done = subprocess.run(
         ["setpriv", "--inh-caps", "+net_raw,+kill", "--ambient-caps", "+net_raw", *words],
-        capture_output=True, text=True, env=environment, check=True,
+        capture_output=True, text=True, env=ENVIRONMENT, check=True,
     )  # fmt: skip
     assert "CapInh:\t0000000000000000" in done.stdout
     assert "CapAmb:\t0000000000000000" in done.stdout
@@ -148,21 +146,8 @@ def test_a_signal_that_ends_it_ends_us(place: Path) -> None:
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT", "SIGUSR1"])
 def test_signals_are_passed_on(name: str, place: Path) -> None:
     script = f"trap 'echo got {name[3:]}; exit 9' {name[3:]}; echo ready; while :; do sleep 0.05; done"
-    words = [
-        sys.executable,
-        "-m",
-        "reconciler",
-        "--log",
-        str(place / "log/e.db"),
-        "exec",
-        "--as",
-        WHO,
-        "--",
-        "/bin/sh",
-        "-c",
-        script,
-    ]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(REPO)})
+    words = started_as(place, "/bin/sh", "-c", script)
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.send_signal(getattr(signal, name))
@@ -174,7 +159,7 @@ def test_signals_are_passed_on(name: str, place: Path) -> None:
 def on_a_terminal(line: str, keys: str = "", after: float = 0) -> str:
     """What a shell line prints on a terminal of its own, with these keys typed some seconds later."""
     process = subprocess.Popen(["script", "-qec", line, "/dev/null"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                               env={**os.environ, "PYTHONPATH": str(REPO)})  # fmt: skip
+                               env=ENVIRONMENT)  # fmt: skip
     assert process.stdin is not None
     assert process.stdout is not None
     time.sleep(after)
@@ -195,7 +180,7 @@ def test_it_neither_types_into_roots_terminal_nor_reads_from_it_later(place: Pat
     (place / "theft").write_text("#!/usr/bin/python3\n" + theft)
     for name in ("push", "theft"):
         (place / name).chmod(0o755)
-        run_it = f"{sys.executable} -m reconciler --log {place}/log/e.db exec --as {WHO} -- {place}/{name}"
+        run_it = f"{shlex.join(started_as(place))} {place}/{name}"
         told = on_a_terminal(f"{run_it}; sleep 1; read line; echo got=$line", "hunter2\n", 3)
         assert "got=hunter2" in told, told
         assert "STOLEN" not in told
@@ -204,7 +189,7 @@ def test_it_neither_types_into_roots_terminal_nor_reads_from_it_later(place: Pat
 
 def test_a_terminal_goes_through(place: Path) -> None:
     script = "test -t 0 && test -t 1 && echo terminal $(stty size); read word; echo said $word; exit 5"
-    line = f"stty rows 33 cols 77; {sys.executable} -m reconciler --log {place}/log/e.db exec --as {WHO} -- /bin/sh -c '{script}'; echo code=$?; stty -a | grep -o -- '-\\?icanon'"
+    line = f"stty rows 33 cols 77; {shlex.join(started_as(place))} /bin/sh -c '{script}'; echo code=$?; stty -a | grep -o -- '-\\?icanon'"
     told = on_a_terminal(line, "hello\n")
     assert "terminal 33 77" in told, told
     assert "said hello" in told
@@ -214,11 +199,9 @@ def test_a_terminal_goes_through(place: Path) -> None:
 
 def test_control_c_reaches_the_program_alone(place: Path) -> None:
     script = "trap 'echo caught; exit 4' INT; echo ready; sleep 5"
-    line = (
-        f'{sys.executable} -m reconciler --log {place}/log/e.db exec --as {WHO} -- /bin/sh -c "{script}"; echo code=$?'
-    )
+    line = f'{shlex.join(started_as(place))} /bin/sh -c "{script}"; echo code=$?'
     process = subprocess.Popen(["script", "-qec", line, "/dev/null"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                               env={**os.environ, "PYTHONPATH": str(REPO)}, bufsize=0)  # fmt: skip
+                               env=ENVIRONMENT, bufsize=0)  # fmt: skip
     assert process.stdin is not None
     assert process.stdout is not None
     while "ready" not in process.stdout.readline():
@@ -235,20 +218,8 @@ def test_control_c_reaches_the_program_alone(place: Path) -> None:
 def test_a_signal_right_after_the_start_is_not_lost(place: Path) -> None:
     lost = 0
     for _ in range(12):
-        words = [
-            sys.executable,
-            "-m",
-            "reconciler",
-            "--log",
-            str(place / "log/e.db"),
-            "exec",
-            "--as",
-            WHO,
-            "--",
-            "/bin/sleep",
-            "20",
-        ]
-        process = subprocess.Popen(words, env={**os.environ, "PYTHONPATH": str(REPO)})
+        words = started_as(place, "/bin/sleep", "20")
+        process = subprocess.Popen(words, env=ENVIRONMENT)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         while not children.read_text().strip():
             pass
@@ -259,8 +230,8 @@ def test_a_signal_right_after_the_start_is_not_lost(place: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_its_death_is_ours_and_leaves_no_core_of_roots_memory(number: int, place: Path) -> None:
-    words = f"ulimit -c unlimited; cd {place}; exec {sys.executable} -m reconciler --log {place}/log/e.db exec --as {WHO} -- /bin/sh -c 'ulimit -c 0; kill -{int(number)} $$'"
-    done = subprocess.run(["sh", "-c", words], env={**os.environ, "PYTHONPATH": str(REPO)}, check=False)
+    words = f"ulimit -c unlimited; cd {place}; exec {shlex.join(started_as(place))} /bin/sh -c 'ulimit -c 0; kill -{int(number)} $$'"
+    done = subprocess.run(["sh", "-c", words], env=ENVIRONMENT, check=False)
     assert done.returncode == -number
     assert not list(place.glob("core*"))
 
@@ -289,19 +260,8 @@ def test_the_keys_of_roots_session_stay_roots(place: Path) -> None:
         )
         if os.uname().machine != "x86_64":
             pytest.skip("the numbers of these calls are those of x86_64")
-        words = [
-            sys.executable,
-            "-m",
-            "reconciler",
-            "--log",
-            str(place / "log/e.db"),
-            "exec",
-            "--as",
-            WHO,
-            "--",
-            str(place / "asked"),
-        ]
-        done = subprocess.run([sys.executable, "-c", add, *words], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(REPO)}, check=False)  # fmt: skip
+        words = started_as(place, str(place / "asked"))
+        done = subprocess.run([sys.executable, "-c", add, *words], capture_output=True, text=True, env=ENVIRONMENT, check=False)  # fmt: skip
         assert done.stdout.strip() == "none", done
     finally:
         filler.kill()
@@ -347,32 +307,19 @@ def test_a_default_acl_lets_nobody_read_the_trace(place: Path) -> None:
 
 
 def test_closed_files_are_nothing(place: Path) -> None:
-    line = f"{sys.executable} -m reconciler --log {place}/log/e.db exec --as {WHO} -- /bin/sh -c 'exit 6'"
+    line = f"{shlex.join(started_as(place))} /bin/sh -c 'exit 6'"
     for closed in ("0<&-", "0<&- 1>&-", "0<&- 1>&- 2>&-"):
-        done = subprocess.run(["sh", "-c", f"{line} {closed}"], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(REPO)}, check=False)  # fmt: skip
+        done = subprocess.run(["sh", "-c", f"{line} {closed}"], capture_output=True, text=True, env=ENVIRONMENT, check=False)  # fmt: skip
         assert (done.returncode, done.stderr) == (6, "")
 
 
 def test_roots_standing_with_the_scheduler_is_not_passed_on(place: Path) -> None:
-    words = [
-        sys.executable,
-        "-m",
-        "reconciler",
-        "--log",
-        str(place / "log/e.db"),
-        "exec",
-        "--as",
-        WHO,
-        "--",
-        "/bin/sh",
-        "-c",
-        "nice; cat /proc/self/oom_score_adj",
-    ]
+    words = started_as(place, "/bin/sh", "-c", "nice; cat /proc/self/oom_score_adj")
     told = subprocess.run(
         ["nice", "-n", "-5", *words],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(REPO)},
+        env=ENVIRONMENT,
         check=True,
     )
     assert told.stdout.split()[0] == "0"
