@@ -21,7 +21,7 @@ from .kinds.daemon import DaemonState
 from .ledger import post
 from .log.events import Event
 from .log.writer import LogWriter
-from .model import EXISTS, PATHS, Address, Change, Field, Json, Unknown, inside
+from .model import EXISTS, MARK, PATHS, Address, Change, Field, Json, Unknown, inside
 from .past import changes, rewind
 from .plan import Blocked, Plan, Transition, kept_promise
 from .survey import NOTHING, Options, Surveyor
@@ -199,7 +199,8 @@ class Engine(Surveyor):
 
     def _books(self, plan: Plan, goals: Goals) -> dict[str, Json]:
         """Who holds what besides what transitions say: shared holds, and holds that end without a change."""
-        moved = {(t.address, c.field) for t in plan.transitions if t.target.wish is None for c in t.step.changes}
+        back = (t for t in plan.transitions if t.target.wish is None)
+        moved = {(t.address, c.field) for t in back for c in t.step.changes if c.field != MARK}
         conflicted = {(c.address, c.field) for c in plan.conflicts} | {(b.address, None) for b in plan.blocked}
         stays = {a for a, _ in conflicted}
         leaves: list[Leave] = [x for x in goals.leaves if (x[1], x[2]) not in moved and x[1] not in stays]

@@ -221,9 +221,11 @@ class IniFile:
 
     def restore_all(self, values: Mapping[tuple[str, str], Json]) -> None:
         """Bring several keys back: what we added goes first, then lines return in their old order."""
-        for (section, key), value in reversed(list(values.items())):
-            if "absent" in value:
-                self.restore(section, key, value)
+        added = [name for name, value in values.items() if "absent" in value]
+        # From the end upwards, since the blank line above a section that we made ends the section before.
+        spots = {name: max((line.start for line in self.find(*name)), default=0) for name in added}
+        for section, key in sorted(added, key=lambda name: spots[name], reverse=True):
+            self.restore(section, key, values[section, key])
         present = [(name, value) for name, value in values.items() if "places" in value]
         for (section, key), value in sorted(present, key=lambda item: int(item[1]["places"][0]["index"])):
             self.restore(section, key, value)
@@ -298,7 +300,7 @@ class IniFile:
             ):
                 continue
             first = start - 1
-            if ours and start == end and first and BLANK.match(self.lines[first - 1]):
+            if ours and first and BLANK.match(self.lines[first - 1]):
                 first -= 1
             del self.lines[first:start]
             return

@@ -182,6 +182,8 @@ class Target:
     give_back: Mapping[Field, Json] = field(default_factory=dict)
     recorded: Mapping[Field, Json] = field(default_factory=dict)
     """What the log says we left in the fields to give back; anything else found there is a conflict."""
+    made: bool = False
+    """Whether the thing came into being by us, so that what nobody asks for any more is as in a new one."""
     keep: frozenset[Field] = frozenset()
     """Fields to leave as they are although they would be given back."""
     source: Source | None = None

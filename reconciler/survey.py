@@ -24,7 +24,7 @@ from .log.books import Books
 from .log.store import LogReader, timestamp
 from .log.vault import Vault
 from .log.writer import LogWriter
-from .model import EXISTS, PATHS, Absent, Address, Field, Json, Target, Unknown
+from .model import EXISTS, MARK, PATHS, Absent, Address, Field, Json, Target, Unknown
 from .past import changes
 from .plan import Blocked, Plan, Transition, transitions
 from .targets import Goals
@@ -159,7 +159,7 @@ class Surveyor:
         for address, deployment in self.ledger.daemons.items():
             if address in self.ledger.paused or deployment in trees:
                 targets.setdefault(address, Target(address, deployment))
-        goals = with_(goals, targets=targets)
+        goals, held_back = with_(goals, targets=targets), set(targets)
         if options.only:
             targets = self._closure(targets, options.only)
             goals = with_(goals, targets=targets)
@@ -184,6 +184,8 @@ class Surveyor:
         for address, target in goals.audit.items():
             seen = kinds()[address.kind].prospect(self.host, target, context)
             plan.audit += [Transition(each, seen) for each in seen.steps]
+        # What is not looked at now, or left out, is held as before.
+        goals.leaves[:] = [x for x in goals.leaves if x[1] in workable or x[1] not in held_back]
         self._claims(goals, context)
         for address, other in goals.foreign.items():
             prospect = context.planned.get(address)
@@ -223,32 +225,41 @@ class Surveyor:
 
     def _claims(self, goals: Goals, context: Context) -> None:
         """Who shares which holds: a wish that is fulfilled already counts as much as one that was not."""
+        claims: dict[Address, dict[str, set[Field]]] = {}
         for deployment, resource in goals.claims:
             address = resource.address
             prospect = context.planned.get(address)
-            if prospect is None or prospect.blocked:
-                continue
-            kind = kinds()[address.kind]
-            with suppress(HostError):
-                alone = Target(address, deployment, resource)
-                spoken = set(kind.values(self.host, alone, prospect.before, context)) | (
-                    {PATHS} if address.kind == "tree" else set()
-                )
-                changing = (
-                    {c.field for s in prospect.steps for c in s.changes}
-                    if prospect.target.deployment != deployment
-                    else set()
-                )
-                held = self.ledger.holds.get(address, {})
-                taken = {f for f, hold in held.items() if deployment not in hold.holders} | (changing - set(held))
+            if prospect is not None and not prospect.blocked:
+                kind = kinds()[address.kind]
+                with suppress(HostError):
+                    alone = Target(address, deployment, resource)
+                    spoken = set(kind.values(self.host, alone, prospect.before, context))
+                    # What the bytes were, and the paths of a tree, concern everybody who asks for anything there.
+                    spoken |= {MARK, PATHS}
+                    claims.setdefault(address, {}).setdefault(deployment, set()).update(spoken)
+        for address, claimed in claims.items():
+            held = {f: set(hold.holders) for f, hold in self.ledger.holds.get(address, {}).items()}
+            for heir, former in goals.inherits:
+                known = self.ledger.holds.get(former, {}).get(PATHS)
+                if heir == address and known is not None:
+                    held.setdefault(PATHS, set(known.holders))
+            prospect = context.planned[address]
+            changing = {c.field for s in prospect.steps for c in s.changes}
+            after = {f: {prospect.target.deployment} for f in changing if f not in held} | held
+            for deployment, spoken in claimed.items():
+                taken = {f for f, holders in after.items() if deployment not in holders}
                 # What comes into being as a whole is shared as a whole.
                 shared = taken if EXISTS in taken else taken & spoken
                 goals.joins += [(deployment, address, name) for name in sorted(shared)]
-                goals.leaves += [
-                    (deployment, address, f)
-                    for f, hold in held.items()
-                    if deployment in hold.holders and len(hold.holders) > 1 and f not in spoken and EXISTS not in held
-                ]
+                for name in shared:
+                    after[name].add(deployment)
+            for deployment, spoken in claimed.items():
+                if EXISTS not in after:
+                    goals.leaves += [
+                        (deployment, address, f)
+                        for f, holders in after.items()
+                        if deployment in holders and len(holders) > 1 and f not in spoken
+                    ]
 
     def _closure(self, targets: Mapping[Address, Target], only: Iterable[Address]) -> dict[Address, Target]:
         """The named targets, with all that they require."""

@@ -30,6 +30,8 @@ class Goals:
     targets: dict[Address, Target] = field(default_factory=dict)
     audit: dict[Address, Target] = field(default_factory=dict)
     orphaned: list[str] = field(default_factory=list)
+    pruned: list[str] = field(default_factory=list)
+    """Deployments that are not in the input and go with this run."""
     claims: list[tuple[str, Resource]] = field(default_factory=list)
     """Every wish with its deployment, to see who shares what."""
     joins: list[Leave] = field(default_factory=list)
@@ -86,13 +88,31 @@ def terms_of(document: Document) -> dict[Address, Json]:
     return found
 
 
-def from_desired(documents: Iterable[Document], ledger: Ledger, unseal: Unseal) -> Goals:
-    """The targets of the documents that are for this host."""
+def from_desired(
+    documents: Iterable[Document],
+    ledger: Ledger,
+    unseal: Unseal,
+    *,
+    undecided: frozenset[str] = frozenset(),
+    prune: bool = False,
+) -> Goals:
+    """The targets of the documents that are for this host.
+
+    ``undecided``: deployments of which nobody knows whether they are for this host.
+    ``prune``: deployments that are not in the input go, in place of being orphaned.
+    """
     goals, listed = Goals(), list(documents)
     names = {document.name for document in listed}
-    goals.orphaned = [name for name in ledger.deployments() if name not in names]
+    absent = [name for name in ledger.deployments() if name not in names | undecided]
+    goals.pruned, goals.orphaned = (absent, []) if prune else ([], absent)
+    present = names | set(goals.pruned)
+    parting = frozenset(present - {d.name for d in listed if d.policy == "audit"})
     wanted = [w.resource.address for d in listed for w in d.resources]
-    elsewhere = [a for a, fields in ledger.holds.items() if any(set(h.holders) - names for h in fields.values())]
+    stays: dict[Address, set[str]] = {}
+    for document in listed:
+        for wished in document.resources if document.policy != "audit" else ():
+            stays.setdefault(wished.resource.address, set()).add(document.name)
+    elsewhere = [a for a, fields in ledger.holds.items() if any(set(h.holders) - present for h in fields.values())]
     files, trees = _specific([*wanted, *elsewhere])
     # Directories that were made for a file are its own, and no tree's.
     files |= {
@@ -102,23 +122,24 @@ def from_desired(documents: Iterable[Document], ledger: Ledger, unseal: Unseal) 
         for path in fields[EXISTS].origin["absent"].get("missing", ())
     }
     for document in listed:
-        sink = goals.audit if document.policy == "audit" else goals.targets
+        audited = document.policy == "audit"
+        sink, going = (goals.audit, frozenset({document.name})) if audited else (goals.targets, parting)
         for address, terms in terms_of(document).items():
-            if ledger.terms.get(address) != terms and document.policy != "audit":
+            if ledger.terms.get(address) != terms and not audited:
                 goals.terms[address] = terms
         for wished in document.resources:
             resource, address = wished.resource, wished.resource.address
-            if document.policy != "audit":
+            if not audited:
                 goals.claims.append((document.name, resource))
-            held = ledger.held_by(document.name, address)
-            others = {h for hold in ledger.holds.get(address, {}).values() for h in hold.holders} - names
+            held = ledger.holds.get(address, {})
+            others = {h for hold in held.values() for h in hold.holders} - present
             if others:
                 goals.foreign[address] = sorted(others)[0]
             made = EXISTS in held and _absent(held[EXISTS].origin)
             back: dict[Field, Json] = {}
             for name, hold in held.items():
                 gives, value = kinds()[address.kind].returns(name, hold.origin, made=made)
-                if gives and len(hold.holders) == 1:
+                if gives and going.issuperset(hold.holders):
                     back[name] = unseal(value)
             target = Target(
                 address,
@@ -126,6 +147,7 @@ def from_desired(documents: Iterable[Document], ledger: Ledger, unseal: Unseal) 
                 resource,
                 back,
                 {name: unseal(hold.current) for name, hold in held.items() if name in back},
+                made=made,
                 source=wished.source,
                 requires=frozenset({*map(Address.parse, resource.after)}),
                 peers=files - {resource.name},
@@ -139,24 +161,39 @@ def from_desired(documents: Iterable[Document], ledger: Ledger, unseal: Unseal) 
             else:
                 sink[address] = _joined(first, target)
         mine = {w.resource.address for w in document.resources}
-        left = [a for a in ledger.deployments().get(document.name, []) if a not in mine and a not in sink]
-        leaving = tuple(a.name for a in left if a.kind == "tree")
-        for address in left:
-            outer = [a for a in mine if a.kind == "tree" and address.kind == "tree" and inside(address.name, a.name)]
-            if outer and EXISTS not in ledger.held_by(document.name, address):
-                goals.inherits.append((max(outer, key=lambda a: len(a.name)), address))
-                continue
-            # The paths of a tree inside that stays pass to it, with what they once were.
-            goals.inherits += [
-                (a, address) for a in mine if address.kind == a.kind == "tree" and inside(a.name, address.name)
-            ]
-            target = _returning(ledger, document.name, address, frozenset(), (*trees, *leaving), unseal, goals)
-            sink[address] = _beside(target, ledger, set(left))
-        for heir, former in goals.inherits:
-            if heir in mine and heir in sink:
-                known = ledger.held_by(document.name, former).get(PATHS)
-                sink[heir] = _knowing(sink[heir], [known.origin if known else None])
+        left = [a for a in ledger.deployments().get(document.name, []) if a not in mine]
+        gone = [a for a in left if a not in stays]
+        leaving = tuple(a.name for a in gone if a.kind == "tree")
+        if not audited:
+            goals.leaves += [(document.name, a, f) for a in left for f in ledger.held_by(document.name, a)]
+        for address in gone:
+            if not _bequeathed(goals, ledger, address, stays) and address not in sink:
+                target = _returning(ledger, document.name, address, going, (*trees, *leaving), unseal)
+                sink[address] = _beside(target, ledger, set(left))
+    for leaver in goals.pruned:
+        _uninstalled(goals, ledger, leaver, unseal, parting, stays)
+    for heir, former in goals.inherits:
+        if heir in goals.targets:
+            known = ledger.holds.get(former, {}).get(PATHS)
+            goals.targets[heir] = _knowing(goals.targets[heir], [known.origin if known else None])
     return goals
+
+
+def _bequeathed(goals: Goals, ledger: Ledger, address: Address, stays: Mapping[Address, set[str]]) -> bool:
+    """Whether a tree that goes leaves all its paths to a tree round it; trees inside it inherit theirs."""
+    if address.kind != "tree":
+        return False
+    held = ledger.holds.get(address, {})
+    outer = [a for a in stays if a.kind == "tree" and inside(address.name, a.name)]
+    whole = bool(outer) and EXISTS not in held
+    # The paths of a tree inside that stays pass to it, with what they once were.
+    inner = [a for a in sorted(stays, key=str) if a.kind == "tree" and inside(a.name, address.name)]
+    for heir in [max(outer, key=lambda a: len(a.name))] if whole else inner:
+        if (heir, address) not in goals.inherits:
+            goals.inherits.append((heir, address))
+            former = held[PATHS].holders if PATHS in held else ()
+            goals.leaves += [(name, heir, PATHS) for name in former if name not in stays[heir]]
+    return whole
 
 
 def _knowing(target: Target, layers: list[Json]) -> Target:
@@ -197,22 +234,10 @@ def _given(wish: Resource) -> dict[str, Json]:
 def _both(first: Target, second: Target, wish: Resource) -> Target:
     return Target(
         first.address, first.deployment, wish, {**second.give_back, **first.give_back},
-        {**second.recorded, **first.recorded}, source=first.source, requires=first.requires | second.requires,
+        {**second.recorded, **first.recorded}, made=first.made or second.made,
+        source=first.source, requires=first.requires | second.requires,
         peers=first.peers, options=first.options,
     )  # fmt: skip
-
-
-def succeeded_by(leaving: Target, staying: Target) -> Target:
-    """A thing that one deployment leaves and another wishes for: what the other does not ask for goes back."""
-    kind = kinds()[leaving.address.kind]
-    made = EXISTS in leaving.give_back and _absent(leaving.give_back[EXISTS])
-    back: dict[Field, Json] = {}
-    for name, origin in leaving.give_back.items():
-        gives, value = kind.returns(name, origin, made=made)
-        if gives and name != EXISTS:
-            back[name] = value
-    recorded = {name: value for name, value in leaving.recorded.items() if name in back}
-    return replace(staying, give_back={**back, **staying.give_back}, recorded={**recorded, **staying.recorded})
 
 
 def _absent(value: Json) -> bool:
@@ -223,18 +248,17 @@ def _returning(
     ledger: Ledger,
     deployment: str,
     address: Address,
-    files: frozenset[str],
+    parting: frozenset[str],
     trees: tuple[str, ...],
     unseal: Unseal,
-    goals: Goals,
 ) -> Target:
-    """A thing that nobody of this deployment wishes for any more: all that is held of it goes back."""
-    held: dict[Field, Hold] = ledger.held_by(deployment, address)
+    """A thing that none of the ``parting`` deployments wishes for: what nobody else holds of it goes back."""
+    held: dict[Field, Hold] = ledger.holds.get(address, {})
     kind = kinds().get(address.kind)
     back: dict[Field, Json] = {}
     for name, hold in held.items():
         gives, _ = kind.returns(name, hold.origin, made=False) if kind else (True, None)
-        if len(hold.holders) == 1 and gives:
+        if gives and parting.issuperset(hold.holders):
             back[name] = unseal(hold.origin)
             if isinstance(hold.origin, dict) and "layers" in hold.origin:
                 back[name] = merged(
@@ -244,8 +268,7 @@ def _returning(
                     for f, other in fields.items()
                     if f == name
                 )
-        goals.leaves.append((deployment, address, name))
-    source = next((hold.source for hold in held.values() if hold.source), None)
+    source = next((hold.source for hold in ledger.held_by(deployment, address).values() if hold.source), None)
     return Target(
         address,
         deployment,
@@ -253,7 +276,6 @@ def _returning(
         back,
         {name: unseal(held[name].current) for name in back},
         source=source_of(source),
-        peers=files - {address.name},
         options=_options(ledger, address, tuple(t for t in trees if t != address.name)),
     )
 
@@ -261,28 +283,47 @@ def _returning(
 def from_uninstall(ledger: Ledger, deployment: str, unseal: Unseal, *, run: str, destroy: bool) -> Goals:
     """Everything that a deployment ever took, given back."""
     goals = Goals()
+    _uninstalled(goals, ledger, deployment, unseal, frozenset({deployment}), {}, run if destroy else None)
+    return goals
+
+
+def _uninstalled(
+    goals: Goals,
+    ledger: Ledger,
+    deployment: str,
+    unseal: Unseal,
+    parting: frozenset[str],
+    stays: Mapping[Address, set[str]],
+    quarantine: str | None = None,
+) -> None:
+    """The return of all that a deployment holds, but of what ``stays`` since others wish for it.
+
+    ``quarantine``: the run to which data goes whose uninstall is declared destruction; None spares them.
+    """
     mine = ledger.deployments().get(deployment, [])
-    kept = [a for a, fields in ledger.holds.items() if any(set(h.holders) - {deployment} for h in fields.values())]
-    _, trees = _specific([*kept, *mine])
-    doomed = destroys(ledger, deployment) if destroy else []
+    kept = [a for a, fields in ledger.holds.items() if any(set(h.holders) - parting for h in fields.values())]
+    _, trees = _specific([*stays, *kept, *mine])
+    doomed = destroys(ledger, deployment) if quarantine else []
     for address in mine:
         if any(
             address.kind in ("file", "ini", "tree") and address != tree and inside(address.name, tree.name)
             for tree in doomed
         ):
             continue  # it goes with the tree, and comes back with it
+        goals.leaves += [(deployment, address, name) for name in ledger.held_by(deployment, address)]
         policy = (ledger.terms.get(address) or {}).get("on_uninstall", "restore")
-        target = _returning(ledger, deployment, address, frozenset(), trees, unseal, goals)
-        target = _beside(target, ledger, {a for a in mine if a not in kept})
-        if address.kind == "tree" and policy == "keep":
+        if address in stays or address in goals.targets or (address.kind == "tree" and policy == "keep"):
             continue
-        if address.kind == "tree" and policy == "delete" and destroy:
+        if _bequeathed(goals, ledger, address, stays):
+            continue
+        target = _returning(ledger, deployment, address, parting, trees, unseal)
+        target = _beside(target, ledger, {a for a in mine if a not in kept and a not in stays})
+        if address in doomed:
             target = Target(
-                address, deployment, None, {EXISTS: {"absent": {"quarantine": run}}}, {},
+                address, deployment, None, {EXISTS: {"absent": {"quarantine": quarantine}}}, {},
                 source=target.source, options={**target.options, "destroy": True},
             )  # fmt: skip
         goals.targets[address] = target
-    return goals
 
 
 def destroys(ledger: Ledger, deployment: str) -> list[Address]:

@@ -100,13 +100,13 @@ class Bench:
         finally:
             log.close()
 
-    def apply(self, *texts: str, options: Options | None = None, host: Any = None) -> Report:
+    def apply(self, *texts: str, options: Options | None = None, host: Any = None, prune: bool = False) -> Report:
         """Apply documents."""
         documents = parse({f"{n}.yaml": text.encode() for n, text in enumerate(texts)}).documents
         names = [d.name for d in documents]
         return self._run(
             "apply",
-            lambda e: (from_desired(documents, e.ledger, e.unseal), {"deployments": names}),
+            lambda e: (from_desired(documents, e.ledger, e.unseal, prune=prune), {"deployments": names}),
             options or Options(),
             host,
         )

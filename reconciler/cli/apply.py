@@ -44,7 +44,7 @@ class Wanted:
         """The goals of the documents that fit this host."""
         from ..errors import Mistakes, Refused
         from ..survey import facts
-        from ..targets import from_desired, from_uninstall, succeeded_by
+        from ..targets import from_desired
 
         known = facts(engine.host)
         fits = {d.name: d.fits(known) for d in self.desired.documents}
@@ -59,24 +59,18 @@ class Wanted:
         from ..desired.secrets import reveal
 
         reveal(self.documents)
-        goals = from_desired(self.documents, engine.ledger, engine.unseal)
-        known_names = {d.name for d in self.unknown}
-        goals.orphaned = [name for name in goals.orphaned if name not in known_names]
-        if self.prune:
-            if not self.documents:
-                raise Refused("--prune would leave no deployment at all; use 'reconciler uninstall NAME' for that")
-            for name in goals.orphaned:
-                gone = from_uninstall(engine.ledger, name, engine.unseal, run=engine.next_run(), destroy=False)
-                for address, target in gone.targets.items():
-                    ours = goals.targets.get(address)
-                    goals.targets[address] = target if ours is None else succeeded_by(target, ours)
-                goals.leaves += gone.leaves
-                goals.foreign = {a: other for a, other in goals.foreign.items() if other != name}
+        if self.prune and not self.documents:
+            raise Refused("--prune would leave no deployment at all; use 'reconciler uninstall NAME' for that")
+        goals = from_desired(
+            self.documents,
+            engine.ledger,
+            engine.unseal,
+            undecided=frozenset(d.name for d in self.unknown),
+            prune=self.prune,
+        )
         files = [{"path": path, "sha256": digest} for path, digest in sorted(self.desired.files.items())]
         said = {"commit": None, "files": files}
-        names = [d.name for d in self.documents] + (goals.orphaned if self.prune else [])
-        if self.prune:
-            goals.orphaned = []
+        names = [*(d.name for d in self.documents), *goals.pruned]
         return goals, said, {"deployments": names, "desired": said}
 
     def examine(self, engine: Engine, plan: Plan) -> None:

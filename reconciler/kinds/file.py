@@ -24,6 +24,8 @@ from .secrets import Secret, either, words
 CONTENT: Field = ("content",)
 MODE: Field = ("mode",)
 SHOWN = 64 * 1024
+SECRET_MODE = 0o600
+"""What a file gets that is made to hold a secret."""
 
 
 class FileState(State):
@@ -88,7 +90,7 @@ def new_mode(
     A new file that holds a secret is its owner's alone unless asked otherwise.
     """
     usual = before.mode if isinstance(before, FileState) else 0o644
-    old = usual & 0o600 if secret and not isinstance(before, FileState) else usual
+    old = SECRET_MODE if secret and not isinstance(before, FileState) else usual
     mode = old if spec is None else apply_mode(spec, old, directory=False)
     moves = isinstance(before, FileState) and (
         wanted.get(("owner",), before.owner) != before.owner or wanted.get(("group",), before.group) != before.group
@@ -117,7 +119,8 @@ def owned_values(
         if getattr(wish, "mode", None) is None and MODE in target.give_back and MODE not in target.keep:
             # The mode goes back, but not its setuid where the file still has another owner than it had.
             moved = any((part,) in asked for part in ("owner", "group"))
-            values[MODE] = int(target.give_back[MODE]) & (~SPECIAL if moved else ~0)
+            usual = SECRET_MODE if target.made and wish.secrets() else int(target.give_back[MODE])
+            values[MODE] = usual & (~SPECIAL if moved else ~0)
     for field, known in ((("owner",), names.known_user), (("group",), names.known_group)):
         if field in values:
             values[field] = known(values[field])

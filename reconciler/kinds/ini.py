@@ -43,6 +43,8 @@ class IniState(FileState):
     fold: bool = False
     secrets: frozenset[tuple[str, str]] = frozenset()
     """Keys whose values are secret, whatever they are called."""
+    made: tuple[tuple[str, bool], ...] = ()
+    """Sections that we made, and whether with a blank line above: they go with the last key of ours in them."""
 
 
 class Ini(Resource):
@@ -148,6 +150,9 @@ class IniKind(Kind[IniState]):
             ("", False, None) if not isinstance(state, IniState) else (state.data, state.fold, state.mtime_ns)
         )
         found = IniFile(data.encode("latin-1"), fold=fold).get(*field)
+        made = {} if not isinstance(state, IniState) else dict(state.made)
+        if "absent" in found and field[0] in made:
+            found["absent"] |= {"section": False, "blank": made[field[0]]}
         secret = {"secret": True} if isinstance(state, IniState) and field in state.secrets else {}
         return found | {"whole": data, "mtime": mtime, "fold": fold} | secret
 
@@ -157,8 +162,13 @@ class IniKind(Kind[IniState]):
         return hiding(super().see(host, name, listed), listed)
 
     def look(self, host: Observer, target: Target, context: Context) -> Seen:
-        """With the keys that were told, or are asked for, as secret kept so."""
-        return hiding(super().look(host, target, context), told_of(target, SECRET))
+        """With the keys that were told, or are asked for, as secret kept so, and the sections that we made."""
+        seen = hiding(super().look(host, target, context), told_of(target, SECRET))
+        if not isinstance(seen, IniState):
+            return seen
+        absences = ((f[0], v["absent"]) for f, v in target.give_back.items() if len(f) == 2 and v and "absent" in v)
+        made = {section: bool(around.get("blank", True)) for section, around in absences if not around["section"]}
+        return seen.model_copy(update={"made": tuple(sorted(made.items()))})
 
     def display(self, field: Field, value: Json) -> Json:
         """A value that was told as secret is, whatever its key is called."""

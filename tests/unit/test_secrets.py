@@ -99,11 +99,47 @@ def test_a_file_made_for_a_secret_is_its_owners_alone(root: Path, tmp_path: Path
     assert not [p for p in (root / "var/lib/reconciler").rglob("*") if p.is_file() and VALUE.encode() in p.read_bytes()]
     for name in ("etc/x.ini", "etc/conf"):
         assert (root / name).stat().st_mode & 0o7777 == 0o600
+    assert reconciler("plan", file, "--detailed-exitcode", root=root).returncode == 0
     text = file.read_text().replace("  - ini: /etc/x.ini\n", "  - ini: /etc/x.ini\n    mode: g+r\n")
     file.write_text(text)
     reconciler("apply", file, "--yes", root=root, check=0)
     assert (root / "etc/x.ini").stat().st_mode & 0o7777 == 0o640
     reconciler("uninstall", "d", "--yes", root=root, check=0)
+    assert digest(root) == before
+
+
+def test_a_secret_is_not_opened_by_what_comes_and_goes_beside_it(root: Path, tmp_path: Path) -> None:
+    """Modes go back to what a new file has, and one that holds a secret has another than one that does not."""
+    folder, (root_ini, root_file) = tmp_path / "both", (root / "etc/x.ini", root / "etc/conf")
+    folder.mkdir()
+    for made in (root_ini, root_file):
+        made.unlink()
+    before = digest(root)
+    secret = "{secret: true, from: {env: A}}"
+    key = "deployment: {}\nresources:\n  - ini: /etc/x.ini\n{}    set: {{S: {{{}: {}}}}}\n"
+
+    def modes(*documents: str) -> set[int]:
+        for old in folder.iterdir():
+            old.unlink()
+        for number, text in enumerate(documents):
+            (folder / f"{number}.yaml").write_text(text)
+        reconciler("apply", folder, "--yes", "--prune", root=root, env={"A": VALUE}, check=0)
+        assert reconciler("plan", folder, "--detailed-exitcode", root=root, env={"A": VALUE}).returncode == 0
+        return {made.stat().st_mode & 0o7777 for made in (root_ini, root_file) if made.exists()}
+
+    mine, other = key.format("a", "", "k", secret), key.format("b", "", "other", "1")
+    whole = f"  - file: /etc/conf\n    content: {secret}\n"
+    assert modes(mine + whole) == {0o600}
+    assert modes(mine + whole.replace("content", "mode: '0640'\n    content")) == {0o600, 0o640}
+    assert modes(mine + whole) == {0o600}
+    assert modes(mine + whole, other) == {0o600}
+    assert modes(mine + whole, key.format("b", "    mode: '0640'\n", "other", "1")) == {0o600, 0o640}
+    assert modes(mine + whole) == {0o600}
+    assert modes(other, mine) == {0o600}
+    assert modes(other) == {0o644}
+    assert modes(other, mine) == {0o600}
+    reconciler("uninstall", "a", "--yes", root=root, check=0)
+    reconciler("uninstall", "b", "--yes", root=root, check=0)
     assert digest(root) == before
 
 
