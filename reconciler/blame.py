@@ -192,7 +192,15 @@ class Blame:
         event = next(self.log.events(hold.seq - 1), None)
         if event is None or event.seq != hold.seq:
             return {
-                "by": {"run": None, "seq": hold.seq, "at": None, "actor": None, "source": hold.source, "commit": None}
+                "by": {
+                    "run": None,
+                    "seq": hold.seq,
+                    "at": None,
+                    "actor": None,
+                    "source": hold.source,
+                    "commit": None,
+                    "origin": None,
+                }
             }
         run = self.ledger.run(event.run)
         commit = (hold.source or {}).get("commit") or (run.commit if run else None)
@@ -200,6 +208,7 @@ class Blame:
             "by": {
                 "run": event.run, "seq": hold.seq, "at": event.at,
                 "actor": run.actor if run else None, "source": hold.source, "commit": commit,
+                "origin": run.origin if run else None,
             }
         }  # fmt: skip
 

@@ -18,7 +18,7 @@ from .host.port import REPLACED, Host
 from .kinds import kinds
 from .kinds.base import Context, Prospect, Step
 from .kinds.daemon import DaemonState
-from .ledger import post
+from .ledger import Run, post
 from .log.events import Event
 from .log.writer import LogWriter
 from .model import EXISTS, MARK, PATHS, Address, Change, Field, Json, Unknown, inside
@@ -75,13 +75,13 @@ class Engine(Surveyor):
         _, log = self.writer()
         return log.append(run, type_, data, deployment, address, lambda event: post(self.ledger, event))
 
-    def put_down(self, start: Mapping[str, Json], decided: Mapping[str, Json] | None = None) -> str:
+    def put_down(self, start: Mapping[str, Json], type_: str | None = None, data: Json = None) -> str:
         """A run that changes nothing on the host: somebody's decision, for the log alone."""
         _, log = self.writer()
         run = self.next_run()
         self.say(run, "run.started", start)
-        if decided is not None:
-            self.say(run, "checkpoint", {"v": 1, **decided})
+        if type_ is not None:
+            self.say(run, type_, data)
         self.say(run, "run.finished", {"outcome": "converged", "complete": True})
         log.keep_head()
         return run
@@ -113,8 +113,10 @@ class Engine(Surveyor):
         )
         books = self._books(plan, goals)
         to = start.get("to")
-        if not plan.transitions and not any(books.values()) and (to is None or not self._left_to_undo(start)):
+        idle = not plan.transitions and not any(books.values()) and (to is None or not self._left_to_undo(start))
+        if idle and not start.get("origin"):
             return report
+        undone = [] if to is None else self._undone_by(start)
         run = self.next_run()
         first = log.seq
         # Said first: whatever happens to this run, no path loses what it once was.
@@ -145,6 +147,8 @@ class Engine(Surveyor):
             context.paused = frozenset(self.ledger.paused)
             context.current = {a: {f: h.current for f, h in fields.items()} for a, fields in self.ledger.holds.items()}
         self._conclude(report, options, run, first, failed)
+        if idle and report.outcome == "converged" and to is None:
+            report.outcome = "unchanged"
         finished = {
             "outcome": report.outcome,
             "complete": not failed,
@@ -159,14 +163,21 @@ class Engine(Surveyor):
             finished["restored"] = first
         if not failed:
             finished |= books
+        for each in {each.input: each for each in undone if each.input}.values():
+            told = {"v": 1, "input": each.input, "commit": each.commit, "origin": each.origin, "run": each.id}
+            self.say(run, "commit.quarantined", told)
         self.say(run, "run.finished", finished)
         log.keep_head()
         return report
 
+    def _undone_by(self, start: Mapping[str, Json]) -> list[Run]:
+        """The runs that a rollback is about to undo, the last one first."""
+        numbers = self.ledger.later(start["to"], start.get("only")) - self.ledger.undone()
+        return [run for run in self.ledger.runs() if run.number in numbers]
+
     def _left_to_undo(self, start: Mapping[str, Json]) -> bool:
         """Whether a rollback that has nothing to change still moves the books."""
-        undone, later = self.ledger.undone(), self.ledger.later(start["to"], start.get("only"))
-        return any(run.forward for run in self.ledger.runs() if run.number in later - undone)
+        return any(run.forward for run in self._undone_by(start))
 
     def _conclude(self, report: Report, options: Options, run: str, first: int, failed: set[Address]) -> None:
         """What the outcomes of the transitions amount to."""

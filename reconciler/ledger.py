@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
@@ -54,6 +55,16 @@ class Run:
     """For a rollback: the one deployment that it is about."""
     plan: str | None = None
     """The digest of the saved plan that it carried out."""
+    origin: Json = None
+    """Where its desired state came from, if from a repository: repository, ref, path, commit, signer."""
+    input: str | None = None
+    """What its desired state is known by: the commit, or a digest of the files."""
+
+    def json(self) -> Json:
+        """The form that the books carry."""
+        return {
+            key: value for key, value in asdict(self).items() if value is not None or key not in ("origin", "input")
+        }
 
     @property
     def number(self) -> int:
@@ -80,6 +91,14 @@ def number_of(run: str) -> int:
     return int(run[1:]) if run[:1] == "r" and run[1:].isascii() and run[1:].isdecimal() else 0
 
 
+def input_of(commit: str | None, desired: Json) -> str | None:
+    """What a desired state is known by: its commit, or a digest of its files' contents; None where there is none."""
+    if commit is not None:
+        return commit
+    digests = sorted(file["sha256"] for file in (desired or {}).get("files", ()))
+    return "sha256:" + hashlib.sha256(" ".join(digests).encode()).hexdigest() if digests else None
+
+
 UNDONE, TERMS = "undone|", "terms|"
 PARTS = (
     HOLD,
@@ -89,10 +108,13 @@ PARTS = (
     "daemon|",
     "deployment|",
     "doomed|",
+    "failing|",
+    "heldback|",
     "open|",
     "paused|",
     "process|",
     "stored|",
+    "suspended|",
     TERMS,
 )
 """The keys that a ledger is made of; runs and what of them is undone are looked up where somebody asks."""
@@ -121,6 +143,12 @@ class Ledger:
     """Runs that are undone unless somebody confirms them: run → until when."""
     names: dict[str, int] = field(default_factory=dict)
     """Every deployment that a run ever named, with the event that first did."""
+    suspended: Json = None
+    """Who suspended unattended runs, when and why."""
+    held_back: dict[str, str] = field(default_factory=dict)
+    """Desired states that were rolled back, which unattended runs skip: what they are known by → the run undone."""
+    failing: dict[str, Json] = field(default_factory=dict)
+    """Repositories that could not be read when last tried, and why."""
     seq: int = 0
     running: Run | None = None
     """The run of the last event."""
@@ -148,6 +176,12 @@ class Ledger:
                     ledger.names[name] = value
                 case "doomed":
                     ledger.doomed[name] = (value[0], value[1])
+                case "failing":
+                    ledger.failing[name] = value
+                case "heldback":
+                    ledger.held_back[name] = value
+                case "suspended":
+                    ledger.suspended = value
                 case "open":
                     ledger.open = Event(**value)
                 case "stored":
@@ -162,9 +196,11 @@ class Ledger:
         found: dict[str, Json] = facts_of(self.holds)
         found |= {"count|": self.count} if self.count else {}
         found |= {"open|": self.open.json()} if self.open else {}
+        found |= {"suspended|": self.suspended} if self.suspended else {}
         for part, table in (
             ("changed", self.changed), ("confirm", self.awaiting), ("daemon", self.daemons), ("deployment", self.names),
-            ("doomed", self.doomed), ("paused", self.paused), ("process", self.processes), ("terms", self.terms),
+            ("doomed", self.doomed), ("failing", self.failing), ("heldback", self.held_back), ("paused", self.paused),
+            ("process", self.processes), ("terms", self.terms),
         ):  # fmt: skip
             found |= {
                 f"{part}|{name}": list(value) if isinstance(value, tuple) else value for name, value in table.items()
@@ -180,7 +216,7 @@ class Ledger:
         changed |= {key: value for key, value in now.items() if self._posted.get(key) != value}
         changed |= self._said
         if self.running is not None:
-            changed[run_key(self.running.number)] = asdict(self.running)
+            changed[run_key(self.running.number)] = self.running.json()
         self._posted, self._said = now, {}
         return changed
 
@@ -294,6 +330,8 @@ def step(ledger: Ledger, event: Event) -> None:
             data.get("to"),
             data.get("only"),
             data.get("saved_plan"),
+            data.get("origin"),
+            input_of(data.get("commit"), data.get("desired")),
         )
         for name in data.get("confirms", ()):
             ledger.awaiting.pop(name, None)
@@ -307,6 +345,8 @@ def step(ledger: Ledger, event: Event) -> None:
                 ledger.doomed[store] = ledger.stored.pop(store)[:2]
         for address, terms in data.get("terms", {}).items():
             ledger.terms[Address.parse(address)] = terms
+        for name in data.get("reached", ()):
+            ledger.failing.pop(name, None)
         return
     ledger.running = run = ledger.run(event.run)
     if run is not None:
@@ -321,6 +361,15 @@ def step(ledger: Ledger, event: Event) -> None:
             _restore(ledger, int(data["restored"]), run.only)
         if run is not None and run.to is not None and data.get("complete"):
             _undo(ledger, run.to, run.only)
+    elif event.type == "suspended":
+        ledger.suspended = {**data, "at": event.at, "run": event.run}
+    elif event.type == "resumed":
+        ledger.suspended = None
+        ledger.held_back.clear()
+    elif event.type == "commit.quarantined":
+        ledger.held_back[data["input"]] = data["run"]
+    elif event.type == "source.failed":
+        ledger.failing[data["repository"]] = data["error"]
     elif event.type == "transition.started":
         ledger.open = event
     elif event.type in ("transition.succeeded", "transition.stuck"):

@@ -42,6 +42,7 @@ class Options:
     atomic: bool = False
     keep_going: bool = False
     max_changes: int | None = None
+    max_removals: int | None = None
     max_paths: int | None = None
     confirm_by: str | None = None
     """The time until which somebody has to confirm the run, or it is undone."""

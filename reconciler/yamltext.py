@@ -31,6 +31,8 @@ class Text:
     value: Any
     marks: dict[Path, Place] = field(default_factory=dict)
     keys: dict[Path, Place] = field(default_factory=dict)
+    commit: str | None = None
+    """The commit that it was read from, if it was."""
 
     def at(self, path: Path, *, key: bool = False) -> Place:
         """The line and column of a part, or of the nearest part round it."""

@@ -30,26 +30,43 @@ class Wanted:
     """The desired state that is for this host, as a run needs it."""
 
     def __init__(
-        self, paths: tuple[str, ...], *, prune: bool = False, contents: Mapping[str, bytes] | None = None
+        self,
+        place: Place,
+        paths: tuple[str, ...],
+        *,
+        prune: bool = False,
+        contents: Mapping[str, bytes] | None = None,
+        origin: Json = None,
+        for_host: str | None = None,
     ) -> None:
-        """``contents``: of files that were read before, in place of the paths."""
-        from ..desired.documents import load, parse
+        """What the files ask of the host at ``place``.
 
-        self.desired = load(paths or ("desired",)) if contents is None else parse(contents)
-        self.prune = prune
+        ``contents``: of files that were read before, in place of the paths.
+        ``origin``: the repository, ref, commit and signer that they are from.
+        ``for_host``: the name by which the host is taken, in place of its own.
+        """
+        from ..desired.documents import contents_of, parse
+        from ..errors import Mistake
+        from ..survey import facts
+
+        mistakes: list[Mistake] = []
+        texts = contents_of(paths or ("desired",), mistakes) if contents is None else contents
+        self.facts = {**facts(place.observer()), **({"hostname": for_host} if for_host else {})}
+        self.origin, self.prune = origin, prune
+        self.commit = origin["commit"] if origin else None
+        self.desired = parse(texts, mistakes, facts=self.facts, commit=self.commit)
         self.documents: list[Any] = []
         self.unknown: list[Any] = []
 
     def prepare(self, engine: Engine) -> tuple[Any, Json, Mapping[str, Json]]:
         """The goals of the documents that fit this host."""
         from ..errors import Mistakes, Refused
-        from ..survey import facts
         from ..targets import from_desired
 
-        known = facts(engine.host)
-        fits = {d.name: d.fits(known) for d in self.desired.documents}
-        self.documents = [d for d in self.desired.documents if fits[d.name]]
-        self.unknown = [d for d in self.desired.documents if fits[d.name] is None]
+        known = self.desired.inventory.known(self.facts)
+        fits = {d.source: d.fits(known) for d in self.desired.documents}
+        self.documents = [d for d in self.desired.documents if fits[d.source]]
+        self.unknown = [d for d in self.desired.documents if fits[d.source] is None]
         problems: list[Any] = []
         from ..desired.checks import between
 
@@ -69,9 +86,10 @@ class Wanted:
             prune=self.prune,
         )
         files = [{"path": path, "sha256": digest} for path, digest in sorted(self.desired.files.items())]
-        said = {"commit": None, "files": files}
+        said = {"commit": self.commit, "files": files}
         names = [*(d.name for d in self.documents), *goals.pruned]
-        return goals, said, {"deployments": names, "desired": said}
+        more = {"commit": self.commit, "origin": self.origin} if self.origin else {}
+        return goals, said, {"deployments": names, "desired": said, **more}
 
     def examine(self, engine: Engine, plan: Plan) -> None:
         """What the documents can say, and what their policies forbid."""
@@ -107,6 +125,7 @@ class Wanted:
 @click.option("--only", multiple=True, callback=addresses, metavar="ADDRESS", help="This thing and what it requires.")
 @click.option("--skip-blocked", is_flag=True, help="Leave out what is blocked, and what depends on it.")
 @click.option("--prune", is_flag=True, help="Give back deployments that are not in the input any more.")
+@click.option("--for-host", metavar="NAME", help="Take the host by this name: its documents, groups and values.")
 @click.option("--out", metavar="FILE", help="Save the plan, for 'apply --plan FILE' to carry out exactly this.")
 @click.pass_context
 def plan(
@@ -120,17 +139,20 @@ def plan(
     only: tuple[Any, ...],
     skip_blocked: bool,
     prune: bool,
+    for_host: str | None,
     out: str | None,
 ) -> int:
     """Show what apply would do, in order. Nothing is written on the host.
 
     Example: reconciler plan desired/
     """
+    from ..errors import Usage
     from ..saved import save
     from ..survey import Options
     from .runs import preview
 
-    wanted = Wanted(paths, prune=prune)
+    place = Place(ctx, root, log_file)
+    wanted = Wanted(place, paths, prune=prune, for_host=for_host)
     options = Options(all_paths=all_paths, only=only, skip_blocked=skip_blocked)
 
     def examine(engine: Engine, found: Plan) -> None:
@@ -140,9 +162,9 @@ def plan(
             text = save(found, contents, only=only, skip_blocked=skip_blocked, prune=prune)
             write_fresh("--out", out, text.encode(), 0o600)
 
-    return preview(
-        Place(ctx, root, log_file), wanted.prepare, options, style, detailed=detailed_exitcode, examine=examine
-    )
+    if for_host is not None and out is not None:
+        raise Usage("--out saves a plan for this host alone; leave --for-host away")
+    return preview(place, wanted.prepare, options, style, detailed=detailed_exitcode, examine=examine)
 
 
 @click.command()
@@ -150,6 +172,7 @@ def plan(
 @writing
 @click.option("--atomic", is_flag=True, help="Where one transition fails, undo the others.")
 @click.option("--max-changes", type=int, metavar="N", help="Refuse more transitions than this.")
+@click.option("--max-removals", type=int, metavar="N", help="Refuse to remove more things than this.")
 @click.option("--max-paths", type=int, metavar="N", help="Refuse to change more paths of trees than this.")
 @click.option("--only", multiple=True, callback=addresses, metavar="ADDRESS", help="This thing and what it requires.")
 @click.option("--prune", is_flag=True, help="Give back deployments that are not in the input any more.")
@@ -165,6 +188,7 @@ def apply(
     paths: tuple[str, ...],
     atomic: bool,
     max_changes: int | None,
+    max_removals: int | None,
     max_paths: int | None,
     only: tuple[Any, ...],
     prune: bool,
@@ -193,13 +217,14 @@ def apply(
         raise Usage("--rehearse undoes the run by itself; --confirm-within has no meaning beside it")
     if not way.dry_run:
         promise.approved(way.place, plan_file)
-    wanted = Wanted(paths, prune=prune, contents=saved.inputs if saved else None)
+    wanted = Wanted(way.place, paths, prune=prune, contents=saved.inputs if saved else None)
     guard = promise.Guard(wanted, saved, rehearsing=rehearse)
     options = way.options(
         skip_blocked=skip_blocked,
         only=only,
         atomic=atomic,
         max_changes=max_changes,
+        max_removals=max_removals,
         max_paths=max_paths,
         strict=saved is not None,
         confirm_by=promise.deadline(within),

@@ -286,8 +286,8 @@ def log_archive(
         told = engine.ledger.books.at(ended[0].last, *PARTS)
         start = archive(writer, ended[0].last, told, out, signer(writer), origin(known))
         # Said first: the chain vouches for what the log goes on from before the events go.
-        decided = {"archived": start.digest(), "upto": start.seq}
-        run = engine.put_down(started("archive", place, known, deployments=[]), decided)
+        decided = {"v": 1, "archived": start.digest(), "upto": start.seq}
+        run = engine.put_down(started("archive", place, known, deployments=[]), "checkpoint", decided)
         writer.archive(start)
     if style == "json":
         print_json({"format_version": "1.0", "run": run, "archived": start.seq, "file": out})

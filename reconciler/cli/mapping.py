@@ -303,7 +303,7 @@ def diff(
         from .apply import Wanted
         from .runs import look
 
-        wanted = Wanted(paths)
+        wanted = Wanted(question.place, paths)
         plan = look(question.place, wanted.prepare, Options(), wanted.hindered)
         for transition in plan.transitions:
             told = transition.prospect.facts.get("rights", ())

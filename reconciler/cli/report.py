@@ -35,14 +35,15 @@ def report(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_fil
     from .apply import Wanted
     from .runs import look
 
-    wanted = Wanted(paths)
+    place = Place(ctx, root, log_file)
+    wanted = Wanted(place, paths)
     runs: list[Any] = []
 
     def examine(engine: Engine, plan: Plan) -> None:
         wanted.examine(engine, plan)
         runs.extend(asdict(run) for run in islice(engine.ledger.runs(), SHOWN))
 
-    plan = look(Place(ctx, root, log_file), wanted.prepare, Options(), examine)
+    plan = look(place, wanted.prepare, Options(), examine)
     group = one_host(plan)
     text = html([group], runs, f"reconciler on {group.hosts[0]}")
     if out is None:

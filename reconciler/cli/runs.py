@@ -50,7 +50,7 @@ def accepted(log: Any, place: Place, known: Any, *, accept: bool) -> None:
     problems = verify(log).problems if accept and not log.untouched() else []
     if problems:
         start = started("accept", place, known, deployments=[])
-        run = Engine(place.host(), log).put_down(start, {"accepted": problems})
+        run = Engine(place.host(), log).put_down(start, "checkpoint", {"v": 1, "accepted": problems})
         talk(f"{run}: going on although the log was tampered with: {len(problems)} problems accepted")
     intact(log)
 
@@ -89,6 +89,9 @@ def refused(plan: Plan, options: Options) -> str | None:
         return f"{len(plan.conflicts)} changed by someone else; --force takes them, --skip-conflicts leaves them"
     if options.max_changes is not None and len(plan.transitions) > options.max_changes:
         return f"{len(plan.transitions)} transitions are more than --max-changes {options.max_changes} allows"
+    removed = sum(t.verb == "remove" for t in plan.transitions)
+    if options.max_removals is not None and removed > options.max_removals:
+        return f"{removed} removals are more than --max-removals {options.max_removals} allows"
     if options.max_paths is not None:
         paths = sum(t.prospect.facts.get("counts", {}).get("differ", 0) for t in plan.transitions)
         if paths > options.max_paths:

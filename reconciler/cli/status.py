@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .common import Place, paint, print_json, shared
+from .common import Place, paint, print_json, shared, talk
 
 
 @click.command()
@@ -34,7 +34,7 @@ def status(
     from .runs import intact
 
     place = Place(ctx, root, log_file)
-    wanted = Wanted(paths)
+    wanted = Wanted(place, paths)
     log = place.reader()
     intact(log)
     engine = Engine(place.observer(), log)
@@ -43,10 +43,14 @@ def status(
     plan = engine.survey(goals, options, desired)
     wanted.hindered(engine, plan)
     found = survey(engine, wanted.documents, goals, plan, engine.context(goals, options))
+    suspended = engine.ledger.suspended
     if style == "json":
-        print_json({"format_version": "1.0", "deployments": found})
+        print_json({"format_version": "1.0", "deployments": found, "suspended": suspended})
     else:
         for line in status_lines(found, paint()):
             click.echo(line)
+        if suspended is not None:
+            since, why = suspended["at"][:19], suspended["why"]
+            talk(f"unattended runs are suspended since {since}Z: {why}; 'reconciler resume' ends that")
     differs = any(item["state"] in ("drifted", "pending", "blocked") for item in found)
     return 2 if detailed_exitcode and differs else 0

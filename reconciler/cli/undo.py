@@ -57,12 +57,17 @@ def rollback(way: Way, to: str | None, deployment: str | None) -> int:
 
     Example: reconciler rollback --dry-run
     """
+    from ..survey import ledger_of
     from .runs import carry_out, preview
 
     moment, options = Moment(to, deployment), way.options(keep_going=True)
     if way.dry_run or not way.place.reader().exists:
         return preview(way.place, moment.prepare, options, way.style)
-    return carry_out(way, "rollback", moment.prepare, options)
+    before = ledger_of(way.place.reader()).held_back
+    code = carry_out(way, "rollback", moment.prepare, options)
+    for name in ledger_of(way.place.reader()).held_back.keys() - before.keys():
+        talk(f"held back: sync and watch skip {name[:19]} until it changes, or until 'reconciler resume'")
+    return code
 
 
 class Leaving:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .documents import Document, Wished
 
 
-FACTS = ("hostname", "os", "distribution", "machine_id")
+FACTS = ("hostname", "group", "os", "distribution", "machine_id")
 """What ``match:`` can ask of a host."""
 
 

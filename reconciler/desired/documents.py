@@ -6,7 +6,7 @@ import fnmatch
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -21,6 +21,7 @@ from ..kinds.ini import SECRET_KEY
 from ..model import Resource, Source, clean_path
 from ..yamltext import Path, Text, read
 from .expansion import expand
+from .hosts import HOLE, Facts, Inventory, filled, inventory, is_inventory
 from .words import nearest
 
 
@@ -88,18 +89,33 @@ class Document:
         given = self.text.value.get("access") if isinstance(self.text.value, dict) else None
         if not isinstance(given, dict) or path not in given:
             return self.source
-        return Source(self.text.file, *self.text.at(("access", path), key=True))
+        return source_at(self.text, ("access", path), key=True)
 
-    def fits(self, facts: Mapping[str, str | None]) -> bool | None:
+    def fits(self, facts: Facts) -> bool | None:
         """Whether this host is meant; None where a fact that decides cannot be read."""
-        answer: bool | None = True
-        for fact, pattern in self.match.items():
-            value = facts.get(fact)
-            if value is None:
-                answer = None
-            elif not any(fnmatch.fnmatchcase(value, part.strip()) for part in pattern.split(",")):
-                return False
-        return answer
+        return fits(self.match, facts)
+
+
+def fits(match: Mapping[str, str], facts: Facts) -> bool | None:
+    """Whether facts have what is asked for; None where one that decides cannot be read.
+
+    >>> fits({"hostname": "web-*"}, {"hostname": "db-1"}), fits({"group": "web,db"}, {"group": ("db", "dmz")})
+    (False, True)
+    """
+    answer: bool | None = True
+    for fact, pattern in match.items():
+        value = facts.get(fact)
+        values = (value,) if isinstance(value, str) else value
+        if values is None:
+            answer = None
+        elif not any(fnmatch.fnmatchcase(each, part.strip()) for each in values for part in pattern.split(",")):
+            return False
+    return answer
+
+
+def source_at(text: Text, path: Path, *, key: bool = False) -> Source:
+    """The place of a part of a document."""
+    return Source(text.file, *text.at(path, key=key), text.commit)
 
 
 @dataclass(frozen=True)
@@ -108,6 +124,7 @@ class Desired:
 
     documents: tuple[Document, ...]
     contents: Mapping[str, bytes]
+    inventory: Inventory = field(default_factory=Inventory)
 
     @property
     def files(self) -> dict[str, str]:
@@ -137,11 +154,16 @@ def find_files(paths: Iterable[str], problems: list[Mistake]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def load(paths: Iterable[str]) -> Desired:
+def load(paths: Iterable[str], facts: Facts | None = None) -> Desired:
     """Read every file below the paths; raises `Mistakes` with all that is wrong in all of them."""
+    mistakes: list[Mistake] = []
+    return parse(contents_of(paths, mistakes), mistakes, facts=facts)
+
+
+def contents_of(paths: Iterable[str], mistakes: list[Mistake]) -> dict[str, bytes]:
+    """The bytes of every file below the paths."""
     names = list(paths)
     contents: dict[str, bytes] = {}
-    mistakes: list[Mistake] = []
     for path in find_files(names, mistakes):
         try:
             with open(path, "rb") as file:
@@ -151,18 +173,35 @@ def load(paths: Iterable[str]) -> Desired:
     if not contents and not mistakes:
         listed = ", ".join(map(printable, names))
         mistakes.append(Mistake(listed, 1, 1, "no desired state here", "put a .yaml file with a deployment into it"))
-    return parse(contents, mistakes)
+    return contents
 
 
-def parse(contents: Mapping[str, bytes], mistakes: list[Mistake] | None = None) -> Desired:
-    """Read the contents of files; raises `Mistakes` with all that is wrong in all of them."""
+def parse(
+    contents: Mapping[str, bytes],
+    mistakes: list[Mistake] | None = None,
+    *,
+    facts: Facts | None = None,
+    commit: str | None = None,
+) -> Desired:
+    """Read the contents of files; raises `Mistakes` with all that is wrong in all of them.
+
+    ``facts``: of the host that it is for; None: for every host that the files name.
+    """
     problems = [] if mistakes is None else mistakes
-    documents: list[Document] = []
+    texts: list[Text] = []
+    stated: list[tuple[str, str, Text]] = []
     for path, data in contents.items():
         name = printable(path)
-        texts, wrong = read(name, data)
+        found, wrong = read(name, data)
         problems += wrong
-        if not texts and not wrong:
+        whose = is_inventory(name)
+        for text in found:
+            text.commit = commit
+        if whose is not None:
+            stated += [(*whose, text) for text in found]
+            continue
+        texts += found
+        if not found and not wrong:
             problems.append(
                 Mistake(
                     name,
@@ -172,33 +211,56 @@ def parse(contents: Mapping[str, bytes], mistakes: list[Mistake] | None = None) 
                     "an emptied file never means 'remove all'; delete the file, or write 'deployment: NAME'",
                 )
             )
-        for text in texts:
-            document = build(text, problems)
-            if document is not None:
-                documents.append(document)
-    from .checks import check  # noqa: PLC0415 - it looks at documents, as this file makes them
+    known = inventory(stated, validated, problems)
+    asking = any(HOLE.search(contents[path].decode("utf-8", "replace")) for path in contents)
+    hosts: list[Facts] = (
+        [facts] if facts is not None else [{"hostname": name} for name in known.hosts if asking] or [{}]
+    )
+    documents: dict[Source, Document] = {}
+    for host in hosts:
+        built = [made for text in texts if (made := build(text, problems, known, host)) is not None]
+        from .checks import check  # noqa: PLC0415 - it looks at documents, as this file makes them
 
-    check(documents, problems)
+        check(built, problems)
+        for document in built:
+            documents.setdefault(document.source, document)
     if problems:
         raise Mistakes(problems)
-    return Desired(tuple(documents), dict(contents))
+    return Desired(tuple(documents.values()), dict(contents), known)
 
 
-def build(text: Text, problems: list[Mistake]) -> Document | None:
-    """One document, as far as it can be understood."""
+def build(text: Text, problems: list[Mistake], known: Inventory, facts: Facts) -> Document | None:
+    """One document, filled in for a host, as far as it can be understood; None where it is not for it."""
     if not isinstance(text.value, dict):
         line, column = text.at(())
         problems.append(Mistake(text.file, line, column, "not a mapping", "a document starts with 'deployment: NAME'"))
         return None
+    missing: list[tuple[Path, str]] = []
+    hostname = facts.get("hostname")
+    values = known.values(hostname if isinstance(hostname, str) else None)
+    value = {
+        key: part if key in ("deployment", "match") else filled(part, values, missing, (key,))
+        for key, part in text.value.items()
+    }
+    if missing:
+        match = value.get("match")
+        if isinstance(match, dict) and fits({k: str(v) for k, v in match.items()}, known.known(facts)) is False:
+            return None
+        whose = f"host {hostname}" if hostname else "this host"
+        for path, name in missing:
+            hint = nearest(name, values) if values else ""
+            hint = hint or f"give it in hosts/{hostname or 'NAME'}.yaml, or write ${{values.{name}:-DEFAULT}}"
+            problems.append(Mistake(text.file, *text.at(path), f"{whose} has no value {name!r}", hint))
+        return None
+    text = replace(text, value=value)
     before = len(problems)
     header = validated(Header, text.value, text, (), problems)
     if header is None and len(problems) == before:
         return None
-    value = text.value
     document = Document(
         str(value.get("deployment") or ""),
         text,
-        source=Source(text.file, *text.at(("deployment",), key=True)),
+        source=source_at(text, ("deployment",), key=True),
     )
     if header is not None:
         document.policy, document.profile, document.mode = header.policy, header.profile, header.mode
@@ -276,7 +338,7 @@ def build_resource(
     resource = validated(kind.resource, data, text, path, problems, name_key=kind_name)
     if resource is None:
         return None
-    return Wished(resource, source or Source(text.file, *place))
+    return Wished(resource, source or source_at(text, path))
 
 
 def validated(

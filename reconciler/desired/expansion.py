@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Mistake
@@ -54,7 +55,8 @@ def expand(document: Document, build: Build, problems: list[Mistake]) -> None:
         if hint:
             wrong(("with", name), f"parameter {name!r} is {given!r}", hint)
         values[name] = value
-    source = document.source.__class__(document.text.file, *document.text.at(("profile",), key=True))
+    line, column = document.text.at(("profile",), key=True)
+    source = replace(document.source, line=line, column=column)
     own = document.resources
     document.resources = []
     for item in mode.resources:

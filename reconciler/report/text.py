@@ -327,6 +327,7 @@ def run_lines(runs: Iterable[Mapping[str, Json]], paint: Paint) -> Iterator[str]
             printable(f"{run['id']:<5} {run['at'][:19]}Z {run['verb']:<9} ")
             + paint(colour, f"{outcome:<9}")
             + printable(f" {run['transitions']:>3} done  {names}  by {name}")
+            + printable(f"  of {run['commit'][:12]}" if run.get("commit") else "")
         )
 
 
@@ -401,5 +402,8 @@ def blame_lines(things: Iterable[Mapping[str, Json]]) -> Iterator[str]:
                 yield printable(f"        because of {by['source']['file']}:{by['source']['line']}")
             if by["commit"]:
                 yield printable(f"        of commit {by['commit']}")
+            if origin := by.get("origin"):
+                signer = f", signed by {origin['signer']}" if origin["signer"] else ", not signed"
+                yield printable(f"        in {origin['repository']} ({origin['ref']}){signer}")
             if item["field"] != ["exists"]:
                 yield printable(f"        before us: {value_text(item['before_us'])[:60]}")

@@ -15,7 +15,7 @@ from tests.worlds import REPO
 
 PACKAGES = (
     "systemd,systemd-sysv,dbus,sudo,acl,attr,libcap2-bin,procps,passwd,python3,"
-    "zabbix-agent,prometheus-node-exporter,nagios-nrpe-server"
+    "zabbix-agent,prometheus-node-exporter,nagios-nrpe-server,git,openssh-client"
 )
 NEEDS = ("mmdebstrap", "systemd-nspawn", "nsenter")
 DEPENDENCIES = ("click", "cryptography", "pydantic", "rich", "ruamel.yaml", "sqlite-utils", "watchdog")

@@ -1,0 +1,1 @@
+"""A git repository as the source of the desired state."""
