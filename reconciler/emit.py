@@ -131,7 +131,7 @@ class Recorder:
 
     def __init__(self, host: Observer) -> None:
         self._host = host
-        self.live, self.where = host.live, host.where
+        self.live, self.where, self.recorded = host.live, host.where, host.recorded
         self.lines: list[str] = []
         self._files: dict[str, File | None] = {}
         self._made: dict[str, Stat | None] = {}

@@ -3,7 +3,8 @@
 ReconcilerError            1   something could not be done; nothing remains changed
 ├─ Mistakes                1   the desired state is wrong; lists every mistake with file:line:column
 ├─ HostError               1   the host said no: which path or program, and why
-│  └─ Unsafe               1   a path that another account could redirect
+│  ├─ Unsafe               1   a path that another account could redirect
+│  └─ Unseen               1   a snapshot does not tell of it
 ├─ LogError                1   the event log cannot be read or written
 ├─ Refused                 3   the host is untouched, on purpose
 │  └─ Tampered             3   the event log is not the one that was written
@@ -56,6 +57,10 @@ class HostError(ReconcilerError):
 
 class Unsafe(HostError):
     """A path leads through a place that another account may change under us."""
+
+
+class Unseen(HostError):
+    """A snapshot does not tell of this; it is unknown, not absent."""
 
 
 class LogError(ReconcilerError):

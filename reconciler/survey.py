@@ -22,7 +22,6 @@ from .kinds.units import load as load_unit
 from .ledger import Ledger, fold
 from .log.books import Books
 from .log.store import LogReader, timestamp
-from .log.vault import Vault
 from .log.writer import LogWriter
 from .model import EXISTS, MARK, PATHS, Absent, Address, Field, Json, Target, Unknown
 from .past import changes
@@ -98,7 +97,7 @@ class Surveyor:
     def __init__(self, host: Observer, log: LogReader) -> None:
         self.host = host
         self.log = log
-        self.vault = Vault(log.directory)
+        self.vault = log.vault()
         self.ledger = ledger_of(log)
         self._blobs: dict[str, Json] = {}
 

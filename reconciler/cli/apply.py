@@ -73,9 +73,9 @@ class Wanted:
         between(self.documents, problems, same_host=True)
         if problems:
             raise Mistakes(problems)
-        from ..desired.secrets import reveal
+        from ..desired.secrets import conceal, reveal
 
-        reveal(self.documents)
+        (conceal if engine.host.recorded else reveal)(self.documents)
         if self.prune and not self.documents:
             raise Refused("--prune would leave no deployment at all; use 'reconciler uninstall NAME' for that")
         goals = from_desired(
@@ -125,6 +125,8 @@ class Wanted:
 @click.option("--only", multiple=True, callback=addresses, metavar="ADDRESS", help="This thing and what it requires.")
 @click.option("--skip-blocked", is_flag=True, help="Leave out what is blocked, and what depends on it.")
 @click.option("--prune", is_flag=True, help="Give back deployments that are not in the input any more.")
+@click.option("--snapshot", "snapshots", multiple=True, metavar="FILE…", help="Plan for the hosts that these tell of.")
+@click.option("--snapshot-signers", "signers", metavar="FILE", help="Take only snapshots that somebody in it signed.")
 @click.option("--for-host", metavar="NAME", help="Take the host by this name: its documents, groups and values.")
 @click.option("--out", metavar="FILE", help="Save the plan, for 'apply --plan FILE' to carry out exactly this.")
 @click.pass_context
@@ -139,6 +141,8 @@ def plan(
     only: tuple[Any, ...],
     skip_blocked: bool,
     prune: bool,
+    snapshots: tuple[str, ...],
+    signers: str | None,
     for_host: str | None,
     out: str | None,
 ) -> int:
@@ -152,8 +156,19 @@ def plan(
     from .runs import preview
 
     place = Place(ctx, root, log_file)
-    wanted = Wanted(place, paths, prune=prune, for_host=for_host)
     options = Options(all_paths=all_paths, only=only, skip_blocked=skip_blocked)
+    if snapshots:
+        from . import elsewhere
+
+        if out is not None or root is not None or log_file is not None:
+            raise Usage("--snapshot plans for hosts that are not here; leave --out, --root and --log away")
+        # As a shell writes it: --snapshot DIR/*.json
+        files = [*snapshots, *(path for path in paths if path.endswith(".json"))]
+        paths = tuple(path for path in paths if not path.endswith(".json"))
+        elsewhere.checked(files, signers)
+        found = elsewhere.plans(files, paths, options, prune=prune, for_host=for_host)
+        return elsewhere.show(found, style, detailed=detailed_exitcode)
+    wanted = Wanted(place, paths, prune=prune, for_host=for_host)
 
     def examine(engine: Engine, found: Plan) -> None:
         wanted.examine(engine, found)

@@ -22,6 +22,7 @@ COMMANDS = {
     "suspend": "sync",
     "resume": "sync",
     "status": "status",
+    "observe": "observe",
     "rollback": "undo",
     "uninstall": "undo",
     "purge": "undo",

@@ -30,6 +30,7 @@ APPROVERS = "/etc/reconciler/approvers"
 def approved(place: Place, plan_file: str | None) -> None:
     """Refuse to apply what no approver signed, where this host asks for that."""
     from ..saved import NAMESPACE
+    from ..signatures import signer_of
 
     host = place.observer()
     if host.read(APPROVERS) is None:
@@ -41,16 +42,10 @@ def approved(place: Place, plan_file: str | None) -> None:
     signature = f"{plan_file}.sig"
     if not os.path.exists(signature):
         raise Refused(f"{signature}: there is no signature of an approver; {how}")
-    keygen = ["ssh-keygen", "-Y"]
-    search = [*keygen, "find-principals", "-s", signature, "-f", approvers]
-    found = subprocess.run(search, capture_output=True, text=True, check=False)
-    who = next(iter(found.stdout.splitlines()), "").strip() if found.returncode == 0 else ""
-    if who:
-        with open(plan_file, "rb") as file:
-            words = [*keygen, "verify", "-f", approvers, "-I", who, "-n", NAMESPACE, "-s", signature]
-            if subprocess.run(words, stdin=file, capture_output=True, check=False).returncode == 0:
-                talk(f"approved by {printable(who)}")
-                return
+    who = signer_of(plan_file, approvers, NAMESPACE)
+    if who is not None:
+        talk(f"approved by {printable(who)}")
+        return
     raise Refused(f"{signature}: is no signature of this plan by anybody in {APPROVERS}; {how}")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..engine import Engine, Report
-from ..errors import HostError, LogError, Partial, Refused, Tampered
+from ..errors import HostError, LogError, Partial, Refused, Tampered, Unseen
 from ..log.chain import verify
 from ..model import Json
 from ..plan import Plan, conflict_json
@@ -63,6 +63,8 @@ def foresee(engine: Engine, plan: Plan, documents: Sequence[Any] = ()) -> None:
 
     try:
         plan.access = consider(engine.host, plan, documents, hostname(engine.host)).json()
+    except Unseen:
+        return
     except HostError as error:
         plan.notes.append(f"who may do what after this could not be found out: {error}")
 

@@ -28,6 +28,12 @@ def reveal(documents: Iterable[Document]) -> None:
         secret.read(*known[secret.from_])
 
 
+def conceal(documents: Iterable[Document]) -> None:
+    """Read no secret of these documents: what they are is not known here, and compares as unknown."""
+    for secret in secrets(documents):
+        secret.read("(secret)")
+
+
 def secrets(documents: Iterable[Document]) -> Iterator[Secret]:
     """Every secret that documents name."""
     for wished in (wished for document in documents for wished in document.resources):

@@ -38,6 +38,7 @@ class FileObserver:
     """The read-only half of a directory that is a host's root."""
 
     live = False
+    recorded = False
 
     def __init__(self, root: str) -> None:
         self.where = os.path.abspath(root)

@@ -52,6 +52,7 @@ class MemoryHost:
     """A whole host in memory."""
 
     live = False
+    recorded = False
     where = "/"
 
     def __init__(self) -> None:

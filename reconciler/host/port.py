@@ -227,6 +227,8 @@ class Observer(Protocol):
     """Whether this is a running host, where programs may be asked."""
     where: str
     """The directory that is this host's root, as the administrator names it."""
+    recorded: bool
+    """Whether this is a snapshot, from which secrets are left out."""
 
     def stat(self, path: str) -> Stat | None: ...
     def read(self, path: str) -> File | None: ...

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import TypeAdapter
 
-from ..errors import HostError
+from ..errors import HostError, Unseen
 from ..host.names import Names
 from ..host.port import Host, Observer
 from ..host.resolve import printable
@@ -243,7 +243,7 @@ class Kind(ABC, Generic[S]):
         try:
             seen = self.look(host, target, context)
         except HostError as error:
-            seen = Unknown(str(error), unknown=False)
+            seen = Unknown(str(error), unknown=isinstance(error, Unseen))
         if isinstance(seen, Unknown):
             return Prospect(target, Absent(), Absent(), blocked=seen)
         seen = self.foreseen(seen, address.name, context)
@@ -251,7 +251,7 @@ class Kind(ABC, Generic[S]):
             values = self.values(host, target, seen, context)
             after = self.patch(seen, values)
         except HostError as error:
-            return Prospect(target, seen, seen, blocked=Unknown(str(error), unknown=False))
+            return Prospect(target, seen, seen, blocked=Unknown(str(error), unknown=isinstance(error, Unseen)))
         if context.fix:
             after = self.complete(host, address.name, after, context)
         changes = self.diff(seen, after, values)

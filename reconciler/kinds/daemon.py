@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic import Field as Described
 
-from ..errors import HostError
+from ..errors import HostError, Unseen
 from ..host.names import Names
 from ..host.port import File, Host, Observer
 from ..model import Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown, inside
@@ -295,7 +295,7 @@ class DaemonKind(Kind[DaemonState]):
         try:
             seen = self.read(host, address.name)
         except HostError as error:
-            return Prospect(target, Absent(), Absent(), blocked=Unknown(str(error), unknown=False))
+            return Prospect(target, Absent(), Absent(), blocked=Unknown(str(error), unknown=isinstance(error, Unseen)))
         if not isinstance(seen, DaemonState):
             return Prospect(target, Absent(), Absent(), blocked=seen if isinstance(seen, Unknown) else None)
         if isinstance(wish, Daemon) and (reason := self._hindrance(host, seen, wish, address, context)):

@@ -29,7 +29,7 @@ from .file import (
     see,
     told_of,
 )
-from .secrets import Secret, either
+from .secrets import LEFT_OUT, Secret, either
 
 SECRET_KEY = re.compile(r"passw|secret|token", re.IGNORECASE)
 """Which bytes the file had, and when they were written: so that their time comes back with them."""
@@ -192,6 +192,13 @@ class IniKind(Kind[IniState]):
                 now = self.value(seen, field)
                 if "absent" in now:
                     found[field] = {**origin, "then": found[field]}
+        if host.recorded:
+            # Whether a secret is as it is to be, its host alone can tell.
+            secret = target.wish.secrets() if target.wish is not None else {}
+            for field in [f for f, wish in found.items() if len(f) == 2 and isinstance(wish, str)]:
+                now = shown(self.value(seen, field))
+                if now is not None and (field in secret or LEFT_OUT.search(str(now))):
+                    del found[field]
         return (
             owned_values(host, target, seen, context, found)
             if EXISTS in found or not isinstance(seen, Absent)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import Annotated, Any
 
@@ -19,6 +20,9 @@ from pydantic import Field as Described
 
 from ..errors import HostError
 from ..model import Hidden
+
+LEFT_OUT = re.compile(r"\(redacted:[0-9a-f]{16}\)")
+"""What stands in a snapshot in the place of a secret."""
 
 
 def words(value: Any) -> Any:

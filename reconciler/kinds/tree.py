@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, field_validator
 from pydantic import Field as Described
 
-from ..errors import HostError
+from ..errors import HostError, Unseen
 from ..host.names import Names, Owner
 from ..host.port import Facts, Host, Observer
 from ..host.resolve import printable
@@ -241,7 +241,7 @@ class TreeKind(Kind[TreeState]):
                 return self._missing(host, target, context)
             return self._compare(host, target, context)
         except HostError as error:
-            return Prospect(target, Absent(), Absent(), blocked=Unknown(str(error), unknown=False))
+            return Prospect(target, Absent(), Absent(), blocked=Unknown(str(error), unknown=isinstance(error, Unseen)))
 
     def _missing(self, host: Observer, target: Target, context: Context) -> Prospect:
         wish = target.wish

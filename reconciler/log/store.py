@@ -18,6 +18,7 @@ from ..model import Json
 from .books import Books
 from .events import START, Event, canonical
 from .upcast import upcast
+from .vault import Vault
 
 APPLICATION = 0x52434E43
 VERSION = 1
@@ -82,6 +83,10 @@ class LogReader:
     def exists(self) -> bool:
         """Whether there is a log yet."""
         return os.path.exists(self.path)
+
+    def vault(self) -> Vault:
+        """The before-images beside the log."""
+        return Vault(self.directory)
 
     def events(self, after: int = 0, *, address: str | None = None, run: str | None = None) -> Iterator[Event]:
         """Events behind ``after``, oldest first, in today's shape: all, or those of one thing or one run."""

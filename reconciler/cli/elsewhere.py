@@ -1,0 +1,112 @@
+"""Plans for hosts that are not here, from their snapshots; nothing is executed, and no host is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .common import Place, paint, print_json, talk
+
+if TYPE_CHECKING:
+    from ..plan import Plan
+    from ..snapshot import Snapshot
+    from ..survey import Options
+
+UNTOLD = (
+    "from snapshots: secrets compare as unknown, no validator runs, and whose rights change is told where it was asked"
+)
+
+
+class Elsewhere(Place):
+    """A host as its snapshot tells of it."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.root = self.given_log = None
+
+    def observer(self) -> Any:
+        """What can be asked of it."""
+        return self.snapshot.observer
+
+    def reader(self) -> Any:
+        """What its log amounts to."""
+        return self.snapshot.log
+
+
+def checked(files: Sequence[str], signers: str | None) -> None:
+    """Refuse a snapshot that nobody who may has signed."""
+    from ..errors import Refused
+    from ..host.resolve import printable
+    from ..signatures import signer_of
+    from .observe import NAMESPACE
+
+    for file in files if signers is not None else ():
+        assert signers is not None
+        if signer_of(file, signers, NAMESPACE) is None:
+            raise Refused(
+                f"{printable(file)}: is signed by nobody in {printable(signers)}; 'observe --sign KEY' signs it"
+            )
+
+
+def plans(
+    files: Sequence[str], paths: tuple[str, ...], options: Options, *, prune: bool, for_host: str | None
+) -> list[tuple[str, Plan, str | None]]:
+    """By host: its plan, and why it would be refused."""
+    from ..errors import Refused
+    from ..snapshot import readable
+    from .apply import Wanted
+    from .runs import look, refused
+
+    found = []
+    for snapshot in readable(files):
+        name = str(snapshot.host["name"])
+        if for_host not in (None, name):
+            continue
+        place = Elsewhere(snapshot)
+        wanted = Wanted(place, paths, prune=prune)
+        plan = look(place, wanted.prepare, options, wanted.examine)
+        found.append((name, plan, refused(plan, options)))
+    if not found:
+        raise Refused(f"no snapshot of host {for_host} among these")
+    return found
+
+
+def show(found: Sequence[tuple[str, Plan, str | None]], style: str, *, detailed: bool) -> int:
+    """Print the plans, those that are equal once; the exit code."""
+    from ..report.preview import grouped
+    from ..report.text import plan_lines
+    from .runs import REPORTS, report
+
+    if style == "json" and len(found) == 1:
+        print_json(found[0][1].json())
+    else:
+        groups = grouped({name: plan.json() for name, plan, _ in found})
+        if style == "json":
+            listed = [{"hosts": list(group.hosts), "plan": group.plan} for group in groups]
+            print_json({"format_version": "1.0", "groups": listed})
+        elif style in REPORTS:
+            report(style, groups)
+        else:
+            by_name = {name: plan for name, plan, _ in found}
+            counts = [f"{len(g.hosts)} host{'s' * (len(g.hosts) > 1)}: {g.says}" for g in groups]
+            for group, count in zip(groups, counts, strict=True):
+                click.echo(f"━━ {count} ({hosts_of(group.hosts)})")
+                for line in plan_lines(by_name[group.hosts[0]], paint()) if group.transitions or group.refused else ():
+                    click.echo(line)
+            click.echo("; ".join(counts))
+    talk(UNTOLD)
+    if any(reason for _, _, reason in found):
+        for name, _, reason in found:
+            if reason:
+                talk(f"refused on {name}: {reason}")
+        return 3
+    return 2 if detailed and any(plan.transitions for _, plan, _ in found) else 0
+
+
+def hosts_of(names: tuple[str, ...]) -> str:
+    """Names as they fit a line."""
+    from ..report.preview import hosts_text
+
+    return hosts_text(names)
