@@ -15,8 +15,9 @@ from .inifile import KEY, IniFile
 from .kinds.ini import SECRET_KEY
 from .model import EXISTS, Address, Field, Json
 
-ASSIGNED = re.compile(r"(?i)([\w.-]*(?:passw|secret|token)[\w.-]*\s*[=:]\s*)(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"']+)")
-"""NAME=VALUE anywhere in a line, where the name says that the value is a secret."""
+NAMED = r"[\w.-]*(?:passw|secret|token)[\w.-]*"
+ASSIGNED = re.compile(rf"(?i)({NAMED}\s*[=:]\s*|(?<!\S)-{NAMED}[ \t]+)(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"']+)")
+"""NAME=VALUE or --NAME VALUE anywhere in a line, where the name says that the value is a secret."""
 HASHED = ("/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow")
 CONTENT: Field = ("content",)
 Secrets = Mapping[str, frozenset[Field]]
@@ -26,19 +27,21 @@ Secrets = Mapping[str, frozenset[Field]]
 class Redactor:
     """Takes secrets out, always in the same way."""
 
-    def __init__(self, key: bytes, secrets: Secrets) -> None:
+    def __init__(self, key: bytes, secrets: Secrets, clear: Iterable[str] = ()) -> None:
+        """``clear``: whole contents that the desired state has in clear, and that are no secret for that."""
+        self._clear = frozenset(clear)
         self._key, self._secrets = hmac.new(key, b"snapshot", hashlib.sha256).digest(), secrets
 
     def word(self, text: str) -> str:
         """What stands in the place of a secret."""
         raw = text.encode("utf-8", "surrogateescape")
-        return f"(redacted:{hmac.new(self._key, raw, hashlib.sha256).hexdigest()[:16]})"
+        return f"(redacted-{hmac.new(self._key, raw, hashlib.sha256).hexdigest()[:16]})"
 
     def password(self, text: str) -> str:
         """The password field of an account, with what says whether it is locked.
 
         >>> Redactor(b"", {}).password("!*"), Redactor(b"", {}).password("!$6$x")[:11]
-        ('!*', '!(redacted:')
+        ('!*', '!(redacted-')
         """
         bare = text.lstrip("!")
         return text if bare in ("", "*", "x") else text[: len(text) - len(bare)] + self.word(bare)
@@ -53,11 +56,17 @@ class Redactor:
                 for line in lines
             ).encode("latin-1")
         if CONTENT in self._secrets.get(path, ()) or "\0" in text:
-            return self.word(text).encode()
+            return self.whole(text).encode("latin-1")
         return self.text(text, self._secrets.get(path, frozenset())).encode("latin-1")
+
+    def whole(self, text: str) -> str:
+        """A content that is a secret as a whole."""
+        return text if text in self._clear or not text else self.word(text)
 
     def text(self, text: str, secret: Iterable[Field] = ()) -> str:
         """Lines as configuration files have them; ``secret``: section and key of what no name tells of."""
+        if text in self._clear:
+            return text
         file, known = IniFile(text.encode("latin-1", "replace")), set(secret)
         pairs = {
             (name, match["key"].strip())
@@ -79,7 +88,7 @@ class Redactor:
 
         def one(match: re.Match[str]) -> str:
             value = match[2]
-            return match[0] if value.startswith("(redacted:") else match[1] + self.word(value)
+            return match[0] if value.startswith("(redacted-") else match[1] + self.word(value)
 
         return ASSIGNED.sub(one, text)
 
@@ -88,7 +97,7 @@ class Redactor:
         found: list[str] = []
         for before, word in zip(("", *args), args, strict=False):
             told = before.startswith("-") and "=" not in before and SECRET_KEY.search(before)
-            found.append(self.word(word) if told else self.assigned(word))
+            found.append(self.whole(word) if told else self.assigned(word))
         return found
 
     def value(self, address: Address, field: Field, value: Json) -> Json:
@@ -99,6 +108,7 @@ class Redactor:
             return value
         known = self._secrets.get(address.name, frozenset())
         hidden = isinstance(value, dict) and bool(value.get("secret") or value.get("private"))
+        hidden = hidden or (field == CONTENT and field in known)
         hidden = hidden or (len(field) == 2 and bool(SECRET_KEY.search(field[1]) or field in known))
         whole = (
             known
@@ -115,5 +125,5 @@ class Redactor:
         if not isinstance(value, str):
             return value
         if hidden and name in ("value", "then", "data"):
-            return self.word(value) if value else value
+            return self.whole(value)
         return self.text(value, known) if name in ("raw", "whole", "data", "above") else self.assigned(value)

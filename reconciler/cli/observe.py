@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..engine import Engine
     from ..host.port import Observer
     from ..model import Field
+    from ..redaction import Redactor
     from ..targets import Goals
 
 NAMESPACE = "reconciler-snapshot"
@@ -71,7 +72,6 @@ def taken(place: Place, paths: tuple[str, ...]) -> Any:
     from ..engine import Engine
     from ..host.live import LOCAL_SOURCES
     from ..host.recording import Recording
-    from ..redaction import Redactor
     from ..snapshot import snapshot_json
     from ..survey import facts
     from .runs import intact
@@ -84,7 +84,7 @@ def taken(place: Place, paths: tuple[str, ...]) -> Any:
     look(engine, documents)
     file = host.read("/etc/nsswitch.conf")
     sources = set(_sources(file.data.decode("utf-8", "replace") if file else ""))
-    redactor = Redactor(engine.vault.key() or os.urandom(32), _secrets(engine, documents))
+    redactor = redactor_of(engine, documents, engine.vault.key() or os.urandom(32))
     about = {"at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "host": place.identity(known), "facts": known}
     local = not host.live or sources <= LOCAL_SOURCES
     return snapshot_json(host.record, engine.ledger, engine.vault, redactor, about, local_names=local)
@@ -119,11 +119,18 @@ def look(engine: Engine, documents: Iterable[Any]) -> None:
     """Ask everything that a plan of these documents, or of their end, would ask."""
     from ..desired.secrets import conceal
     from ..errors import ReconcilerError
+    from ..host.recording import Recording
+    from ..model import PATHS
     from ..survey import Options, refusal
     from ..targets import from_desired, from_uninstall
     from .runs import foresee
 
     host = engine.host
+    assert isinstance(host, Recording)
+    for address, fields in engine.ledger.holds.items():
+        layers = fields[PATHS].origin.get("layers", ()) if PATHS in fields else ()
+        if any(look.get("digest") for layer in layers for pair in layer["classes"] for look in pair if look):
+            host.digested.add(address.name)
     for path in LISTED:
         _listed(host, path)
     _units(host)
@@ -176,14 +183,23 @@ def _units(host: Observer) -> None:
             kinds()["daemon"].read(host, name)
 
 
-def _secrets(engine: Engine, documents: Iterable[Any]) -> dict[str, frozenset[Field]]:
-    """What is secret though no name says so: by the documents, and by the log."""
-    from ..errors import LogError
+def redactor_of(engine: Engine, documents: Iterable[Any], key: bytes) -> Redactor:
+    """Takes out what is secret though no name says so: by the documents, by the log, by the mode of a file."""
+    from ..errors import HostError, LogError
+    from ..kinds.file import CONTENT
+    from ..redaction import Redactor
 
     found: dict[str, set[Field]] = {}
+    clear: set[str] = set()
+    files = {address.name for address in engine.ledger.holds if address.kind == "file"}
     for document in documents:
         for wished in document.resources:
-            found.setdefault(wished.resource.name, set()).update(wished.resource.secrets())
+            resource = wished.resource
+            found.setdefault(resource.name, set()).update(resource.secrets())
+            if resource.kind == "file":
+                files.add(resource.name)
+                content = getattr(resource, "content", None)
+                clear |= {content.encode().decode("latin-1")} if isinstance(content, str) else set()
     for address, fields in engine.ledger.holds.items():
         for field, hold in fields.items():
             for value in (hold.origin, hold.current):
@@ -191,4 +207,9 @@ def _secrets(engine: Engine, documents: Iterable[Any]) -> dict[str, frozenset[Fi
                     told = engine.unseal(value)
                     if isinstance(told, dict) and (told.get("secret") or told.get("private")):
                         found.setdefault(address.name, set()).add(field)
-    return {name: frozenset(fields) for name, fields in found.items()}
+    for path in files:
+        with suppress(HostError):
+            there = engine.host.read(path)
+            if there is not None and not there.mode & 0o004:
+                found.setdefault(path, set()).add(CONTENT)
+    return Redactor(key, {name: frozenset(fields) for name, fields in found.items()}, clear)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from ..errors import HostError, Unsafe
+from ..model import inside
 from .port import Begin, Directory, Entity, Facts, File, Groups, Observer, Process, Result, Stat, Traits, Visitor
 
 Answer = TypeVar("Answer")
@@ -73,8 +75,9 @@ class Record:
 class Dump(Visitor[Directory]):
     """Writes down every directory that it is shown."""
 
-    def __init__(self) -> None:
-        self.tree = Tree()
+    def __init__(self, *, digesting: bool = False) -> None:
+        """``digesting``: of every file's bytes, and not of privileged files alone."""
+        self.tree, self._digesting = Tree(), digesting
         self._numbers: dict[tuple[Any, ...], int] = {}
 
     def _number(self, facts: Facts) -> int:
@@ -104,7 +107,7 @@ class Dump(Visitor[Directory]):
             leaf.xattrs[text] = dict(found)
         if facts.type != "directory" and facts.nlink > 1:
             leaf.inodes[text] = at.inode(name)
-        if facts.type == "file" and (facts.mode & 0o6000 or "security.capability" in found):
+        if facts.type == "file" and (self._digesting or facts.mode & 0o6000 or "security.capability" in found):
             leaf.digests[text] = at.digest(name)
 
     def mount(self, path: bytes) -> None:
@@ -155,6 +158,8 @@ class Recording:
     def __init__(self, host: Observer) -> None:
         self.host, self.live, self.where = host, host.live, host.where
         self.record = Record(live=host.live, boot=host.boot(), mounts=host.mounts())
+        self.digested: set[str] = set()
+        """Trees that had privileged files, which get that back where they still have the same bytes."""
         self._processes: list[Process] | None = None
 
     def _kept(self, table: dict[Any, Any], key: Any, ask: Callable[[], Answer]) -> Answer:
@@ -194,7 +199,8 @@ class Recording:
 
     def visit(self, top: str, begin: Begin[Directory]) -> Iterator[Any]:
         """Written down first, then shown to who asked."""
-        self._kept(self.record.trees, top, lambda: dumped(self.host.visit(top, lambda: Dump)))
+        begin_dump = partial(Dump, digesting=any(inside(path, top) or inside(top, path) for path in self.digested))
+        self._kept(self.record.trees, top, lambda: dumped(self.host.visit(top, lambda: begin_dump)))
         yield from self.host.visit(top, begin)
 
     def mounts(self) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ from ..model import EXISTS, MARK, Absent, Address, Change, Field, Hidden, Json, 
 from ..modes import SPECIAL, apply_mode, check_mode, names_special
 from ..trees.images import Vault
 from .base import SECRET, Context, Kind, Prospect, empty_left, gone, nobody
-from .secrets import LEFT_OUT, Secret, either, words
+from .secrets import Secret, either, words
 
 CONTENT: Field = ("content",)
 MODE: Field = ("mode",)
@@ -350,11 +350,9 @@ class FileKind(Kind[FileState]):
         """As for every kind, with owners as the host names them."""
         found = owned_values(host, target, seen, context, super().values(host, target, seen, context))
         origin, asked = target.give_back.get(CONTENT), found.get(CONTENT)
-        if host.recorded and isinstance(seen, FileState) and asked and asked is not origin:
-            # Whether a secret is as it is to be, its host alone can tell.
-            if (target.wish is not None and target.wish.secrets()) or LEFT_OUT.search(seen.data):
-                del found[CONTENT]
-                return found
+        if host.recorded and isinstance(seen, FileState) and target.wish is not None and target.wish.secrets():
+            del found[CONTENT]  # whether a secret is as it is to be, its host alone can tell
+            return found
         if origin and asked and origin["data"] == asked["data"]:
             found[CONTENT] = origin  # the content of before us comes back with its time, whoever asks for it
         if MODE in found and other_bytes(target, seen, found.get(CONTENT)):

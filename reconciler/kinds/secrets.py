@@ -21,7 +21,7 @@ from pydantic import Field as Described
 from ..errors import HostError
 from ..model import Hidden
 
-LEFT_OUT = re.compile(r"\(redacted:[0-9a-f]{16}\)")
+LEFT_OUT = re.compile(r"\(redacted-[0-9a-f]{16}\)")
 """What stands in a snapshot in the place of a secret."""
 
 

@@ -94,7 +94,7 @@ def _details(group: Group) -> Iterator[str]:
     for transition in group.transitions:
         lines = list(change_lines(transition))
         if lines:
-            title = escape(printable(f"{transition['verb']} {transition['address']}"))
+            title = escape(printable(f"{transition['verb']} {transition['address']}")).replace("`", "&#96;")
             yield f"<details><summary><code>{title}</code></summary>\n\n{block(lines)}\n\n</details>"
     access = (group.plan.get("access") or {}).get("changes", ())
     if access:

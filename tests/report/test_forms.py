@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reconciler.report.github import github
@@ -77,6 +77,7 @@ def test_nothing_of_a_host_means_anything_in_a_page(told: dict[str, Any]) -> Non
 
 
 @given(PLANS)
+@example(told=plan(transition("ini:/`", "", "", "`")))
 def test_markdown_shows_hostile_texts_as_code_alone(told: dict[str, Any]) -> None:
     text = markdown([Group(("h",), told)])
     assert "\x1b" not in text
