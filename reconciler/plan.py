@@ -203,9 +203,8 @@ def _before(t: Transition, by_address: Mapping[Address, list[Transition]]) -> It
     going = isinstance(t.prospect.after, Absent)
     takes = kind.numbers(t.prospect.after) - kind.numbers(t.prospect.before)
     halting = t.verb == "stop"
-    for address, others in by_address.items():
-        if address == t.address:
-            continue
+    for address in _candidates(t, will | used, by_address, numbered=bool(takes)):
+        others = by_address[address]
         removes = isinstance(others[0].prospect.after, Absent) and address.kind != "daemon"
         same = others[0].target.deployment == t.target.deployment
         for other in others:
@@ -224,6 +223,23 @@ def _before(t: Transition, by_address: Mapping[Address, list[Transition]]) -> It
                 # that comes back waits until the directory round it is the right one.
                 renewed = other.verb in ("create", "remove") and t.verb == "create"
                 yield other, t.target.wish is not None or renewed
+
+
+def _candidates(
+    t: Transition, named: set[Address], by_address: Mapping[Address, list[Transition]], *, numbered: bool
+) -> list[Address]:
+    """The other things of the plan that a transition can have to do with, so that not all are asked of all."""
+    if t.address.kind == "daemon":
+        found = set(by_address)
+    else:
+        found = {address for address in named if address in by_address}
+        # A tree round a path is one of the paths above it.
+        parts = t.address.name.split("/") if t.address.kind in ("file", "ini", "tree") else []
+        above = (Address("tree", "/".join(parts[:n]) or "/") for n in range(1, len(parts)))
+        found |= {address for address in above if address in by_address}
+        if numbered:
+            found |= {address for address in by_address if address.kind == t.address.kind}
+    return sorted(found - {t.address})
 
 
 def _below(name: str, address: Address) -> bool:

@@ -15,6 +15,8 @@ from ..errors import Mistakes, ReconcilerError
 
 COMMANDS = {
     "validate": "validate",
+    "lint": "validate",
+    "fmt": "validate",
     "plan": "apply",
     "apply": "apply",
     "confirm": "promise",

@@ -13,6 +13,7 @@ from .preview import Group, findings, hosts_text
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 RULES = {
     "mistake": "The desired state is wrong.",
+    "lint": "Allowed, and seldom meant.",
     "blocked": "A wish cannot be carried out.",
     "conflict": "Somebody else changed what would be given back.",
     "escalation": "A way to become somebody else opens.",
@@ -21,9 +22,10 @@ RULES = {
 }
 
 
-def sarif(groups: Sequence[Group], mistakes: Iterable[Mistake] = ()) -> str:
+def sarif(groups: Sequence[Group], mistakes: Iterable[Mistake] = (), lints: Iterable[Mistake] = ()) -> str:
     """The whole log, as JSON."""
     results = [_result("mistake", "error", m.text, (m.file, m.line, m.column)) for m in mistakes]
+    results += [_result("lint", "warning", m.text, (m.file, m.line, m.column)) for m in lints]
     for group in groups:
         where = f" (on {hosts_text(group.hosts)})" if len(groups) > 1 else ""
         results += [_result(rule, level, text + where, place) for rule, level, text, place in findings(group)]
