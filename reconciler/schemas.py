@@ -22,8 +22,8 @@ SOURCE = {
 
 
 def schema(name: str) -> Json:
-    """The schema of ``desired``, ``plan`` or ``event``."""
-    return {"desired": _desired, "plan": _plan, "event": _event}[name]()
+    """The schema of ``desired``, ``plan``, ``event`` or ``snapshot``."""
+    return {"desired": _desired, "plan": _plan, "event": _event, "snapshot": _snapshot}[name]()
 
 
 def _desired() -> Json:
@@ -146,6 +146,33 @@ def _event() -> Json:
     return {
         "$schema": DRAFT,
         "title": "reconciler event",
+        "type": "object",
+        "required": list(properties),
+        "properties": properties,
+    }
+
+
+def _snapshot() -> Json:
+    tables = ("stats", "files", "traits", "names", "links", "canonical", "trees", "owned", "remote", "named", "groups")
+    lists = ("mounts", "processes", "queries")
+    observed: dict[str, Json] = {name: {"type": "object"} for name in tables}
+    observed |= {name: {"type": "array"} for name in lists}
+    observed |= {"live": {"type": "boolean"}, "boot": TEXT}
+    log = {"facts": {"type": "object"}, "images": {"type": "object"}, "seq": {"type": "integer", "minimum": 0}}
+    properties = {
+        "format_version": {"const": "1.0"},
+        "snapshot": {"const": 1},
+        "version": TEXT,
+        "at": {"type": "string", "format": "date-time"},
+        "host": {"type": "object", "required": ["name", "id"], "properties": {"name": TEXT, "id": TEXT}},
+        "facts": {"type": "object", "additionalProperties": NULLABLE},
+        "local_names": {"type": "boolean"},
+        "log": {"type": "object", "required": list(log), "properties": log},
+        "observed": {"type": "object", "required": list(observed), "properties": observed},
+    }
+    return {
+        "$schema": DRAFT,
+        "title": "reconciler snapshot",
         "type": "object",
         "required": list(properties),
         "properties": properties,

@@ -51,10 +51,10 @@ def profiles(name: str | None, style: str) -> int:
 
 
 @click.command()
-@click.argument("name", type=click.Choice(["desired", "plan", "event"]))
+@click.argument("name", type=click.Choice(["desired", "plan", "event", "snapshot"]))
 @anywhere
 def schema(name: str) -> int:
-    """Print a JSON Schema: of the desired state, a plan, or an event.
+    """Print a JSON Schema: of the desired state, a plan, an event, or a snapshot.
 
     Example: reconciler schema plan
     """
