@@ -75,6 +75,16 @@ class IniFile:
                 found.append((match["name"].strip(), index + 1, len(self.lines)))
         return found
 
+    def pairs(self) -> list[tuple[str, str]]:
+        """Every section and key, in the order in which they are first met."""
+        found = (
+            (name, match["key"].strip())
+            for name, start, end in self.sections()
+            for line in self.lines[start:end]
+            if (match := KEY.match(line))
+        )
+        return list(dict.fromkeys(found))
+
     def find(self, section: str, key: str) -> list[Line]:
         """Every place where a key stands in a section of that name."""
         found = []

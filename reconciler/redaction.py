@@ -11,7 +11,7 @@ import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from .inifile import KEY, IniFile
+from .inifile import IniFile
 from .kinds.ini import SECRET_KEY
 from .model import EXISTS, Address, Field, Json
 
@@ -68,13 +68,7 @@ class Redactor:
         if text in self._clear:
             return text
         file, known = IniFile(text.encode("latin-1", "replace")), set(secret)
-        pairs = {
-            (name, match["key"].strip())
-            for name, start, end in file.sections()
-            for line in file.lines[start:end]
-            if (match := KEY.match(line))
-        }
-        for section, key in sorted(pairs):
+        for section, key in file.pairs():
             if SECRET_KEY.search(key) or (section, key) in known:
                 for line in reversed(file.find(section, key)):
                     if line.value:

@@ -25,6 +25,7 @@ COMMANDS = {
     "resume": "sync",
     "status": "status",
     "observe": "observe",
+    "adopt": "adopt",
     "rollback": "undo",
     "uninstall": "undo",
     "purge": "undo",

@@ -63,3 +63,19 @@ def test_plans_from_snapshots_are_the_plans_of_the_host(machine: Machine, tmp_pa
     machine.run("systemctl", "stop", "ndtask")
     found = agree(machine, desired, tmp_path)
     assert {t["verb"] for t in found["transitions"]} >= {"own"}
+
+
+def test_what_is_adopted_on_a_host_is_so_there(machine: Machine) -> None:
+    """Also where nobody of us ever was: the log of the run that made it is gone."""
+    machine.reconciler("apply", "/root/desired", "--yes")
+    machine.run("rm", "-r", "/var/lib/reconciler")
+    words = ["account:flxrasvc", "group:flxrasvc", "/opt/managesoft", "/var/opt/managesoft", "/etc/managesoft.ini"]
+    words += ["daemon:ndtask", "daemon:mgsusageag", "daemon:zabbix-agent", "account:zabbix", "/etc/sudoers.d/flexera"]
+    told = machine.reconciler("adopt", *words, "--deployment", "agent", "--out", "/root/adopted.yaml")
+    text = machine.run("cat", "/root/adopted.yaml").stdout
+    for part in ("user: flxrasvc", "running: true", "tree: /opt/managesoft", "LeastPrivilege", "account: flxrasvc"):
+        assert part in text, (part, text, told.stderr)
+    machine.reconciler("plan", "/root/adopted.yaml", "--detailed-exitcode")
+    before = machine.pid_of("ndtask")
+    machine.reconciler("apply", "/root/adopted.yaml", "--yes")
+    assert machine.pid_of("ndtask") == before
