@@ -141,11 +141,12 @@ class Adopter:
     @staticmethod
     def _daemon(seen: DaemonState) -> Iterator[tuple[str, Any]]:
         told = seen.effective
-        user, group = told.get("user"), told.get("group")
-        if user:
-            yield "run_as", {"user": user, **({"group": group} if group else {})}
-        if told.get("supplementary_groups"):
-            yield "supplementary_groups", told["supplementary_groups"].split()
+        if told.get("User"):
+            yield "run_as", {"user": told["User"], **({"group": told["Group"]} if told.get("Group") else {})}
+        if told.get("SupplementaryGroups"):
+            yield "supplementary_groups", told["SupplementaryGroups"].split()
+        if told.get("AmbientCapabilities"):
+            yield "ambient_capabilities", told["AmbientCapabilities"].lower().split()
         if seen.installable:
             yield "enabled", "true" if seen.links else "false"
         if seen.running is not None:

@@ -48,6 +48,8 @@ def test_what_is_adopted_is_there(before: list[dict[str, str | None]], things: l
             assert not plan.transitions and not plan.blocked, text
             described = {str(_address(item)) for item in read("x", text.encode())[0][0].value["resources"]}
             told = " ".join(adopter.remarks)
+            if before and "daemon:agent" in things and "run_as" in str(before[-1]["daemon"]):
+                assert "user: svc" in text
             for thing in things:
                 assert str(Address.parse(thing)) in described or str(Address.parse(thing)) in told, (thing, told)
 
