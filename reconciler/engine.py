@@ -54,6 +54,9 @@ class Report:
 class Engine(Surveyor):
     """One host and its log, to be changed."""
 
+    _origin: Json = None
+    """The repository, commit and signer whose run is under way."""
+
     def writer(self) -> tuple[Host, LogWriter]:
         """The writing halves; only a run that holds the lock has them."""
         assert isinstance(self.log, LogWriter)
@@ -71,8 +74,9 @@ class Engine(Surveyor):
         deployment: str | None = None,
         address: str | None = None,
     ) -> Event:
-        """Write one event and take it into account."""
+        """Write one event and take it into account; those of a run say where its desired state is from."""
         _, log = self.writer()
+        data = {**data, "origin": self._origin} if self._origin else data
         return log.append(run, type_, data, deployment, address, lambda event: post(self.ledger, event))
 
     def put_down(self, start: Mapping[str, Json], type_: str | None = None, data: Json = None) -> str:
@@ -120,6 +124,7 @@ class Engine(Surveyor):
         run = self.next_run()
         first = log.seq
         # Said first: whatever happens to this run, no path loses what it once was.
+        self._origin = start.get("origin")
         self.say(run, "run.started", {**start, "inherits": books.pop("inherits"), "terms": books.pop("terms")})
         report.run = run
         context = self.context(goals, options)

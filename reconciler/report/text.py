@@ -344,12 +344,24 @@ def event_lines(event: Mapping[str, Json]) -> Iterator[str]:
         if change["field"] not in (["exists"], list(MARK)):
             before, after = (value_text(v) for v in change["shown"])
             yield printable(f"{'':>8}{'.'.join(change['field'])}: {before[:60]} → {after[:60]}")
-    for key in ("error", "left", "outcome"):
+    for key in ("error", "left", "outcome", "why", "repository"):
         if data.get(key):
             yield printable(f"{'':>8}{key}: {data[key]}")
+    if event["type"] == "commit.quarantined":
+        yield printable(f"{'':>8}held back, since run {data['run']} is undone: {data['input']}")
+    origin = data.get("origin")
+    if origin and event["type"] == "run.started":
+        yield printable(f"{'':>8}of commit {origin['commit']}")
+        yield printable(f"{'':>8}{origin_text(origin)}")
     source = data.get("source")
     if source:
         yield printable(f"{'':>8}asked by {source['file']}:{source['line']}")
+
+
+def origin_text(origin: Mapping[str, Json]) -> str:
+    """Where a desired state is from, and by whom."""
+    signer = f"signed by {origin['signer']}" if origin["signer"] else "not signed"
+    return f"in {origin['repository']} ({origin['ref']}), {signer}"
 
 
 def state_lines(held: Iterable[Mapping[str, Json]]) -> Iterator[str]:
@@ -402,8 +414,7 @@ def blame_lines(things: Iterable[Mapping[str, Json]]) -> Iterator[str]:
                 yield printable(f"        because of {by['source']['file']}:{by['source']['line']}")
             if by["commit"]:
                 yield printable(f"        of commit {by['commit']}")
-            if origin := by.get("origin"):
-                signer = f", signed by {origin['signer']}" if origin["signer"] else ", not signed"
-                yield printable(f"        in {origin['repository']} ({origin['ref']}){signer}")
+            if by.get("origin"):
+                yield printable(f"        {origin_text(by['origin'])}")
             if item["field"] != ["exists"]:
                 yield printable(f"        before us: {value_text(item['before_us'])[:60]}")

@@ -68,6 +68,7 @@ def test_a_commit_is_applied_once_and_every_trace_names_it(root: Path, remote: R
     started = events(root)[0]["data"]
     assert started["commit"] == commit and started["origin"]["repository"] == str(remote.work)
     assert started["origin"]["ref"] == "main" and "ops@example.org (SHA256:" in started["origin"]["signer"]
+    assert [e["data"]["origin"] for e in events(root)] == [started["origin"]] * count
     by = json.loads(reconciler("explain", "/etc/x.ini", "--format", "json", root=root, check=0).stdout)["fields"][0][
         "by"
     ]
