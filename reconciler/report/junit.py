@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from xml.sax.saxutils import escape, quoteattr
 
 from .preview import Group, change_lines, hosts_text, source_of
-from .text import value_text
+from .text import conflict_text
 
 
 def junit(groups: Sequence[Group]) -> str:
@@ -34,7 +34,7 @@ def _suite(group: Group) -> tuple[str, tuple[int, int]]:
         failed[item["address"]] = item["reason"]
     for item in group.plan["conflicts"]:
         cases.setdefault(item["address"], [])
-        told_ = f"{'.'.join(item['field'])}: we left {value_text(item['recorded'])}, found {value_text(item['found'])}"
+        told_ = f"{'.'.join(item['field'])}: {conflict_text(item['recorded'], item['found'])}"
         failed.setdefault(item["address"], told_)
     name = quoteattr(_clean(hosts_text(group.hosts)))
     lines = [f'  <testsuite name={name} tests="{len(cases)}" failures="{len(failed)}">']

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..host.resolve import printable
 from ..model import Json
 from ..plan import RUNNING, Plan
-from .text import value_text
+from .text import conflict_text, value_text
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,9 @@ class Group:
         count = len(self.transitions)
         if self.refused:
             first = (self.plan["blocked"] or self.plan["conflicts"])[0]
-            why = first.get("reason") or f"{first['address']} was changed by someone else"
-            return f"would be refused: {printable(why)}"
+            field = ".".join(first.get("field", ()))
+            why = first.get("reason") or f"{field}: {conflict_text(first['recorded'], first['found'])}"
+            return f"would be refused: {printable(first['address'])}: {printable(why)}"
         if not count:
             return "no change"
         return "1 change" if count == 1 else f"the same {count} changes" if len(self.hosts) > 1 else f"{count} changes"
@@ -120,7 +121,7 @@ def _findings(group: Group) -> Iterator[tuple[str, str, str, tuple[str, int, int
         yield "blocked", "error", f"{item['address']}: {item['reason']}", source_of(item)
     for item in plan["conflicts"]:
         field = ".".join(item["field"])
-        text = f"{item['address']} {field}: we left {value_text(item['recorded'])}, found {value_text(item['found'])}"
+        text = f"{item['address']} {field}: {conflict_text(item['recorded'], item['found'])}"
         yield "conflict", "error", text, places.get(item["address"], ("", 1, 1))
     access = plan.get("access") or {}
     first = next(iter(places.values()), ("", 1, 1))

@@ -46,6 +46,17 @@ def short(address: Address) -> str:
     return printable(f"{address.kind}:{name}")
 
 
+def conflict_text(recorded: Json, found: Json) -> str:
+    """Why a field is in conflict.
+
+    >>> conflict_text(810, "taken by other"), conflict_text("a", "b")
+    ('810 is taken by other', 'we left a, and found b')
+    """
+    if isinstance(found, str) and found.startswith("taken by "):
+        return f"{value_text(recorded)} is {value_text(found)}"
+    return f"we left {value_text(recorded)}, and found {value_text(found)}"
+
+
 def value_text(value: Json) -> str:
     """A value on one line."""
     if value is None:
@@ -232,7 +243,7 @@ def _hindrances(plan: Plan, paint: Paint) -> Iterator[str]:
     for conflict in plan.conflicts:
         yield ""
         yield paint("33;1", f"  ! conflict {short(conflict.address)}  {printable('.'.join(conflict.field))}")
-        yield f"      we left {value_text(conflict.recorded)}, and found {value_text(conflict.found)}"
+        yield f"      {conflict_text(conflict.recorded, conflict.found)}"
     if plan.skipped:
         yield ""
         for path, reason in plan.skipped[:20]:
