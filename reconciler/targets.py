@@ -172,10 +172,16 @@ def from_desired(
                 sink[address] = _beside(target, ledger, set(left))
     for leaver in goals.pruned:
         _uninstalled(goals, ledger, leaver, unseal, parting, stays)
+    for heir in stays:
+        # A tree that steps out of one round it takes along what that knows of its paths.
+        around = [a for a in stays if a.kind == heir.kind == "tree" and a != heir and inside(heir.name, a.name)]
+        known = [a for a in around if PATHS in ledger.holds.get(a, {})]
+        if known and PATHS not in ledger.holds.get(heir, {}):
+            _inherited(goals, ledger, heir, max(known, key=lambda a: len(a.name)), stays)
     for heir, former in goals.inherits:
         if heir in goals.targets:
-            known = ledger.holds.get(former, {}).get(PATHS)
-            goals.targets[heir] = _knowing(goals.targets[heir], [known.origin if known else None])
+            passing = ledger.holds.get(former, {}).get(PATHS)
+            goals.targets[heir] = _knowing(goals.targets[heir], [passing.origin if passing else None])
     return goals
 
 
@@ -189,11 +195,17 @@ def _bequeathed(goals: Goals, ledger: Ledger, address: Address, stays: Mapping[A
     # The paths of a tree inside that stays pass to it, with what they once were.
     inner = [a for a in sorted(stays, key=str) if a.kind == "tree" and inside(a.name, address.name)]
     for heir in [max(outer, key=lambda a: len(a.name))] if whole else inner:
-        if (heir, address) not in goals.inherits:
-            goals.inherits.append((heir, address))
-            former = held[PATHS].holders if PATHS in held else ()
-            goals.leaves += [(name, heir, PATHS) for name in former if name not in stays[heir]]
+        _inherited(goals, ledger, heir, address, stays)
     return whole
+
+
+def _inherited(goals: Goals, ledger: Ledger, heir: Address, former: Address, stays: Mapping[Address, set[str]]) -> None:
+    """A tree takes over what another one knows; who held that other one holds no part of the heir for it."""
+    if (heir, former) not in goals.inherits:
+        goals.inherits.append((heir, former))
+        held = ledger.holds.get(former, {})
+        holders = held[PATHS].holders if PATHS in held else ()
+        goals.leaves += [(name, heir, PATHS) for name in holders if name not in stays[heir]]
 
 
 def _knowing(target: Target, layers: list[Json]) -> Target:

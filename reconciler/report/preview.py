@@ -39,9 +39,10 @@ class Group:
         count = len(self.transitions)
         if self.refused:
             first = (self.plan["blocked"] or self.plan["conflicts"])[0]
-            field = ".".join(first.get("field", ()))
-            why = first.get("reason") or f"{field}: {conflict_text(first['recorded'], first['found'])}"
-            return f"would be refused: {printable(first['address'])}: {printable(why)}"
+            if "reason" in first:
+                return f"would be refused: {printable(first['reason'])}"
+            what = f"{first['address']} {'.'.join(first['field'])}"
+            return f"would be refused: {printable(what)}: {printable(conflict_text(first['recorded'], first['found']))}"
         if not count:
             return "no change"
         return "1 change" if count == 1 else f"the same {count} changes" if len(self.hosts) > 1 else f"{count} changes"
