@@ -23,7 +23,7 @@ from .kinds.file import FileState
 from .kinds.group import GroupState
 from .kinds.ini import SECRET_KEY
 from .kinds.mapping import MappingState
-from .model import Address, Unknown
+from .model import Address, Field, Unknown
 from .modes import show_capability
 from .redaction import ASSIGNED
 from .rscd.text import EXPORTS, USERS_LOCAL
@@ -167,11 +167,13 @@ class Adopter:
         for section, key in file.pairs() if keys is None else keys:
             value = shown(file.get(section, key))
             where = f"{address}: [{section}] {key}"
-            if not isinstance(value, str):
+            if not seen.mode & 0o004 and keys is None:
+                self.remarks.append(f"{where} is left out: not everybody may read the file; ask for it with --key")
+            elif not isinstance(value, str):
                 self.remarks.append(
                     f"{where} is not there" if value is None else f"{where} stands there more than once"
                 )
-            elif SECRET_KEY.search(key) or ASSIGNED.search(value):
+            elif SECRET_KEY.search(key) or ASSIGNED.search(value) or self._secret(address, (section, key)):
                 self.remarks.append(f"{where} is a secret; write {{secret: true, from: {{file: …}}}}")
             else:
                 yield "set", {section: {key: value}}
@@ -180,11 +182,20 @@ class Adopter:
     def _file(self, address: Address, seen: FileState) -> Iterator[tuple[str, Any]]:
         yield from self._look(seen)
         text = seen.data
-        public = bool(seen.mode & 0o004) and not ASSIGNED.search(text)
+        public = bool(seen.mode & 0o004) and not ASSIGNED.search(text) and not self._secret(address, ("content",))
         if public and len(text) <= TEXT and text.isascii() and "\0" not in text:
             yield "content", text
         else:
             self.remarks.append(f"{address}: its content is left out: private, large, or no plain text")
+
+    def _secret(self, address: Address, field: Field) -> bool:
+        """Whether the log says that a field is a secret."""
+        hold = self.surveyor.ledger.holds.get(address, {}).get(field)
+        for value in (hold.origin, hold.current) if hold is not None else ():
+            told = self.surveyor.unseal(value)
+            if isinstance(told, dict) and (told.get("secret") or told.get("private")):
+                return True
+        return False
 
     @staticmethod
     def _look(seen: FileState) -> Iterator[tuple[str, Any]]:
@@ -223,7 +234,10 @@ class Adopter:
                 return wish
             known = {**wish.get("except", {})}
             for path in paths:
-                known[path] = _look_of(found, path, names, wish)
+                look = _look_of(found, path, names, wish)
+                if look is None:
+                    return None
+                known[path] = look
             if len(known) > MOST:
                 return None
             wish = {**wish, "except": known}
@@ -306,13 +320,17 @@ def symbolic(plain: int, program: int) -> str:
     return ",".join(told)
 
 
-def _look_of(found: Tree, path: str, names: Names, wish: Wish) -> Wish:
-    """What a path of a tree is, as far as the wish speaks of it."""
+def _look_of(found: Tree, path: str, names: Names, wish: Wish) -> Wish | None:
+    """What a path of a tree is, as far as the wish speaks of it; None for a name that no text can hold."""
     if path in found.directories:
         facts = found.facts[found.directories[path].facts]
     else:
-        leaf = found.directories[os.path.dirname(path)]
-        facts = next(found.facts[n] for n, listed in leaf.groups if os.path.basename(path) in listed)
+        leaf = found.directories.get(os.path.dirname(path))
+        groups = leaf.groups if leaf is not None else ()
+        number = next((n for n, listed in groups if os.path.basename(path) in listed), None)
+        if number is None:
+            return None
+        facts = found.facts[number]
     told: Wish = {"owner": str(names.user(facts[2]))} if "owner" in wish else {}
     told |= {"group": str(names.group(facts[3]))} if "group" in wish else {}
     if facts[0] == "directory" and "directory_mode" in wish:

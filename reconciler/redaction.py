@@ -10,14 +10,18 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 from .inifile import IniFile
 from .kinds.ini import SECRET_KEY
 from .model import EXISTS, Address, Field, Json
 
 NAMED = r"[\w.-]*(?:passw|secret|token)[\w.-]*"
-ASSIGNED = re.compile(rf"(?i)({NAMED}\s*[=:]\s*|(?<!\S)-{NAMED}[ \t]+)(\"[^\"\n]*\"|'[^'\n]*'|[^\s\"']+)")
-"""NAME=VALUE or --NAME VALUE anywhere in a line, where the name says that the value is a secret."""
+ASSIGNED = re.compile(rf"(?i)({NAMED}[\"']?\s*[=:]\s*|(?<!\S)-{NAMED}[ \t]+)(\S.*)", re.DOTALL)
+"""NAME=VALUE or --NAME VALUE anywhere, where the name says that it is a secret; all that follows is taken for it."""
+UNITS = re.compile(r"^/(?:etc|run|lib|usr/lib|usr/local/lib)/systemd/")
+ENVIRONMENT = re.compile(r"^(?:Environment|SetCredential|SetCredentialEncrypted)$")
 HASHED = ("/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow")
 CONTENT: Field = ("content",)
 Secrets = Mapping[str, frozenset[Field]]
@@ -27,9 +31,19 @@ Secrets = Mapping[str, frozenset[Field]]
 class Redactor:
     """Takes secrets out, always in the same way."""
 
-    def __init__(self, key: bytes, secrets: Secrets, clear: Iterable[str] = ()) -> None:
-        """``clear``: whole contents that the desired state has in clear, and that are no secret for that."""
-        self._clear = frozenset(clear)
+    def __init__(
+        self,
+        key: bytes,
+        secrets: Secrets,
+        clear: Iterable[str] = (),
+        asked: Secrets | None = None,
+        private: Iterable[str] = (),
+    ) -> None:
+        """``clear``: whole contents that the desired state has in clear, and that are no secret for that.
+
+        ``asked``: by path, the keys that plans speak of; of ``private`` files no others are kept.
+        """
+        self._clear, self._asked, self._private = frozenset(clear), asked or {}, frozenset(private)
         self._key, self._secrets = hmac.new(key, b"snapshot", hashlib.sha256).digest(), secrets
 
     def word(self, text: str) -> str:
@@ -46,8 +60,8 @@ class Redactor:
         bare = text.lstrip("!")
         return text if bare in ("", "*", "x") else text[: len(text) - len(bare)] + self.word(bare)
 
-    def file(self, path: str, data: bytes) -> bytes:
-        """The bytes of a file."""
+    def file(self, path: str, data: bytes, *, private: bool = False) -> bytes | None:
+        """The bytes of a file; None for one that is left out. ``private``: not everybody may read it."""
         text = data.decode("latin-1")
         if path in HASHED:
             lines = [line.split(":") for line in text.split("\n")]
@@ -55,27 +69,57 @@ class Redactor:
                 ":".join([line[0], self.password(line[1]), *line[2:]]) if len(line) > 2 else ":".join(line)
                 for line in lines
             ).encode("latin-1")
-        if CONTENT in self._secrets.get(path, ()) or "\0" in text:
+        known = self._secrets.get(path)
+        if CONTENT in (known or ()) or "\0" in text:
             return self.whole(text).encode("latin-1")
-        return self.text(text, self._secrets.get(path, frozenset())).encode("latin-1")
+        unit = bool(UNITS.match(path))
+        if private and known is None and not unit:
+            return None
+        return self.lines(data, known or frozenset(), self._asked.get(path) if private and not unit else None)
 
     def whole(self, text: str) -> str:
         """A content that is a secret as a whole."""
         return text if text in self._clear or not text else self.word(text)
 
-    def text(self, text: str, secret: Iterable[Field] = ()) -> str:
-        """Lines as configuration files have them; ``secret``: section and key of what no name tells of."""
-        if text in self._clear:
-            return text
-        file, known = IniFile(text.encode("latin-1", "replace")), set(secret)
+    def lines(self, data: bytes, secret: Iterable[Field] = (), asked: frozenset[Field] | None = None) -> bytes:
+        """Lines as configuration files have them.
+
+        ``secret``: section and key of what no name tells of; ``asked``: all that is kept of a private file.
+        """
+        if data.decode("latin-1") in self._clear:
+            return data
+        file, known = IniFile(data), set(secret)
+        tainted: dict[int, str] = {}
+        for number, (before, line_) in enumerate(pairwise(file.lines), 1):
+            if before.rstrip("\r\n").endswith("\\") and (number - 1 in tainted or ASSIGNED.search(before)):
+                bare = line_.rstrip("\r\n")
+                tainted[number] = self.word(bare) + line_[len(bare) :]
+        done: set[int] = set()
         for section, key in file.pairs():
-            if SECRET_KEY.search(key) or (section, key) in known:
-                for line in reversed(file.find(section, key)):
-                    if line.value:
-                        file.lines[line.start : line.start + line.count] = [
-                            line.head + self.word(line.value) + line.tail
-                        ]
-        return "".join(map(self.assigned, file.lines))
+            for line in file.find(section, key):
+                name = (section, key)
+                if SECRET_KEY.search(key) or name in known or (asked is not None and name not in asked):
+                    value = self.whole(line.value)
+                elif ENVIRONMENT.match(key) and ASSIGNED.search(line.raw):
+                    value = self.word(line.value)
+                else:
+                    value = self.assigned(line.value)
+                tail = line.tail.rstrip("\r\n")
+                file.lines[line.start] = line.head + value + self.assigned(tail) + line.tail[len(tail) :]
+                for more in range(line.start + 1, line.start + line.count):
+                    file.lines[more] = ""
+                done |= set(range(line.start, line.start + line.count))
+        for number, line_ in enumerate(file.lines):
+            if number not in done and line_.strip():
+                bare = line_.rstrip("\r\n")
+                if asked is not None and not bare.lstrip().startswith("["):
+                    file.lines[number] = f"# {self.word(bare)}" + line_[len(bare) :]
+                else:
+                    file.lines[number] = self.assigned(bare) + line_[len(bare) :]
+        for number, told in tainted.items():
+            # The rest of a secret that goes on behind a backslash.
+            file.lines[number] = told
+        return "".join(file.lines).encode("utf-8", "surrogateescape")
 
     def assigned(self, text: str) -> str:
         """A line or word with what is assigned to the name of a secret taken out."""
@@ -104,20 +148,37 @@ class Redactor:
         hidden = isinstance(value, dict) and bool(value.get("secret") or value.get("private"))
         hidden = hidden or (field == CONTENT and field in known)
         hidden = hidden or (len(field) == 2 and bool(SECRET_KEY.search(field[1]) or field in known))
-        whole = (
-            known
-            | {("", name[-1]) for name in known}
-            | ({("", field[1]), field} if hidden and len(field) == 2 else set())
-        )
-        return self._inner(value, frozenset(whole), hidden=hidden, name="")
+        asked = self._asked.get(address.name) if address.name in self._private else None
+        return self._inner(value, Told(known, field, hidden, asked), name="")
 
-    def _inner(self, value: Json, known: frozenset[Field], *, hidden: bool, name: str) -> Json:
+    def _inner(self, value: Json, told: Told, *, name: str) -> Json:
         if isinstance(value, dict):
-            return {key: self._inner(part, known, hidden=hidden, name=key) for key, part in value.items()}
+            return {key: self._inner(part, told, name=key) for key, part in value.items()}
         if isinstance(value, list):
-            return [self._inner(part, known, hidden=hidden, name=name) for part in value]
+            return [self._inner(part, told, name=name) for part in value]
         if not isinstance(value, str):
             return value
-        if hidden and name in ("value", "then", "data"):
+        if name in ("whole", "data"):
+            if told.hidden and name == "data":
+                return self.whole(value)
+            return self.lines(value.encode("latin-1"), told.known, told.asked).decode("latin-1")
+        if told.hidden and name in ("value", "then"):
             return self.whole(value)
-        return self.text(value, known) if name in ("raw", "whole", "data", "above") else self.assigned(value)
+        if name in ("raw", "above"):
+            # Such a line stands in no section here; what it is in the file is told.
+            field = {("", told.field[-1])} if told.hidden else set()
+            known = frozenset({*field, *(("", key[-1]) for key in told.known if len(key) == 2)})
+            asked = None if told.asked is None else frozenset(("", key[-1]) for key in told.asked)
+            raw = value.encode("utf-8", "surrogateescape")
+            return self.lines(raw, known, asked).decode("utf-8", "surrogateescape")
+        return self.assigned(value)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is known of a value while it is gone through."""
+
+    known: frozenset[Field]
+    field: Field
+    hidden: bool
+    asked: frozenset[Field] | None

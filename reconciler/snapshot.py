@@ -8,7 +8,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from . import __version__
@@ -99,23 +99,28 @@ def _tree_of(told: Json) -> Tree:
     return Tree(facts, directories, [str(path) for path in told["mounts"]], gaps)
 
 
+def _file(found: File) -> Json:
+    about = {"mode": found.mode, "uid": found.uid, "gid": found.gid, "mtime_ns": found.mtime_ns}
+    return _coded(found.data) | about | {"xattrs": _xattrs(found.xattrs)}
+
+
 def record_json(record: Record, redactor: Redactor) -> Json:
     """A record of a host without its secrets."""
 
-    def file(path: str, found: File) -> Json:
-        shape = _coded(redactor.file(path, found.data))
-        about = {"mode": found.mode, "uid": found.uid, "gid": found.gid, "mtime_ns": found.mtime_ns}
-        return shape | about | {"xattrs": _xattrs(found.xattrs)}
+    files: dict[str, Json] = {}
+    for path, found in record.files.items():
+        if not isinstance(found, File):
+            files[path] = found
+            continue
+        data = redactor.file(path, found.data, private=not found.mode & 0o004)
+        if data is not None:
+            files[path] = replace(found, data=data)
 
-    files = {
-        path: found if found is None or isinstance(found, Failure) else (path, found)
-        for path, found in record.files.items()
-    }
     return {
         "live": record.live,
         "boot": record.boot,
         "stats": _table(record.stats, lambda s: [getattr(s, f.name) for f in fields(Stat)]),
-        "files": _table(files, lambda pair: file(*pair)),
+        "files": _table(files, _file),
         "traits": _table(record.traits, lambda t: {"xattrs": _xattrs(t.xattrs), "flags": sorted(t.flags)}),
         "names": _table(record.names, list),
         "links": _table(record.links, str),

@@ -54,7 +54,8 @@ def plans(
     files: Sequence[str], paths: tuple[str, ...], options: Options, *, prune: bool, for_host: str | None
 ) -> list[tuple[str, Plan, str | None]]:
     """By host: its plan, and why it would be refused."""
-    from ..errors import Refused
+    from ..errors import HostError, Refused
+    from ..host.resolve import printable
     from ..snapshot import readable
     from .apply import Wanted
     from .runs import look, refused
@@ -66,7 +67,10 @@ def plans(
             continue
         place = Elsewhere(snapshot)
         wanted = Wanted(place, paths, prune=prune)
-        plan = look(place, wanted.prepare, options, wanted.examine)
+        try:
+            plan = look(place, wanted.prepare, options, wanted.examine)
+        except (TypeError, ValueError, KeyError, IndexError, AttributeError, AssertionError, RecursionError):
+            raise HostError(f"the snapshot of {printable(name)} tells what no host does; take it again there") from None
         found.append((name, plan, refused(plan, options)))
     if not found:
         raise Refused(f"no snapshot of host {for_host} among these")

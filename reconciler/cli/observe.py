@@ -186,30 +186,48 @@ def _units(host: Observer) -> None:
 def redactor_of(engine: Engine, documents: Iterable[Any], key: bytes) -> Redactor:
     """Takes out what is secret though no name says so: by the documents, by the log, by the mode of a file."""
     from ..errors import HostError, LogError
+    from ..kinds import kinds
     from ..kinds.file import CONTENT
+    from ..model import Absent
     from ..redaction import Redactor
 
-    found: dict[str, set[Field]] = {}
+    secrets: dict[str, set[Field]] = {}
+    asked: dict[str, set[Field]] = {}
     clear: set[str] = set()
-    files = {address.name for address in engine.ledger.holds if address.kind == "file"}
+    whole = {address.name for address in engine.ledger.holds if address.kind == "file"}
     for document in documents:
         for wished in document.resources:
             resource = wished.resource
-            found.setdefault(resource.name, set()).update(resource.secrets())
+            secrets.setdefault(resource.name, set()).update(resource.secrets())
+            for path in kinds()[resource.kind].edits(resource.name):
+                secrets.setdefault(path, set())
             if resource.kind == "file":
-                files.add(resource.name)
+                whole.add(resource.name)
                 content = getattr(resource, "content", None)
                 clear |= {content.encode().decode("latin-1")} if isinstance(content, str) else set()
+            elif resource.kind == "ini":
+                asked.setdefault(resource.name, set()).update(f for f in resource.wishes(Absent()) if len(f) == 2)
     for address, fields in engine.ledger.holds.items():
+        for path in (address.name, *kinds()[address.kind].edits(address.name)) if address.kind in kinds() else ():
+            secrets.setdefault(path, set())
         for field, hold in fields.items():
+            if address.kind == "ini" and len(field) == 2:
+                asked.setdefault(address.name, set()).add(field)
             for value in (hold.origin, hold.current):
                 with suppress(LogError):
                     told = engine.unseal(value)
                     if isinstance(told, dict) and (told.get("secret") or told.get("private")):
-                        found.setdefault(address.name, set()).add(field)
-    for path in files:
+                        secrets.setdefault(address.name, set()).add(field)
+    private = set()
+    for path in [*whole, *asked]:
         with suppress(HostError):
             there = engine.host.read(path)
             if there is not None and not there.mode & 0o004:
-                found.setdefault(path, set()).add(CONTENT)
-    return Redactor(key, {name: frozenset(fields) for name, fields in found.items()}, clear)
+                private.add(path)
+                if path in whole:
+                    secrets.setdefault(path, set()).add(CONTENT)
+    return Redactor(key, _frozen(secrets), clear, _frozen(asked), private)
+
+
+def _frozen(found: dict[str, set[Field]]) -> dict[str, frozenset[Field]]:
+    return {name: frozenset(fields) for name, fields in found.items()}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -68,7 +70,8 @@ class Sync:
                 self._reached()
                 return self._decided(commit)
         except SourceError as error:
-            self._failed(str(error))
+            with suppress(ReconcilerError):  # where another run holds the log, the next look tells it
+                self._failed(str(error))
             return Turn("failed", f"{error}; what was applied last stays in force", error.exit_code)
         except ReconcilerError as error:
             return Turn("failed", str(error), error.exit_code, commit.id if commit else None)
@@ -91,7 +94,7 @@ class Sync:
             state = "waiting" if commit.id in ledger.held_back else "ok" if well else "failed"
             return Turn(state, why, 0, commit.id)
         refuse_rewind(ledger, commit, self.path, self.repository.follows, allowed=self.allow_rewind)
-        commit = replace(commit, signer=self.repository.signer(commit.id, self.trust))
+        commit = replace(commit, signer=self.repository.signer(self.ref, commit.id, self.trust))
         opening = opens(self.windows, datetime.now(UTC))
         if opening is not None:
             when = opening.astimezone().strftime("%a %Y-%m-%d %H:%M %Z")
@@ -161,7 +164,7 @@ def put_down(way: Way, verb: str, more: Mapping[str, Json], type_: str | None = 
 
 @click.command()
 @click.option("--repo", required=True, metavar="URL", help="https://, ssh://, user@host:path, or an absolute path.")
-@click.option("--ref", default="main", metavar="REF", help="The branch, tag or commit; main by default.")
+@click.option("--ref", default="main", metavar="REF", help="A branch, refs/tags/NAME, or a commit; main by default.")
 @click.option("--path", "inside", default="desired", metavar="DIR", help="Where in the repository; desired by default.")
 @click.option("--allowed-signers", metavar="FILE", help="Whose SSH signatures count; a file as ssh-keygen reads it.")
 @click.option("--gpg-home", metavar="DIR", help="Whose OpenPGP signatures count: all keys in this GnuPG home.")
@@ -233,6 +236,7 @@ def sync(
     state = os.path.dirname(os.path.abspath(place.log_path()))
     make_directory(state)
     directory = os.path.join(state, "git")
+    make_directory(directory)
     source = Repository(directory, checked_url(repo), credentials=credentials, ssh_key=ssh_key)
     options = way.options(
         skip_blocked=skip_blocked, max_changes=max_changes, max_removals=max_removals, max_paths=max_paths
@@ -248,12 +252,14 @@ def sync(
     return _stay(one, listeners, interval)
 
 
-def _say(one: Sync, listeners: Listeners, turn: Turn) -> None:
-    """Tell whoever runs this, and everybody who listens, what came of a turn."""
-    from ..gitops.telling import tell
+def _say(one: Sync, listeners: Listeners, turn: Turn, *, quiet: bool = False) -> None:
+    """Tell whoever runs this (unless ``quiet``), and everybody who listens, what came of a turn."""
+    from ..gitops.telling import tell, write_status
     from ..survey import facts
 
-    if one.way.style == "json" and turn.run is None:
+    if quiet:
+        pass
+    elif one.way.style == "json" and turn.run is None:
         shape = {"state": turn.state, "message": turn.message, "commit": turn.commit, "run": turn.run}
         print_json({"format_version": "1.0", **shape})
     else:
@@ -270,29 +276,26 @@ def _say(one: Sync, listeners: Listeners, turn: Turn) -> None:
         "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     # A status of a commit is set once, and not at every look.
-    others = listeners if _news(one, outcome) else replace(listeners, webhook=None, github=None, gitlab=None)
-    for problem in tell(others, outcome):
+    news = _news(one, listeners, outcome)
+    others = listeners if news is not None else replace(listeners, webhook=None, github=None, gitlab=None)
+    problems = tell(others, outcome)
+    for problem in problems if not quiet else ():
         talk(f"sync: could not be told: {problem}")
+    if news is not None and not problems:
+        write_status(*news)
 
 
-def _news(one: Sync, outcome: Json) -> bool:
-    """Whether anything else was told last."""
-    from ..gitops.telling import write_status
-
-    path = f"{one.repository.place}.told"
+def _news(one: Sync, listeners: Listeners, outcome: Json) -> tuple[str, Json] | None:
+    """Where to keep what is told now, and that, unless it was told before."""
+    who = hashlib.sha256(repr((one.path, one.ref, listeners)).encode()).hexdigest()[:12]
+    path = f"{one.repository.place}.{who}.told"
     same = {key: outcome[key] for key in ("state", "commit")}
     if outcome["commit"] is None:
         same["message"] = outcome["message"]
-    try:
-        with open(path, encoding="utf-8") as file:
-            last = json.load(file)
-    except (OSError, ValueError):
-        last = None
-    if last == same:
-        return False
-    if os.path.isdir(os.path.dirname(path)):
-        write_status(path, same)
-    return True
+    with suppress(OSError, ValueError), open(path, encoding="utf-8") as file:
+        if json.load(file) == same:
+            return None
+    return path, same
 
 
 class _Stop(Exception):
@@ -314,8 +317,7 @@ def _stay(one: Sync, listeners: Listeners, interval: float) -> int:
     while not state["stop"]:
         turn = one.turn()
         failures = failures + 1 if turn.code else 0
-        if turn.message != last:
-            _say(one, listeners, turn)
+        _say(one, listeners, turn, quiet=turn.message == last)
         last = turn.message
         wait = interval if not failures else max(interval, min(interval * 2 ** (failures - 1), LONGEST))
         try:

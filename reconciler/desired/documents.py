@@ -21,7 +21,7 @@ from ..kinds.ini import SECRET_KEY
 from ..model import Resource, Source, clean_path
 from ..yamltext import Path, Text, read
 from .expansion import expand
-from .hosts import HOLE, Facts, Inventory, filled, inventory, is_inventory
+from .hosts import HOLE, Facts, Filling, Inventory, inventory, is_inventory
 from .words import nearest
 
 
@@ -235,19 +235,19 @@ def build(text: Text, problems: list[Mistake], known: Inventory, facts: Facts) -
         line, column = text.at(())
         problems.append(Mistake(text.file, line, column, "not a mapping", "a document starts with 'deployment: NAME'"))
         return None
-    missing: list[tuple[Path, str]] = []
     hostname = facts.get("hostname")
     values = known.values(hostname if isinstance(hostname, str) else None)
+    filling = Filling(values)
     value = {
-        key: part if key in ("deployment", "match") else filled(part, values, missing, (key,))
-        for key, part in text.value.items()
+        key: part if key in ("deployment", "match") else filling.fill(part, (key,)) for key, part in text.value.items()
     }
-    if missing:
+    if filling.missing or filling.wrong:
         match = value.get("match")
         if isinstance(match, dict) and fits({k: str(v) for k, v in match.items()}, known.known(facts)) is False:
             return None
         whose = f"host {hostname}" if hostname else "this host"
-        for path, name in missing:
+        problems += [Mistake(text.file, *text.at(path), message, hint) for path, message, hint in filling.wrong]
+        for path, name in filling.missing:
             hint = nearest(name, values) if values else ""
             hint = hint or f"give it in hosts/{hostname or 'NAME'}.yaml, or write ${{values.{name}:-DEFAULT}}"
             problems.append(Mistake(text.file, *text.at(path), f"{whose} has no value {name!r}", hint))

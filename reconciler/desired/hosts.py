@@ -100,31 +100,55 @@ def inventory(
     return found
 
 
-def filled(item: Any, values: Mapping[str, Any], missing: list[tuple[Path, str]], path: Path = ()) -> Any:
-    """The item with every hole replaced by the host's value; a text that is one hole alone becomes the value itself."""
-    if isinstance(item, dict):
-        return {
-            filled(key, values, missing, path): filled(value, values, missing, (*path, key))
-            for key, value in item.items()
-        }
-    if isinstance(item, list):
-        return [filled(value, values, missing, (*path, index)) for index, value in enumerate(item)]
-    if not isinstance(item, str) or "${values." not in item:
-        return item
+@dataclass
+class Filling:
+    """The filling of one document's holes."""
 
-    def one(match: re.Match[str]) -> Any:
+    values: Mapping[str, Any]
+    missing: list[tuple[Path, str]] = field(default_factory=list)
+    """Values that the host does not have: where, and which."""
+    wrong: list[tuple[Path, str, str]] = field(default_factory=list)
+    """What cannot be meant: where, what, and what would be right."""
+
+    def fill(self, item: Any, path: Path = ()) -> Any:
+        """The item with every hole replaced; a text that is one hole alone becomes the value itself."""
+        if isinstance(item, dict):
+            found: dict[Any, Any] = {}
+            for key, value in item.items():
+                name = self.text(key, path) if isinstance(key, str) else key
+                if name in found:
+                    self.wrong.append(((*path, key), f"{name!r} is there twice for this host", "keep one of them"))
+                found[name] = self.fill(value, (*path, key))
+            return found
+        if isinstance(item, list):
+            return [self.fill(value, (*path, index)) for index, value in enumerate(item)]
+        if not isinstance(item, str) or "${values." not in item:
+            return item
+        whole = HOLE.fullmatch(item)
+        return self._one(whole, path) if whole else self.text(item, path)
+
+    def text(self, item: str, path: Path) -> str:
+        """A text with holes in it."""
+        if HOLE.sub("", item).find("${values.") >= 0:
+            hint = "write ${values.NAME}, NAME of letters, digits, '_' and '-'"
+            self.wrong.append((path, "a hole that is none", hint))
+
+        def one(match: re.Match[str]) -> str:
+            value = self._one(match, path)
+            if not isinstance(value, str):
+                what = "a list" if isinstance(value, list) else "a mapping"
+                self.wrong.append((path, f"value {match[1]!r} is {what}, in the middle of a text", "give it a text"))
+                return ""
+            return value
+
+        return HOLE.sub(one, item)
+
+    def _one(self, match: re.Match[str], path: Path) -> Any:
         name, other = match[1], match[2]
-        if name in values:
-            return values[name]
+        if other is not None and "${" in other:
+            self.wrong.append((path, "a hole in the default of a hole", "write a plain text behind ':-'"))
+        if name in self.values:
+            return self.values[name]
         if other is None:
-            missing.append((path, name))
+            self.missing.append((path, name))
         return other or ""
-
-    whole = HOLE.fullmatch(item)
-    if whole:
-        return one(whole)
-    return HOLE.sub(lambda match: _text(one(match)), item)
-
-
-def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

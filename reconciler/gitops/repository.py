@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import resource
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -51,6 +52,17 @@ FIXED = {
     **{f"protocol.{name}.allow": "always" for name in PROTOCOLS},
 }  # fmt: skip
 """What git is told on every call, above what any file says."""
+
+
+HINTS = {
+    "dubious ownership": "git reads a repository on this host only as its owner; chown it to root, or fetch it by ssh",
+    "find remote ref": "a name alone is a branch; write refs/tags/NAME for a tag",
+    "unable to access": "is the name right, and the host reachable from here?",
+    "Permission denied (publickey": "name the key with --ssh-key",
+    "terminal prompts disabled": "it wants a password; name a file with it by --credentials",
+    "Host key verification failed": "put the server's key into root's ~/.ssh/known_hosts first",
+}
+"""What to do about what git says."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +109,18 @@ def checked_url(url: str) -> str:
     if given:
         if scheme not in PROTOCOLS:
             raise Usage(f"--repo {printable(url)}: {scheme}:// is not used; write https://, ssh:// or file://")
-        if "@" in rest.partition("/")[0] and ":" in rest.partition("@")[0]:
-            raise Usage("--repo: a password in a URL ends up in logs; put it into a file and say --credentials FILE")
+        user, at, _ = rest.partition("/")[0].rpartition("@")
+        if at and (scheme != "ssh" or ":" in user):
+            raise Usage(
+                "--repo: a password or token in a URL ends up in logs; say --credentials FILE or --ssh-key FILE"
+            )
     elif "::" in url or not (url.startswith("/") or re.fullmatch(r"[\w.-]+@[\w.-]+:[^:].*", url)):
         raise Usage(f"--repo {printable(url)}: write https://…, ssh://…, user@host:path or an absolute path")
     return url
 
 
 def checked_ref(ref: str) -> str:
-    """A branch, tag or commit, if it is a plain one.
+    """A branch, ref or commit, if it is a plain one.
 
     >>> checked_ref("main"), checked_ref("refs/tags/v1")
     ('main', 'refs/tags/v1')
@@ -114,6 +129,16 @@ def checked_ref(ref: str) -> str:
     if not plain or ref.endswith((".lock", "/", ".")):
         raise Usage(f"--ref {printable(ref)}: is no name of a branch or tag, and no commit")
     return ref
+
+
+def whole_ref(ref: str) -> str:
+    """What is asked of the other side: a name alone is that of a branch, so that no tag can stand in for it.
+
+    >>> whole_ref("main"), whole_ref("refs/tags/v1")
+    ('refs/heads/main', 'refs/tags/v1')
+    """
+    commit = re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", ref)
+    return ref if ref.startswith("refs/") or commit else f"refs/heads/{ref}"
 
 
 def checked_path(path: str) -> str:
@@ -205,7 +230,10 @@ class Repository:
         if done.returncode not in fine:
             said = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
             worst = next((line for line in said if line.startswith(("fatal:", "error:"))), said[-1] if said else "")
-            raise SourceError(f"{self.url}: git {words[0]}: {printable(worst[:300]) or 'failed'}")
+            hint = next(
+                (f"; {text}" for part, text in HINTS.items() if part in done.stderr.decode("utf-8", "replace")), ""
+            )
+            raise SourceError(f"{self.url}: git {words[0]}: {printable(worst[:300]) or 'failed'}{hint}")
         return done
 
     @contextmanager
@@ -221,11 +249,28 @@ class Repository:
 
     def fetch(self, ref: str) -> str:
         """Bring a branch, tag or commit here; its commit's id."""
-        if not os.path.isdir(self.place):
-            self.git("init", "--quiet", "--bare", "--template=", self.place)
+        self._made_whole()
         words = ("--no-tags", "--no-auto-gc", "--no-recurse-submodules", "--no-write-fetch-head", "--quiet", "--force")
-        self.git("fetch", *words, "--", self.url, f"+{ref}:{INCOMING}")
+        self.git("fetch", *words, "--", self.url, f"+{whole_ref(ref)}:{INCOMING}")
         return self.id_of(f"{INCOMING}^{{commit}}")
+
+    def _made_whole(self) -> None:
+        """A copy that a kill left half-made or locked is made anew, or unlocked: nobody else works on it."""
+        fresh = f"{self.place}.new"
+        if os.path.isdir(self.place) and self.git("rev-parse", "--git-dir", fine=(0, 128)).returncode:
+            shutil.rmtree(self.place)
+        if not os.path.isdir(self.place):
+            shutil.rmtree(fresh, ignore_errors=True)
+            kept, self.place = self.place, fresh
+            try:
+                self.git("init", "--quiet", "--bare", "--template=", fresh)
+            finally:
+                self.place = kept
+            os.rename(fresh, self.place)
+        for directory, _, names in os.walk(self.place):
+            for name in names:
+                if name.endswith(".lock"):
+                    os.unlink(os.path.join(directory, name))
 
     def id_of(self, name: str) -> str:
         """The id of an object."""
@@ -236,11 +281,17 @@ class Repository:
         known = self.git("cat-file", "-e", f"{former}^{{commit}}", fine=(0, 1, 128)).returncode == 0
         return known and self.git("merge-base", "--is-ancestor", former, commit, fine=(0, 1)).returncode == 0
 
-    def signer(self, commit: str, trust: Trust) -> str | None:
+    def signer(self, ref: str, commit: str, trust: Trust) -> str | None:
         """Who signed the tag that was fetched, or the commit; refused where that is nobody who may."""
         tag = self.id_of(INCOMING)
         annotated = tag != commit and self.git("cat-file", "-t", tag).stdout.strip() == b"tag"
         reasons = []
+        if annotated:
+            called = re.search(rb"^tag (.*)$", self.git("cat-file", "tag", tag).stdout, re.MULTILINE)
+            if called is None or os.fsdecode(called[1]) != ref.removeprefix("refs/tags/"):
+                raise Refused(
+                    f"{self.url}: the tag at {printable(ref)} was made under another name; nothing of it is used"
+                )
         for what, name in (("tag", tag), ("commit", commit)) if annotated else (("commit", commit),):
             who, why = self._verified(what, name, trust)
             if who is not None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import http.client
 import ipaddress
 import json
 import os
 import re
+import signal
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -65,8 +67,13 @@ def tell(listeners: Listeners, outcome: Json) -> list[str]:
     for name, act in _acts(listeners, outcome):
         try:
             act()
-        except (OSError, HostError, ValueError) as error:
+        except HostError as error:
             problems.append(f"{name}: {printable(str(error))[:300]}")
+        except OSError as error:
+            problems.append(f"{name}: {(error.strerror or 'failed').lower()}")
+        except (ValueError, http.client.HTTPException):
+            # What was wrong may hold the token.
+            problems.append(f"{name}: cannot be sent, or no answer that is one")
     return problems
 
 
@@ -114,19 +121,29 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def _post(url: str, shape: Json, headers: dict[str, str]) -> None:
     told = {"Content-Type": "application/json", "User-Agent": "reconciler", **headers}
+
+    def over(number: int, frame: Json) -> None:  # noqa: ARG001 - a handler gets both
+        raise HostError(f"{_place(url)}: no answer within {SECONDS} seconds")
+
     request = urllib.request.Request(url, json.dumps(shape).encode(), told, method="POST")  # noqa: S310 - checked
+    before = signal.signal(signal.SIGALRM, over)
+    signal.alarm(SECONDS)
     try:
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=SECONDS) as answer:
-            answer.read(1 << 16)
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=SECONDS):
+            pass
     except urllib.error.HTTPError as error:
         raise HostError(f"{_place(url)} answered {error.code} {error.reason}") from None
     except urllib.error.URLError as error:
         raise HostError(f"{_place(url)}: {error.reason}") from None
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _place(url: str) -> str:
+    """Where a URL leads; its path may be a secret, as those of chat services are."""
     parts = urllib.parse.urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}{parts.path}"
+    return f"{parts.scheme}://{parts.hostname}"
 
 
 def _safe(url: str) -> bool:
@@ -146,7 +163,10 @@ def _secret(path: str | None) -> str:
         raise HostError(f"{printable(path or '')}: no such file")
     if file.uid not in (0, os.geteuid()) or file.mode & 0o077:
         raise HostError(f"{printable(path or '')}: others may read or write it; chown root, chmod 600")
-    return file.data.decode("utf-8", "replace").strip()
+    lines = file.data.decode("utf-8", "replace").split()
+    if len(lines) != 1:
+        raise HostError(f"{printable(path or '')}: holds {len(lines)} words, and not one secret alone")
+    return lines[0]
 
 
 def write_status(path: str, outcome: Json) -> None:

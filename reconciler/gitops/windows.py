@@ -11,6 +11,8 @@ from ..errors import Usage
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 FORM = re.compile(r"(?:(?P<days>[A-Za-z,-]+) )?(?P<from>\d\d:\d\d)-(?P<to>\d\d:\d\d)(?P<utc> UTC)?")
+MOST = 60
+"""How many days ahead an opening is looked for."""
 HINT = "write it like 'Sat,Sun 02:00-04:00', 'Mon-Fri 22:00-05:00 UTC' or '01:00-03:00'"
 
 
@@ -54,11 +56,9 @@ def opens(windows: Iterable[Window], moment: datetime) -> datetime | None:
     if not listed or any(window.holds(moment) for window in listed):
         return None
     minute = moment.replace(second=0, microsecond=0)
-    return next(
-        later
-        for later in (minute + timedelta(minutes=n) for n in range(1, 8 * 24 * 60))
-        if any(window.holds(later) for window in listed)
-    )
+    # More than a week: where a clock is put forward, a whole window may not be there.
+    later = (minute + timedelta(minutes=n) for n in range(1, MOST * 24 * 60))
+    return next((each for each in later if any(window.holds(each) for window in listed)), minute + timedelta(days=MOST))
 
 
 def _minutes(text: str, whole: str) -> int:

@@ -86,6 +86,10 @@ def test_a_host_whose_name_cannot_be_read_is_unknown(desired: Path, root: Path) 
         ({"groups/web.yaml": "values: {prt: '80', more: []}\n"}, "has no value 'port'; did you mean 'prt'?"),
         ({"groups/web.yaml": "values: {port: [1], more: x}\n"}, "not a list"),
         ({"groups/web.yaml": "values: {'a b': x}\n"}, "groups/web.yaml:1"),
+        ({"web.yaml": DOCUMENT.replace("port:", '"${values.more}":')}, "is a list, in the middle of a text"),
+        ({"web.yaml": DOCUMENT.replace("port:", '"${values.port}": a, "80":')}, "'80' is there twice for this host"),
+        ({"web.yaml": DOCUMENT.replace("nobody", "x${values.more}")}, "a hole in the default of a hole"),
+        ({"web.yaml": DOCUMENT.replace("who:-nobody", "my.name")}, "a hole that is none"),
     ],
 )
 def test_mistakes_name_their_line(desired: Path, files: dict[str, str], said: str) -> None:

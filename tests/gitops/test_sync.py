@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -297,7 +299,7 @@ def test_nothing_of_a_repository_is_executed_or_taken_as_configuration(
     "arguments",
     [
         ("--repo", "ext::sh -c 'touch CANARY'"), ("--repo", "--upload-pack=touch CANARY"), ("--repo", "git://x/y"),
-        ("--repo", "http://127.0.0.1/x"), ("--repo", "https://me:pass@example.org/x"), ("--repo", "relative/path"),
+        ("--repo", "http://127.0.0.1/x"), ("--repo", "https://me:pass@example.org/x"), ("--repo", "https://token@example.org/x"), ("--repo", "relative/path"),
         ("--repo", "fd::17"), ("--repo", "a\nb"), ("--ref", "--upload-pack=touch CANARY"), ("--ref", "a:b"),
         ("--ref", "+main"), ("--ref", "@{-1}"), ("--ref", "a..b"), ("--path", "../x"), ("--path", "/etc"),
         ("--credentials", "/x;touch CANARY"), ("--ssh-key", "/x touch"), ("--window", "never"), ("--window", "25:00-26:00"),
@@ -490,6 +492,60 @@ def test_a_run_that_was_killed_is_done_again(root: Path, remote: Remote) -> None
     before = len(events(root))
     sync(remote, root)
     assert len(events(root)) == before
+
+
+@pytest.mark.parametrize("left", ["half", "lock", "empty"])
+def test_what_a_kill_leaves_of_the_copy_stops_nothing(left: str, root: Path, remote: Remote) -> None:
+    remote.commit({"desired/a.yaml": ONE})
+    sync(remote, root)
+    (copy,) = (root / "var/lib/reconciler/git").glob("*.git")
+    if left == "lock":
+        (copy / "refs/reconciler").mkdir(parents=True, exist_ok=True)
+        (copy / "refs/reconciler/incoming.lock").touch()
+        (copy / "packed-refs.lock").touch()
+    elif left == "half":
+        (copy / "HEAD").unlink()
+    else:
+        shutil.rmtree(copy)
+        copy.mkdir()
+        copy.with_suffix(".git.new").mkdir()
+    remote.commit({"desired/a.yaml": TWO})
+    sync(remote, root)
+    assert "two" in str(value(root))
+
+
+def test_a_tag_called_like_the_branch_is_not_the_branch(root: Path, remote: Remote) -> None:
+    remote.commit({"desired/a.yaml": ONE})
+    remote.git("checkout", "-q", "-b", "side")
+    remote.commit({"desired/a.yaml": TWO})
+    remote.git("tag", "main")
+    sync(remote, root)
+    assert "one" in str(value(root))
+    key = f"user.signingkey={remote.directory}/ops.pub"
+    remote.git("-c", key, "tag", "-s", "-m", "x", "v1", "refs/heads/side")
+    remote.git("update-ref", "refs/tags/v9", "refs/tags/v1")
+    assert "under another name" in sync(remote, root, "--ref", "refs/tags/v9", check=3).stderr
+    assert "refs/tags/NAME" in sync(remote, root, "--ref", "v1", check=1).stderr
+
+
+def test_it_stays_while_another_run_holds_the_log(root: Path, remote: Remote) -> None:
+    remote.commit({"desired/a.yaml": ONE})
+    sync(remote, root)
+    remote.gone()
+    words = [sys.executable, "-m", "reconciler", "sync", *remote.trusted, "--interval", "1s", "--root", str(root)]
+    with open(root / "var/lib/reconciler/events.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = reconciler("sync", *remote.trusted, "--lock-timeout", "0", root=root)
+        assert done.returncode == 1 and "stays in force" in done.stderr and "lock" not in done.stderr
+    process = subprocess.Popen(
+        words, env={**os.environ, "PYTHONPATH": str(REPO)}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
+    try:
+        wait_for(lambda: any(e["type"] == "source.failed" for e in events(root)))
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 def test_conflicts_are_left_and_said(root: Path, remote: Remote) -> None:

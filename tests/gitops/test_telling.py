@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -127,3 +128,34 @@ def test_a_status_file_follows_no_link(world: tuple[Path, Remote, Path], tmp_pat
     (tmp_path / ".status.json.reconciler").symlink_to(victim)
     reconciler("sync", *remote.trusted, "--status-file", str(status), root=root, check=0)
     assert victim.read_text() == "mine" and json.loads(status.read_text())["state"] == "ok"
+
+
+def test_answers_that_are_none_stop_nothing_and_are_told_again(
+    world: tuple[Path, Remote, Path], listener: Listener
+) -> None:
+    root, remote, token = world
+    remote.commit({"desired/a.yaml": ONE})
+    with socket.create_server(("127.0.0.1", 0)) as odd:
+
+        def answer() -> None:
+            while True:
+                try:
+                    peer, _ = odd.accept()
+                except OSError:
+                    return
+                peer.recv(9999)
+                peer.sendall(b"garbage\r\n\r\n")
+                peer.close()
+
+        threading.Thread(target=answer, daemon=True).start()
+        url = f"http://127.0.0.1:{odd.getsockname()[1]}/s3cret-path"
+        for _ in range(2):
+            done = reconciler("sync", *remote.trusted, "--webhook", url, root=root, check=0)
+            assert "could not be told" in done.stderr and "s3cret-path" not in done.stderr
+    token.write_text(f"{TOKEN}\n# expires 2027\n")
+    words = ("--github", "ops/hosts", "--github-api", listener.url, "--token-file", str(token))
+    done = reconciler("sync", *remote.trusted, *words, root=root, check=0)
+    assert TOKEN not in done.stderr and "not one secret alone" in done.stderr
+    token.write_text(f"{TOKEN}\n")
+    reconciler("sync", *remote.trusted, *words, root=root, check=0)
+    assert len(listener.got) == 1, "what could not be told is told at the next look"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
@@ -55,3 +58,13 @@ def test_spans_of_days() -> None:
     assert Window.parse("Fri-Mon 01:00-02:00").days == {4, 5, 6, 0}
     assert Window.parse("01:00-02:00").days == set(range(7))
     assert opens([], datetime.now(UTC)) is None
+
+
+def test_a_window_that_a_clock_skips_is_no_error() -> None:
+    """On the day on which clocks are put forward there is no hour from two to three."""
+    words = ["-c", "import datetime as d; from reconciler.gitops.windows import *; n = d.datetime(2027, 3, 24, tzinfo=d.UTC); "
+             "print(opens([Window.parse('Sun 02:00-03:00')], n))"]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, *words], env={**os.environ, "TZ": "Europe/Berlin"}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("2027-04-04 00:00"), done.stdout

@@ -104,3 +104,34 @@ def test_the_command(tmp_path: Path) -> None:
     assert reconciler("adopt", root=root).returncode == 64
     assert reconciler("adopt", "nonsense:x", root=root).returncode == 64
     assert reconciler("adopt", "nonsense", root=root).returncode == 64
+
+
+def test_what_the_log_calls_secret_and_odd_names_are_left_out(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    root = system(tmp_path / "root")
+    root.chmod(0o755)
+    (tmp_path / "key").write_text("TopSecretXYZ")
+    source = f"{{secret: true, from: {{file: {tmp_path}/key}}}}"
+    (tmp_path / "a.yaml").write_text(
+        f"deployment: d\nresources:\n  - ini: /etc/agent.ini\n    mode: '0644'\n    set: {{Server: {{Key: {source}}}}}\n"
+        f"  - file: /etc/agent.key\n    mode: '0644'\n    content: {source}\n"
+    )
+    reconciler("apply", tmp_path / "a.yaml", "--yes", root=root, check=0)
+    put(root, "etc/x.json", '{"db_password": "TopSecretXYZ"}\n')
+    put(root, "etc/app.ini", "[db]\nconn = TopSecretXYZ\n")
+    (root / "etc/app.ini").chmod(0o600)
+    words = ("/etc/agent.ini", "/etc/agent.key", "/etc/x.json", "/etc/app.ini")
+    done = reconciler("adopt", *words, root=root, check=0)
+    assert "TopSecret" not in done.stdout + done.stderr and "--key" in done.stderr
+    for names in (("n\nl", 0o4711), ("\udcff", 0o600)):
+        tree = root / "opt/t"
+        for number in range(3):
+            put(root, f"opt/t/{number}", "")
+        odd = tree / names[0]
+        odd.write_text("")
+        odd.chmod(names[1])
+        done = reconciler("adopt", "/opt/t", "group:daemon", root=root, check=0)
+        assert "group: daemon" in done.stdout
+        (tmp_path / "b.yaml").write_text(done.stdout)
+        reconciler("plan", tmp_path / "b.yaml", "--detailed-exitcode", root=root, check=0)
+        odd.unlink()
