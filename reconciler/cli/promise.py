@@ -64,11 +64,7 @@ class Guard:
     def examine(self, engine: Engine, plan: Plan) -> None:
         """Refuse a plan that is stale or was applied, and any run while another waits to be confirmed."""
         self.wanted.examine(engine, plan)
-        if engine.ledger.awaiting:
-            name, until = next(iter(engine.ledger.awaiting.items()))
-            raise Refused(
-                f"{name} waits for 'reconciler confirm' until {until[:19]}Z; confirm it or roll it back first"
-            )
+        nothing_awaited(engine)
         if self.saved is not None:
             for run in engine.ledger.runs():
                 if run.plan == self.saved.digest:
@@ -81,6 +77,12 @@ class Guard:
             from ..rehearsal import looks
 
             self.before = looks(engine.host, plan)
+
+
+def nothing_awaited(engine: Engine) -> None:
+    """Refuse any run while another waits to be confirmed."""
+    for name, until in engine.ledger.awaiting.items():
+        raise Refused(f"{name} waits for 'reconciler confirm' until {until[:19]}Z; confirm it or roll it back first")
 
 
 def deadline(within: float | None) -> str | None:

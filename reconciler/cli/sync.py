@@ -106,8 +106,10 @@ class Sync:
         from ..gitops.verdict import last_of, paused, skipped
         from ..survey import ledger_of
         from .apply import Wanted
+        from .promise import approved, nothing_awaited
         from .runs import carry_out
 
+        approved(self.way.place, None)
         contents = self.repository.read(commit.id, self.path)
         if not contents and not self.allow_empty:
             where = self.path or "the repository"
@@ -120,6 +122,7 @@ class Sync:
             # Once more under the lock: another run may have been quicker.
             if (why := paused(engine.ledger) or skipped(engine.ledger, commit, self.path)) is not None:
                 raise Refused(why)
+            nothing_awaited(engine)
             found = wanted.prepare(engine)
             if not wanted.documents and not wanted.unknown and engine.ledger.deployments() and not self.allow_empty:
                 held = ", ".join(engine.ledger.deployments())

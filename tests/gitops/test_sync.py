@@ -414,6 +414,22 @@ def test_a_rewound_branch_is_taken_when_somebody_says_so(root: Path, remote: Rem
     assert "one" in str(value(root))
 
 
+def test_what_else_a_host_asks_for_before_a_run_counts_here_too(root: Path, remote: Remote) -> None:
+    """Approvers of saved plans, and a run that waits to be confirmed."""
+    remote.commit({"desired/a.yaml": ONE})
+    approvers = root / "etc/reconciler/approvers"
+    approvers.parent.mkdir()
+    approvers.write_text("somebody ssh-ed25519 AAAA\n")
+    assert "approver" in sync(remote, root, check=3).stderr and value(root) is None
+    approvers.unlink()
+    (root / "b.yaml").write_text("deployment: b\nresources:\n  - file: /etc/b\n    content: hi\n")
+    reconciler("apply", root / "b.yaml", "--yes", "--confirm-within", "1h", root=root, check=0)
+    assert "reconciler confirm" in sync(remote, root, check=3).stderr and value(root) is None
+    reconciler("confirm", root=root, check=0)
+    sync(remote, root)
+    assert "one" in str(value(root))
+
+
 def test_outside_of_the_window_it_waits(root: Path, remote: Remote) -> None:
     remote.commit({"desired/a.yaml": ONE})
     now = time.gmtime()
