@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .desired.documents import parse
-from .errors import HostError, Mistakes, ReconcilerError
+from .errors import HostError, ReconcilerError
 from .host.names import Names
 from .host.port import Observer
 from .host.recording import Dump, Tree, dumped
@@ -23,8 +23,10 @@ from .kinds.file import FileState
 from .kinds.group import GroupState
 from .kinds.ini import SECRET_KEY
 from .kinds.mapping import MappingState
+from .kinds.secrets import marked
 from .model import Address, Field, Unknown
 from .modes import show_capability
+from .plan import Plan
 from .redaction import ASSIGNED
 from .rscd.text import EXPORTS, USERS_LOCAL
 from .survey import Options, Surveyor
@@ -109,14 +111,15 @@ class Adopter:
         """Whether nothing has to be done for a wish."""
         return not self._wrong([wish])
 
+    def _planned(self, wishes: Sequence[Wish], options: Options) -> Plan:
+        """What would be done for some wishes."""
+        documents = parse({"adopted.yaml": yaml_of(self.deployment, wishes).encode()}, facts={}).documents
+        return self.surveyor.survey(from_desired(documents, self.surveyor.ledger, self.surveyor.unseal), options)
+
     def _wrong(self, wishes: Sequence[Wish]) -> set[str]:
         """The addresses for which something would be done."""
         try:
-            documents = parse({"adopted.yaml": yaml_of(self.deployment, wishes).encode()}, facts={}).documents
-            goals = from_desired(documents, self.surveyor.ledger, self.surveyor.unseal)
-            plan = self.surveyor.survey(goals, Options())
-        except Mistakes as error:
-            return {str(_address(wish)) for wish in wishes} if error.mistakes else set()
+            plan = self._planned(wishes, Options())
         except ReconcilerError:
             return {str(_address(wish)) for wish in wishes}
         return {str(t.address) for t in plan.transitions} | {str(b.address) for b in plan.blocked}
@@ -191,11 +194,8 @@ class Adopter:
     def _secret(self, address: Address, field: Field) -> bool:
         """Whether the log says that a field is a secret."""
         hold = self.surveyor.ledger.holds.get(address, {}).get(field)
-        for value in (hold.origin, hold.current) if hold is not None else ():
-            told = self.surveyor.unseal(value)
-            if isinstance(told, dict) and (told.get("secret") or told.get("private")):
-                return True
-        return False
+        values = (hold.origin, hold.current) if hold is not None else ()
+        return any(marked(self.surveyor.unseal(value)) for value in values)
 
     @staticmethod
     def _look(seen: FileState) -> Iterator[tuple[str, Any]]:
@@ -246,9 +246,7 @@ class Adopter:
     def _differing(self, wish: Wish) -> list[str] | None:
         """The paths of a tree that a wish would change, relative; None where it cannot be planned."""
         try:
-            documents = parse({"adopted.yaml": yaml_of(self.deployment, [wish]).encode()}, facts={}).documents
-            goals = from_desired(documents, self.surveyor.ledger, self.surveyor.unseal)
-            plan = self.surveyor.survey(goals, Options(all_paths=True))
+            plan = self._planned([wish], Options(all_paths=True))
         except ReconcilerError:
             return None
         if plan.blocked or plan.skipped:

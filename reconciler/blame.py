@@ -190,27 +190,21 @@ class Blame:
         if not same:
             return {"by": "drift", "between": [hold.seq, self.ledger.seq]}
         event = next(self.log.events(hold.seq - 1), None)
-        if event is None or event.seq != hold.seq:
-            return {
-                "by": {
-                    "run": None,
-                    "seq": hold.seq,
-                    "at": None,
-                    "actor": None,
-                    "source": hold.source,
-                    "commit": None,
-                    "origin": None,
-                }
-            }
-        run = self.ledger.run(event.run)
+        if event is not None and event.seq != hold.seq:
+            event = None  # it was archived
+        run = self.ledger.run(event.run) if event is not None else None
         commit = (hold.source or {}).get("commit") or (run.commit if run else None)
         return {
             "by": {
-                "run": event.run, "seq": hold.seq, "at": event.at,
-                "actor": run.actor if run else None, "source": hold.source, "commit": commit,
+                "run": event.run if event else None,
+                "seq": hold.seq,
+                "at": event.at if event else None,
+                "actor": run.actor if run else None,
+                "source": hold.source,
+                "commit": commit if event else None,
                 "origin": run.origin if run else None,
             }
-        }  # fmt: skip
+        }
 
 
 def _called(address: Address, name: str) -> bool:

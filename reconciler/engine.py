@@ -172,6 +172,7 @@ class Engine(Surveyor):
             told = {"v": 1, "input": each.input, "commit": each.commit, "origin": each.origin, "run": each.id}
             self.say(run, "commit.quarantined", told)
         self.say(run, "run.finished", finished)
+        self._origin = None
         log.keep_head()
         return report
 

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from .inifile import IniFile
+from .kinds.file import CONTENT
 from .kinds.ini import SECRET_KEY
+from .kinds.secrets import marked
 from .model import EXISTS, Address, Field, Json
 
 NAMED = r"[\w.-]*(?:passw|secret|token)[\w.-]*"
@@ -23,7 +25,6 @@ ASSIGNED = re.compile(rf"(?i)({NAMED}[\"']?\s*[=:]\s*|(?<!\S)-{NAMED}[ \t]+)(\S.
 UNITS = re.compile(r"^/(?:etc|run|lib|usr/lib|usr/local/lib)/systemd/")
 ENVIRONMENT = re.compile(r"^(?:Environment|SetCredential|SetCredentialEncrypted)$")
 HASHED = ("/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow")
-CONTENT: Field = ("content",)
 Secrets = Mapping[str, frozenset[Field]]
 """By path: the keys of an ini file that are secret, or its content as a whole."""
 
@@ -145,8 +146,7 @@ class Redactor:
         if field == EXISTS or not isinstance(value, dict | list | str):
             return value
         known = self._secrets.get(address.name, frozenset())
-        hidden = isinstance(value, dict) and bool(value.get("secret") or value.get("private"))
-        hidden = hidden or (field == CONTENT and field in known)
+        hidden = marked(value) or (field == CONTENT and field in known)
         hidden = hidden or (len(field) == 2 and bool(SECRET_KEY.search(field[1]) or field in known))
         asked = self._asked.get(address.name) if address.name in self._private else None
         return self._inner(value, Told(known, field, hidden, asked), name="")

@@ -106,7 +106,6 @@ def _file(found: File) -> Json:
 
 def record_json(record: Record, redactor: Redactor) -> Json:
     """A record of a host without its secrets."""
-
     files: dict[str, Json] = {}
     for path, found in record.files.items():
         if not isinstance(found, File):
@@ -115,7 +114,6 @@ def record_json(record: Record, redactor: Redactor) -> Json:
         data = redactor.file(path, found.data, private=not found.mode & 0o004)
         if data is not None:
             files[path] = replace(found, data=data)
-
     return {
         "live": record.live,
         "boot": record.boot,

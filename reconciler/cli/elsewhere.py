@@ -79,7 +79,7 @@ def plans(
 
 def show(found: Sequence[tuple[str, Plan, str | None]], style: str, *, detailed: bool) -> int:
     """Print the plans, those that are equal once; the exit code."""
-    from ..report.preview import grouped
+    from ..report.preview import grouped, hosts_text
     from ..report.text import plan_lines
     from .runs import REPORTS, report
 
@@ -96,7 +96,7 @@ def show(found: Sequence[tuple[str, Plan, str | None]], style: str, *, detailed:
             by_name = {name: plan for name, plan, _ in found}
             counts = [f"{len(g.hosts)} host{'s' * (len(g.hosts) > 1)}: {g.says}" for g in groups]
             for group, count in zip(groups, counts, strict=True):
-                click.echo(f"━━ {count} ({hosts_of(group.hosts)})")
+                click.echo(f"━━ {count} ({hosts_text(group.hosts)})")
                 for line in plan_lines(by_name[group.hosts[0]], paint()) if group.transitions or group.refused else ():
                     click.echo(line)
             click.echo("; ".join(counts))
@@ -107,10 +107,3 @@ def show(found: Sequence[tuple[str, Plan, str | None]], style: str, *, detailed:
                 talk(f"refused on {name}: {reason}")
         return 3
     return 2 if detailed and any(plan.transitions for _, plan, _ in found) else 0
-
-
-def hosts_of(names: tuple[str, ...]) -> str:
-    """Names as they fit a line."""
-    from ..report.preview import hosts_text
-
-    return hosts_text(names)

@@ -131,14 +131,10 @@ class Asked:
 def remote_sources(host: Observer) -> list[str]:
     """The sources of accounts besides the local files that a root directory names."""
     from ..host.live import LOCAL_SOURCES
+    from ..host.names import sources
 
     file = host.read("/etc/nsswitch.conf")
-    for line in (file.data if file else b"").decode("utf-8", "replace").splitlines():
-        key, _, value = line.partition("#")[0].partition(":")
-        if key.strip() == "passwd":
-            words = [word for word in value.split() if not word.startswith("[") and not word.endswith("]")]
-            return [word for word in words if word not in LOCAL_SOURCES]
-    return []
+    return [word for word in sources(file.data if file else b"", "passwd") or () if word not in LOCAL_SOURCES]
 
 
 class Resolving:

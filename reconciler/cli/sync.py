@@ -67,7 +67,6 @@ class Sync:
                 return Turn("waiting", why, 0)
             with self.repository.held():
                 commit = Commit(self.repository.url, self.ref, self.repository.fetch(self.ref), None)
-                self._reached()
                 return self._decided(commit)
         except SourceError as error:
             with suppress(ReconcilerError):  # where another run holds the log, the next look tells it
@@ -88,6 +87,8 @@ class Sync:
         from ..survey import ledger_of
 
         ledger = ledger_of(self.way.place.reader())
+        if self.repository.url in ledger.failing:
+            put_down(self.way, "sync", {"reached": [self.repository.url]})
         if (why := skipped(ledger, commit, self.path)) is not None:
             last = last_of(ledger, commit.repository, self.path)
             well = last is not None and last.outcome in ("converged", "unchanged")
@@ -144,13 +145,6 @@ class Sync:
         if self.repository.url not in ledger_of(self.way.place.reader()).failing:
             told = {"v": 1, "repository": self.repository.url, "ref": self.ref, "error": why}
             put_down(self.way, "sync", {}, "source.failed", told)
-
-    def _reached(self) -> None:
-        """Say in the log that it can be read again."""
-        from ..survey import ledger_of
-
-        if self.repository.url in ledger_of(self.way.place.reader()).failing:
-            put_down(self.way, "sync", {"reached": [self.repository.url]})
 
 
 def put_down(way: Way, verb: str, more: Mapping[str, Json], type_: str | None = None, data: Json = None) -> str:

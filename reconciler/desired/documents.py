@@ -21,7 +21,7 @@ from ..kinds.ini import SECRET_KEY
 from ..model import Resource, Source, clean_path
 from ..yamltext import Path, Text, read
 from .expansion import expand
-from .hosts import HOLE, Facts, Filling, Inventory, inventory, is_inventory
+from .hosts import HOLE, Facts, Filling, Inventory, inventory, inventory_of
 from .words import nearest
 
 
@@ -194,7 +194,7 @@ def parse(
         name = printable(path)
         found, wrong = read(name, data)
         problems += wrong
-        whose = is_inventory(name)
+        whose = inventory_of(name)
         for text in found:
             text.commit = commit
         if whose is not None:

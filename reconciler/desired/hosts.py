@@ -60,10 +60,10 @@ class Inventory:
         return {**facts, "group": tuple(self.called(name).groups) if isinstance(name, str) else None}
 
 
-def is_inventory(path: str) -> tuple[str, str] | None:
-    """Whether a file speaks of a host or group and is no deployment: the kind of it and the name.
+def inventory_of(path: str) -> tuple[str, str] | None:
+    """The table and name of the host or group that a file speaks of; None for one of deployments.
 
-    >>> is_inventory("desired/hosts/web-1.example.org.yaml"), is_inventory("desired/web.yaml")
+    >>> inventory_of("desired/hosts/web-1.example.org.yaml"), inventory_of("desired/web.yaml")
     (('hosts', 'web-1.example.org'), None)
     """
     parts = path.split("/")
@@ -129,7 +129,7 @@ class Filling:
 
     def text(self, item: str, path: Path) -> str:
         """A text with holes in it."""
-        if HOLE.sub("", item).find("${values.") >= 0:
+        if "${values." in HOLE.sub("", item):
             hint = "write ${values.NAME}, NAME of letters, digits, '_' and '-'"
             self.wrong.append((path, "a hole that is none", hint))
 

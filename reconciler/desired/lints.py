@@ -10,7 +10,7 @@ from ..kinds.file import File
 from ..kinds.ini import SECRET_KEY, Ini
 from ..kinds.mapping import RscdMapping
 from ..kinds.tree import Tree
-from ..model import Resource, Source
+from ..model import Resource
 from ..modes import apply_mode
 from .documents import Document
 
@@ -23,23 +23,20 @@ def lints(documents: Iterable[Document]) -> list[Mistake]:
     for document in documents:
         for wished in document.resources:
             for text, hint in _of(wished.resource):
-                found.add(_placed(wished.source, f"{wished.resource.address}: {text}", hint))
+                at = wished.source
+                found.add(Mistake(at.file, at.line, at.column, f"{wished.resource.address}: {text}", hint))
     return sorted(found)
 
 
-def _placed(source: Source, text: str, hint: str) -> Mistake:
-    return Mistake(source.file, source.line, source.column, text, hint)
-
-
 def _of(resource: Resource) -> Iterator[tuple[str, str]]:
-    modes = {"mode": "", "file_mode": "", "directory_mode": "directory"}
-    for field, what in modes.items():
+    for field in () if isinstance(resource, RscdMapping) else ("mode", "file_mode", "directory_mode"):
         spec = getattr(resource, field, None)
-        if isinstance(spec, str) and not isinstance(resource, RscdMapping):
-            mode = apply_mode(spec, 0, directory=bool(what))
-            if mode & 0o002 and not (what and mode & 0o1000):
+        if isinstance(spec, str):
+            directory = field == "directory_mode"
+            mode = apply_mode(spec, 0, directory=directory)
+            if mode & 0o002 and not (directory and mode & 0o1000):
                 yield f"{field} {spec} lets everybody write", "leave 'o=w' away"
-            if mode & 0o6000 and not what:
+            if mode & 0o6000 and not directory:
                 yield f"{field} {spec} is setuid or setgid", "it runs as its owner for everybody; is that meant?"
     if isinstance(resource, Ini):
         for section, keys in resource.set.items():
@@ -55,7 +52,7 @@ def _of(resource: Resource) -> Iterator[tuple[str, str]]:
         for path, capability in resource.capabilities.items():
             if re.search(r"cap_(sys_admin|setuid|setgid|dac_override|sys_ptrace|sys_module)", str(capability)):
                 yield f"{capability} on {path} is as much as root", "take a smaller capability"
-        if getattr(resource, "allow_protected", False):
+        if resource.allow_protected:
             yield "is a protected path", "name the agent's own directory"
     if isinstance(resource, RscdMapping) and resource.fallback == "root":
         yield "whoever has no line becomes root", "name a fallback without rights, as in 'fallback: nobody'"

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from ..errors import HostError, Refused, Usage
 from ..host.files import FileObserver
-from ..host.resolve import printable
+from ..host.resolve import printable, shut
 
 SECONDS = 300
 """How long one call of git may take."""
@@ -209,12 +209,13 @@ class Repository:
         fine: Sequence[int] = (0,),
         more: Mapping[str, str] | None = None,
         gpg_home: str = "/nonexistent",
+        at: str | None = None,
     ) -> subprocess.CompletedProcess[bytes]:
         """Call git on our copy; an exit code that is not ``fine`` is a `SourceError` with what git said."""
         settings = {**FIXED, **self._more, **(more or {})}
         try:
             done = subprocess.run(
-                ["git", f"--git-dir={self.place}", *words],
+                ["git", f"--git-dir={at or self.place}", *words],
                 input=feed if feed is not None else b"",
                 capture_output=True,
                 env={**self.environment(settings), "GNUPGHOME": gpg_home},
@@ -230,9 +231,7 @@ class Repository:
         if done.returncode not in fine:
             said = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
             worst = next((line for line in said if line.startswith(("fatal:", "error:"))), said[-1] if said else "")
-            hint = next(
-                (f"; {text}" for part, text in HINTS.items() if part in done.stderr.decode("utf-8", "replace")), ""
-            )
+            hint = next((f"; {text}" for part, text in HINTS.items() if any(part in line for line in said)), "")
             raise SourceError(f"{self.url}: git {words[0]}: {printable(worst[:300]) or 'failed'}{hint}")
         return done
 
@@ -261,11 +260,7 @@ class Repository:
             shutil.rmtree(self.place)
         if not os.path.isdir(self.place):
             shutil.rmtree(fresh, ignore_errors=True)
-            kept, self.place = self.place, fresh
-            try:
-                self.git("init", "--quiet", "--bare", "--template=", fresh)
-            finally:
-                self.place = kept
+            self.git("init", "--quiet", "--bare", "--template=", fresh, at=fresh)
             os.rename(fresh, self.place)
         for directory, _, names in os.walk(self.place):
             for name in names:
@@ -324,11 +319,10 @@ class Repository:
         """A copy of the file of allowed signers, read so that nobody but root can have written it."""
         assert trust.allowed_signers is not None
         path = os.path.abspath(trust.allowed_signers)
-        host = FileObserver("/")
-        file, found = host.read(path), host.stat(host.canonical(path))
-        if file is None or found is None:
+        file = FileObserver("/").read(path)
+        if file is None:
             raise Usage(f"--allowed-signers {printable(path)}: no such file")
-        if found.uid not in (0, os.geteuid()) or found.mode & 0o022:
+        if not shut(file.uid, file.mode):
             raise Refused(f"--allowed-signers {printable(path)}: others than root may write it; chown root, chmod go-w")
         copy = f"{self.place}.signers"
         fd = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

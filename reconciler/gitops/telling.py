@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from ..errors import HostError, Usage
 from ..host.files import FileObserver
-from ..host.resolve import printable
+from ..host.resolve import printable, trusted
 from ..model import Json
 
 SECONDS = 20
@@ -89,13 +89,15 @@ def _acts(listeners: Listeners, outcome: Json) -> Iterator[tuple[str, Json]]:
     if listeners.github is not None:
         url = f"{listeners.github_api}/repos/{listeners.github}/statuses/{outcome['commit']}"
         shape = {"state": STATES["github"][outcome["state"]], "description": text, "context": _context(outcome)}
-        yield "github", lambda: _post(url, shape, {"Authorization": f"Bearer {_secret(listeners.token_file)}"})
+        body = json.dumps(shape).encode()
+        yield "github", lambda: _post(url, body, {"Authorization": f"Bearer {_secret(listeners.token_file)}"})
     if listeners.gitlab is not None:
         parts = urllib.parse.urlsplit(listeners.gitlab)
         project = urllib.parse.quote(parts.path.strip("/").removesuffix(".git"), safe="")
         there = f"{parts.scheme}://{parts.netloc}/api/v4/projects/{project}/statuses/{outcome['commit']}"
         told = {"state": STATES["gitlab"][outcome["state"]], "description": text, "name": _context(outcome)}
-        yield "gitlab", lambda: _post(there, told, {"PRIVATE-TOKEN": _secret(listeners.token_file)})
+        sent = json.dumps(told).encode()
+        yield "gitlab", lambda: _post(there, sent, {"PRIVATE-TOKEN": _secret(listeners.token_file)})
 
 
 def _context(outcome: Json) -> str:
@@ -104,12 +106,11 @@ def _context(outcome: Json) -> str:
 
 def _hook(listeners: Listeners, outcome: Json) -> None:
     assert listeners.webhook is not None
-    headers = {}
+    headers, body = {}, json.dumps(outcome).encode()
     if listeners.webhook_secret is not None:
-        body = json.dumps(outcome).encode()
         signed = hmac.new(_secret(listeners.webhook_secret).encode(), body, hashlib.sha256).hexdigest()
         headers["X-Reconciler-Signature"] = f"sha256={signed}"
-    _post(listeners.webhook, outcome, headers)
+    _post(listeners.webhook, body, headers)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -119,13 +120,13 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _post(url: str, shape: Json, headers: dict[str, str]) -> None:
+def _post(url: str, body: bytes, headers: dict[str, str]) -> None:
     told = {"Content-Type": "application/json", "User-Agent": "reconciler", **headers}
 
     def over(number: int, frame: Json) -> None:  # noqa: ARG001 - a handler gets both
         raise HostError(f"{_place(url)}: no answer within {SECONDS} seconds")
 
-    request = urllib.request.Request(url, json.dumps(shape).encode(), told, method="POST")  # noqa: S310 - checked
+    request = urllib.request.Request(url, body, told, method="POST")  # noqa: S310 - checked
     before = signal.signal(signal.SIGALRM, over)
     signal.alarm(SECONDS)
     try:
@@ -157,11 +158,10 @@ def _safe(url: str) -> bool:
 
 def _secret(path: str | None) -> str:
     """What a file of root's holds; it must not be readable for everybody."""
-    host = FileObserver("/")
-    file = host.read(os.path.abspath(path or ""))
+    file = FileObserver("/").read(os.path.abspath(path or ""))
     if file is None:
         raise HostError(f"{printable(path or '')}: no such file")
-    if file.uid not in (0, os.geteuid()) or file.mode & 0o077:
+    if not trusted(file.uid) or file.mode & 0o077:
         raise HostError(f"{printable(path or '')}: others may read or write it; chown root, chmod 600")
     lines = file.data.decode("utf-8", "replace").split()
     if len(lines) != 1:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from .files import FileHost, FileObserver, spawn
+from .names import sources
 from .port import Entity, Process, Result
 from .resolve import printable
 
@@ -113,11 +114,8 @@ class LiveObserver(FileObserver):
             file = self.read("/etc/nsswitch.conf")
         except Exception:  # noqa: BLE001 - an unreadable nsswitch.conf means the libc's default
             file = None
-        for line in (file.data if file else b"").decode("utf-8", "replace").splitlines():
-            key, _, value = line.partition("#")[0].partition(":")
-            if key.strip() == database:
-                return [word for word in value.split() if not word.startswith("[") and not word.endswith("]")]
-        return ["files"]
+        found = sources(file.data if file else b"", database)
+        return ["files"] if found is None else found
 
     def _unproven(self, source: str) -> str:
         """Why an answer of "no such name" from this source proves nothing; empty where it does."""

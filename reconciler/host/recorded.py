@@ -22,7 +22,7 @@ class RecordedObserver:
 
     def __init__(self, record: Record, name: str, *, local_names: bool) -> None:
         """``local_names``: whether the host asks nobody but its own files for users and groups."""
-        self.record, self.name, self.live = record, name, record.live
+        self.record, self.live = record, record.live
         self.where = f"the snapshot of {printable(name)}"
         self._local = local_names
 
@@ -56,32 +56,28 @@ class RecordedObserver:
                     return not any(name in names for _, names in leaf.groups) and below not in tree.mounts
         return bool(parent) and self._absent(parent)
 
+    def _of(self, table: Mapping[str, Any], path: str, missing: Any) -> Any:
+        """What was answered of a path; ``missing`` where it is known not to be there."""
+        return missing if path not in table and self._absent(path) else self._told(table, path, path)
+
     def stat(self, path: str) -> Stat | None:
         """The facts of the entry itself."""
-        if path not in self.record.stats and self._absent(path):
-            return None
-        found: Stat | None = self._told(self.record.stats, path, path)
+        found: Stat | None = self._of(self.record.stats, path, None)
         return found
 
     def read(self, path: str) -> File | None:
         """The regular file, without its secrets."""
-        if path not in self.record.files and self._absent(path):
-            return None
-        found: File | None = self._told(self.record.files, path, path)
+        found: File | None = self._of(self.record.files, path, None)
         return found
 
     def traits(self, path: str) -> Traits:
         """Attributes and flags."""
-        if path not in self.record.traits and self._absent(path):
-            return Traits()
-        found: Traits = self._told(self.record.traits, path, path)
+        found: Traits = self._of(self.record.traits, path, Traits())
         return found
 
     def names(self, path: str) -> list[str]:
         """The names in a directory."""
-        if path not in self.record.names and self._absent(path):
-            return []
-        return list(self._told(self.record.names, path, path))
+        return list(self._of(self.record.names, path, []))
 
     def readlink(self, path: str) -> str:
         """Where a link points."""
@@ -166,9 +162,8 @@ class Replay:
 
     def __init__(self, tree: Tree, inner: str) -> None:
         self.tree, self.inner = tree, inner
-        self.facts = [Facts(*each) for each in tree.facts]
         unified: dict[tuple[Any, ...], Facts] = {}
-        self.facts = [unified.setdefault(tuple(key), made) for key, made in zip(tree.facts, self.facts, strict=True)]
+        self.facts = [unified.setdefault(tuple(each), Facts(*each)) for each in tree.facts]
         self.children: dict[str, list[str]] = {}
         for path in tree.directories:
             if path:

@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic import Field as Described
 
 from ..errors import HostError
-from ..model import Hidden
+from ..model import Hidden, Json
 
 LEFT_OUT = re.compile(r"\(redacted-[0-9a-f]{16}\)")
 """What stands in a snapshot in the place of a secret."""
@@ -82,6 +82,11 @@ class Secret(BaseModel):
         if self._value is None:
             raise HostError(f"its secret cannot be read: {self._problem}")
         return self._value
+
+
+def marked(value: Json) -> bool:
+    """Whether a lossless value of the log says itself that it is shown to nobody."""
+    return isinstance(value, dict) and bool(value.get("secret") or value.get("private"))
 
 
 def either(value: Any, meant: ValidatorFunctionWrapHandler) -> Any:

@@ -16,17 +16,10 @@ from typing import Any
 import pytest
 
 from tests.gitops.remote import ENVIRONMENT, Remote
-from tests.worlds import REPO, digest, managesoft, reconciler, system
+from tests.worlds import REPO, digest, reconciler
 
 ONE = "deployment: d\nresources:\n  - ini: /etc/x.ini\n    set: {S: {k: one}}\n"
 TWO = ONE.replace("one", "two")
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    made = managesoft(system(tmp_path / "root"))
-    made.chmod(0o755)
-    return made
 
 
 @pytest.fixture

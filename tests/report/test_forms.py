@@ -23,7 +23,7 @@ from reconciler.report.junit import junit
 from reconciler.report.markdown import LIMIT, markdown
 from reconciler.report.preview import Group, grouped
 from reconciler.report.sarif import sarif
-from tests.worlds import managesoft, reconciler, system
+from tests.worlds import reconciler
 
 HOSTILE = st.text(
     st.characters(exclude_categories=["Cs"]) | st.sampled_from(list("`<>&\"'|@#:%,\n\r\x1b]\\-*_[]()!")), max_size=30
@@ -139,13 +139,6 @@ def test_a_comment_stays_below_the_limit_and_says_what_it_left_out() -> None:
     small = markdown([Group(("h",), plan(transition("ini:/a", "k", "1", "2")))])
     assert "Cut" not in small
     assert "S.k: 1 → 2" in small
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    made = managesoft(system(tmp_path / "root"))
-    made.chmod(0o755)
-    return made
 
 
 @pytest.fixture

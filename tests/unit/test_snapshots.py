@@ -14,11 +14,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from reconciler.cli.observe import look, redactor_of
+from reconciler.cli.runs import foresee
 from reconciler.desired.documents import parse
 from reconciler.engine import Engine
 from reconciler.host.recording import Recording
 from reconciler.log.store import LogReader
+from reconciler.observing import look, redactor_of
 from reconciler.redaction import Redactor
 from reconciler.snapshot import Snapshot, snapshot_json
 from reconciler.survey import Options
@@ -26,7 +27,7 @@ from reconciler.targets import from_desired
 from tests.drive import Bench
 from tests.laws.hosts import memory_host
 from tests.laws.test_machine import DOCUMENTS, PARTS, document
-from tests.worlds import REPO, digest, managesoft, reconciler, stamps, system
+from tests.worlds import REPO, digest, reconciler, stamps
 
 EVERY = [f"deployment: d\nresources:\n{text}" for texts in PARTS.values() for text in texts]
 PARTS_OF_A_PLAN = (
@@ -63,7 +64,7 @@ def test_a_plan_from_a_snapshot_is_the_plan_of_the_host(
         reader = LogReader(bench.log)
         watched = Engine(Recording(bench.host), reader)
         every = [d for text in EVERY for d in parse({"0.yaml": text.encode()}).documents]
-        look(watched, every)
+        look(watched, every, foresee)
         assert isinstance(watched.host, Recording)
         about = {"at": "now", "host": {"name": "here", "id": "1"}}
         redactor = redactor_of(watched, every, b"k")
@@ -75,14 +76,6 @@ def test_a_plan_from_a_snapshot_is_the_plan_of_the_host(
             there = Snapshot(str(file))
             mine = plan_json(Engine(bench.host, LogReader(bench.log)), text)
             assert plan_json(Engine(there.observer, there.log), text) == mine
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    tmp_path.chmod(0o755)
-    made = managesoft(system(tmp_path / "root"))
-    made.chmod(0o755)
-    return made
 
 
 @pytest.fixture
