@@ -230,7 +230,9 @@ class Repository:
             raise HostError(f"git: cannot be started: {(error.strerror or '').lower()}; install git") from None
         if done.returncode not in fine:
             said = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.strip()]
-            worst = next((line for line in said if line.startswith(("fatal:", "error:"))), said[-1] if said else "")
+            # What ssh says comes first, and says more than that git could not read.
+            told = (line for start in ("ssh:", "fatal:", "error:") for line in said if line.startswith(start))
+            worst = next(told, said[-1] if said else "")
             hint = next((f"; {text}" for part, text in HINTS.items() if any(part in line for line in said)), "")
             raise SourceError(f"{self.url}: git {words[0]}: {printable(worst[:300]) or 'failed'}{hint}")
         return done

@@ -450,6 +450,11 @@ def test_an_unreachable_repository_is_said_once_in_the_log(root: Path, remote: R
     assert "one" in str(value(root))
 
 
+def test_what_ssh_says_of_a_host_that_does_not_answer_is_told(root: Path) -> None:
+    done = reconciler("sync", "--repo", "ssh://nobody@127.0.0.1:1/x", "--allow-unsigned", root=root, check=1)
+    assert "Connection refused" in done.stderr and "stays in force" in done.stderr
+
+
 def test_with_an_interval_it_stays_and_ends_at_once(root: Path, remote: Remote) -> None:
     remote.commit({"desired/a.yaml": ONE})
     words = [sys.executable, "-m", "reconciler", "sync", *remote.trusted, "--interval", "1s", "--root", str(root)]
