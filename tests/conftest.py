@@ -6,6 +6,8 @@ A whole run writes the page of faults.
 from __future__ import annotations
 
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,15 @@ def root(tmp_path: Path) -> Path:
     made = managesoft(system(tmp_path / "root"))
     made.chmod(0o755)
     return made
+
+
+@pytest.fixture(autouse=True)
+def no_thread_stays() -> Iterator[None]:
+    """A process with threads does not fork for a walk, so a thread that a test leaves changes what later ones see."""
+    before = set(threading.enumerate())
+    yield
+    left = set(threading.enumerate()) - before
+    assert not left, f"threads left behind: {left}"
 
 
 def pytest_configure(config: pytest.Config) -> None:

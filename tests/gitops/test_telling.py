@@ -41,7 +41,8 @@ class Listener:
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
+        self.thread.start()
 
 
 @pytest.fixture
@@ -50,6 +51,7 @@ def listener() -> Iterator[Listener]:
     yield found
     found.server.shutdown()
     found.server.server_close()
+    found.thread.join()
 
 
 @pytest.fixture
@@ -147,11 +149,15 @@ def test_answers_that_are_none_stop_nothing_and_are_told_again(
                 peer.sendall(b"garbage\r\n\r\n")
                 peer.close()
 
-        threading.Thread(target=answer, daemon=True).start()
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
         url = f"http://127.0.0.1:{odd.getsockname()[1]}/s3cret-path"
         for _ in range(2):
             done = reconciler("sync", *remote.trusted, "--webhook", url, root=root, check=0)
             assert "could not be told" in done.stderr and "s3cret-path" not in done.stderr
+        # Closing alone would leave the thread in its accept for ever.
+        odd.shutdown(socket.SHUT_RDWR)
+        thread.join()
     token.write_text(f"{TOKEN}\n# expires 2027\n")
     words = ("--github", "ops/hosts", "--github-api", listener.url, "--token-file", str(token))
     done = reconciler("sync", *remote.trusted, *words, root=root, check=0)
