@@ -28,6 +28,7 @@ from .host.port import (
     Observer,
     OpenDirectory,
     Result,
+    Scope,
     Stat,
     Through,
     inner,
@@ -209,7 +210,7 @@ class Recorder:
         self.lines.append(f'there "$ROOT"{quoted(new)} || mv "$ROOT"{quoted(old)} "$ROOT"{quoted(new)}')
         self._made[old] = None
 
-    def amend(self, top: str, begin: Begin[OpenDirectory], only: Sequence[bytes] | None = None) -> Iterator[Any]:
+    def amend(self, top: str, begin: Begin[OpenDirectory], scope: Scope | None = None) -> Iterator[Any]:
         """Owners, modes and attributes of a tree's paths, in the order in which they would be changed."""
         self.lines.append(f"top={quoted(top)}")
         visitor = begin()()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import Field as Described
 
 Json = Any
 """A value that JSON can carry."""
@@ -153,6 +154,10 @@ class Resource(BaseModel):
     kind: ClassVar[str]
     name: str
     after: tuple[str, ...] = ()
+    policy: Annotated[
+        Literal["enforce", "audit"] | None,
+        Described(description="audit: report drift of this one, never write; not given: as the deployment."),
+    ] = None
 
     @property
     def address(self) -> Address:

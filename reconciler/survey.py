@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from dataclasses import replace as with_
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from .errors import HostError, LogError, Refused
-from .host.port import Observer
+from .host.port import Observer, Scope
 from .inifile import IniFile, shown
 from .kinds import kinds
 from .kinds.base import Context, Prospect
@@ -45,6 +45,8 @@ class Options:
     max_paths: int | None = None
     confirm_by: str | None = None
     """The time until which somebody has to confirm the run, or it is undone."""
+    scopes: Mapping[Address, Scope] = field(default_factory=dict)
+    """The parts of trees that are looked at, where the rest is known to be as it was."""
     strict: bool = False
     """Whether a transition that would end otherwise than planned stops the run."""
 
@@ -120,6 +122,7 @@ class Surveyor:
             force=options.force,
             spared=self._spared(goals),
             all_paths=options.all_paths,
+            scopes=options.scopes,
             recording=isinstance(self.log, LogWriter),
             vault=self.vault,
             outdated=self._outdated,
@@ -161,8 +164,9 @@ class Surveyor:
                 targets.setdefault(address, Target(address, deployment))
         goals, held_back = with_(goals, targets=targets), set(targets)
         if options.only:
-            targets = self._closure(targets, options.only)
-            goals = with_(goals, targets=targets)
+            audit = {a: t for a, t in goals.audit.items() if a in options.only}
+            targets = self._closure(targets, [a for a in options.only if a not in audit or a in targets])
+            goals = with_(goals, targets=targets, audit=audit)
         context = self.context(goals, options)
         plan = Plan(host, desired or {"commit": None, "files": []}, orphaned=goals.orphaned)
         for address in looking_order(targets):

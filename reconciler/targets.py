@@ -80,7 +80,7 @@ def _options(ledger: Ledger, address: Address, nested: tuple[str, ...]) -> dict[
 def terms_of(document: Document) -> dict[Address, Json]:
     """What an uninstall, which has no desired state, has to know of a resource."""
     found: dict[Address, Json] = {}
-    for wished in document.resources:
+    for wished in document.enforced():
         if isinstance(wished.resource, Tree):
             found[wished.resource.address] = {"on_uninstall": wished.resource.on_uninstall}
         elif isinstance(wished.resource, Daemon) and wished.resource.restart_on:
@@ -106,11 +106,11 @@ def from_desired(
     absent = [name for name in ledger.deployments() if name not in names | undecided]
     goals.pruned, goals.orphaned = (absent, []) if prune else ([], absent)
     present = names | set(goals.pruned)
-    parting = frozenset(present - {d.name for d in listed if d.policy == "audit"})
+    parting = frozenset(present - {d.name for d in listed if d.policy == "audit" and not d.enforced()})
     wanted = [w.resource.address for d in listed for w in d.resources]
     stays: dict[Address, set[str]] = {}
     for document in listed:
-        for wished in document.resources if document.policy != "audit" else ():
+        for wished in document.enforced():
             stays.setdefault(wished.resource.address, set()).add(document.name)
     elsewhere = [a for a, fields in ledger.holds.items() if any(set(h.holders) - present for h in fields.values())]
     files, trees = _specific([*wanted, *elsewhere])
@@ -122,13 +122,14 @@ def from_desired(
         for path in fields[EXISTS].origin["absent"].get("missing", ())
     }
     for document in listed:
-        audited = document.policy == "audit"
-        sink, going = (goals.audit, frozenset({document.name})) if audited else (goals.targets, parting)
         for address, terms in terms_of(document).items():
-            if ledger.terms.get(address) != terms and not audited:
+            if ledger.terms.get(address) != terms:
                 goals.terms[address] = terms
+        enforced = document.enforced()
         for wished in document.resources:
             resource, address = wished.resource, wished.resource.address
+            audited = wished not in enforced
+            sink, going = (goals.audit, frozenset({document.name})) if audited else (goals.targets, parting)
             if not audited:
                 goals.claims.append((document.name, resource))
             held = ledger.holds.get(address, {})
@@ -164,6 +165,8 @@ def from_desired(
         left = [a for a in ledger.deployments().get(document.name, []) if a not in mine]
         gone = [a for a in left if a not in stays]
         leaving = tuple(a.name for a in gone if a.kind == "tree")
+        audited = document.policy == "audit"
+        sink, going = (goals.audit, frozenset({document.name})) if audited else (goals.targets, parting)
         if not audited:
             goals.leaves += [(document.name, a, f) for a in left for f in ledger.held_by(document.name, a)]
         for address in gone:

@@ -52,14 +52,14 @@ class Mortal:
             raise Killed
         return result
 
-    def amend(self, top: str, begin: Any, only: Any = None) -> Any:
+    def amend(self, top: str, begin: Any, scope: Any = None) -> Any:
         """Die in the middle of a walk, at one of its paths."""
 
         def mortal() -> Any:
             make = begin()
             return lambda: Through(make(), partial(MortalDirectory, self))
 
-        yield from self._host.amend(top, mortal, only)
+        yield from self._host.amend(top, mortal, scope)
 
 
 class MortalDirectory:

@@ -205,7 +205,7 @@ def _spoken(wished: Wished) -> dict[tuple[str, ...], Any]:
         else:
             found[path] = value
 
-    flatten(wished.resource.model_dump(exclude_unset=True, exclude={"name", "after", "implied_by"}), ())
+    flatten(wished.resource.model_dump(exclude_unset=True, exclude={"name", "after", "policy", "implied_by"}), ())
     for section, keys in getattr(wished.resource, "unset", {}).items():
         found |= {("set", section, key): None for key in keys}
     for path in [p for p in found if p[-1].endswith("mode") and isinstance(found[p], str)]:

@@ -84,6 +84,10 @@ class Document:
     as_root: tuple[str, ...] = ()
     """Programs of the agent that run as root in every mode."""
 
+    def enforced(self) -> list[Wished]:
+        """What is brought about, and not only looked at."""
+        return [wished for wished in self.resources if (wished.resource.policy or self.policy) != "audit"]
+
     def access_source(self, path: str) -> Source:
         """Where the policy on a path was written; the deployment's own line where a profile wrote it."""
         given = self.text.value.get("access") if isinstance(self.text.value, dict) else None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import HostError, Unsafe
 from .crew import walk
-from .port import Begin, Directory, Entity, File, Groups, OpenDirectory, Process, Result, Stat, Traits, Visitor
+from .port import Begin, Directory, Entity, File, Groups, OpenDirectory, Process, Result, Scope, Stat, Traits, Visitor
 from .resolve import Place, facts, place, printable, why
 from .statx import Statx
 from .walk import Opened, Walker, xattrs_of
@@ -142,22 +142,22 @@ class FileObserver:
         with self._place(path) as at:
             return at.path if at else path
 
-    def visit(self, top: str, begin: Begin[Directory]) -> Iterator[Any]:
-        """Show visitors the tree at ``top``, parents first, names in the order of their bytes."""
-        yield from self._walk(top, begin, None)
+    def visit(self, top: str, begin: Begin[Directory], scope: Scope | None = None) -> Iterator[Any]:
+        """Show visitors the tree at ``top`` (or a part of it), parents first, names in the order of their bytes."""
+        yield from self._walk(top, begin, scope)
 
-    def _walk(self, top: str, begin: Begin[Any], only: Sequence[bytes] | None) -> Iterator[Any]:
-        with self._walker(top, only) as walker:
+    def _walk(self, top: str, begin: Begin[Any], scope: Scope | None) -> Iterator[Any]:
+        with self._walker(top, scope) as walker:
             if walker is not None:
                 yield from walk(walker, begin)
 
     @contextmanager
-    def _walker(self, top: str, only: Sequence[bytes] | None = None) -> Iterator[Walker | None]:
+    def _walker(self, top: str, scope: Scope | None = None) -> Iterator[Walker | None]:
         with self._place(top, follow=False) as at:
             if at is None:
                 yield None
                 return
-            walker = Walker(at.parent, at.name, only)
+            walker = Walker(at.parent, at.name, scope)
             try:
                 yield walker
             except OSError as error:
@@ -429,12 +429,9 @@ class FileHost(FileObserver):
                 self._sync(at)
         return eraser.gone
 
-    def amend(self, top: str, begin: Begin[OpenDirectory], only: Sequence[bytes] | None = None) -> Iterator[Any]:
-        """Show visitors the tree at ``top``, who may change owners and modes in it.
-
-        ``only``: nothing is shown but these paths, what is on the way to them, and what is below them.
-        """
-        yield from self._walk(top, begin, only)
+    def amend(self, top: str, begin: Begin[OpenDirectory], scope: Scope | None = None) -> Iterator[Any]:
+        """Show visitors the tree at ``top`` (or a part of it), who may change owners and modes in it."""
+        yield from self._walk(top, begin, scope)
 
     @contextmanager
     def accounts_locked(self) -> Iterator[None]:

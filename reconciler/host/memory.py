@@ -23,6 +23,7 @@ from .port import (
     OpenDirectory,
     Process,
     Result,
+    Scope,
     Stat,
     Traits,
     Type,
@@ -155,7 +156,7 @@ class MemoryHost:
         below = [p for p in self.nodes if p.startswith(top.rstrip("/") + "/") and p != "/"]
         return sorted([top, *below], key=lambda p: [part.encode("utf-8", "surrogateescape") for part in p.split("/")])
 
-    def visit(self, top: str, begin: Begin[Directory]) -> Iterator[Any]:
+    def visit(self, top: str, begin: Begin[Directory], scope: Scope | None = None) -> Iterator[Any]:
         """Show a visitor the tree at ``top``."""
         where = self._resolve(top, follow=False)
         if where is None or where not in self.nodes:
@@ -291,8 +292,8 @@ class MemoryHost:
             del self.nodes[inner]
         return len(tree)
 
-    def amend(self, top: str, begin: Begin[OpenDirectory], only: Sequence[bytes] | None = None) -> Iterator[Any]:
-        """Show a visitor the tree at ``top``, who may change owners and modes in it; more than ``only`` of it."""
+    def amend(self, top: str, begin: Begin[OpenDirectory], scope: Scope | None = None) -> Iterator[Any]:
+        """Show a visitor the tree at ``top``, who may change owners and modes in it; more than ``scope`` of it."""
         yield from self.visit(top, begin)  # type: ignore[arg-type] # what is shown can do both
 
     @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 Type = Literal["file", "directory", "link", "fifo", "socket", "character", "block"]
@@ -216,6 +217,39 @@ class Through(Visitor[Any]):
         return self.other.told()
 
 
+@dataclass(frozen=True)
+class Scope:
+    """The part of a tree that is walked: some paths, and what is on the way to them."""
+
+    alone: frozenset[bytes] = frozenset()
+    """Paths that are shown without what is below them; the top is the empty path."""
+    whole: frozenset[bytes] = frozenset()
+    """Paths that are shown with all below them."""
+
+    @cached_property
+    def way(self) -> frozenset[bytes]:
+        """All that is named, and every directory on the way there."""
+        found: set[bytes] = {b""}
+        for named in (*self.alone, *self.whole):
+            path = named
+            while path and path not in found:
+                found.add(path)
+                path = path.rpartition(b"/")[0]
+        return frozenset(found)
+
+    def leads(self, path: bytes) -> bool:
+        """Whether a path is shown.
+
+        >>> [Scope(whole=frozenset([b"a/b"])).leads(path) for path in (b"a", b"a/b/c", b"a/c", b"b")]
+        [True, True, False, False]
+        """
+        if path in self.way or b"" in self.whole:
+            return True
+        while path and path not in self.whole:
+            path = path.rpartition(b"/")[0]
+        return bool(path)
+
+
 Begin = Callable[[], Callable[[], Visitor[At_contra]]]
 """Called once in every process that takes part in a walk; gives what makes a visitor for each part."""
 
@@ -236,7 +270,7 @@ class Observer(Protocol):
     def names(self, path: str) -> list[str]: ...
     def readlink(self, path: str) -> str: ...
     def canonical(self, path: str) -> str: ...
-    def visit(self, top: str, begin: Begin[Directory]) -> Iterator[Any]: ...
+    def visit(self, top: str, begin: Begin[Directory], scope: Scope | None = None) -> Iterator[Any]: ...
     def mounts(self) -> list[tuple[str, str]]: ...
     def owned(self, uid: int | None, gid: int | None, skip: Sequence[str]) -> Iterator[str]: ...
     def processes(self) -> list[Process]: ...
@@ -259,6 +293,6 @@ class Host(Observer, Protocol):
     def symlink(self, path: str, target: str) -> None: ...
     def rename(self, old: str, new: str) -> None: ...
     def erase(self, path: str) -> int: ...
-    def amend(self, top: str, begin: Begin[OpenDirectory], only: Sequence[bytes] | None = None) -> Iterator[Any]: ...
+    def amend(self, top: str, begin: Begin[OpenDirectory], scope: Scope | None = None) -> Iterator[Any]: ...
     def accounts_locked(self) -> AbstractContextManager[None]: ...
     def run(self, argv: Sequence[str]) -> Result: ...

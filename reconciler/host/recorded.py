@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import Unseen
-from .port import Begin, Directory, Entity, Facts, File, Process, Result, Stat, Traits, Visitor
+from .port import Begin, Directory, Entity, Facts, File, Process, Result, Scope, Stat, Traits, Visitor
 from .recording import OWNED, Failure, Leaf, Record, Tree
 from .resolve import printable
 
@@ -90,7 +90,7 @@ class RecordedObserver:
             raise found.again()
         return found
 
-    def visit(self, top: str, begin: Begin[Directory]) -> Iterator[Any]:
+    def visit(self, top: str, begin: Begin[Directory], scope: Scope | None = None) -> Iterator[Any]:
         """Show a visitor the tree as it was."""
         if top not in self.record.trees and self._absent(top):
             return

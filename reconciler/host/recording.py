@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ..errors import HostError, Unsafe
 from ..model import inside
-from .port import Begin, Directory, Entity, Facts, File, Groups, Observer, Process, Result, Stat, Traits, Visitor
+from .port import Begin, Directory, Entity, Facts, File, Groups, Observer, Process, Result, Scope, Stat, Traits, Visitor
 
 Answer = TypeVar("Answer")
 OWNED = 1000
@@ -197,7 +197,7 @@ class Recording:
         """The path with links resolved."""
         return self._kept(self.record.canonical, path, lambda: self.host.canonical(path))
 
-    def visit(self, top: str, begin: Begin[Directory]) -> Iterator[Any]:
+    def visit(self, top: str, begin: Begin[Directory], scope: Scope | None = None) -> Iterator[Any]:
         """Written down first, then shown to who asked."""
         begin_dump = partial(Dump, digesting=any(inside(path, top) or inside(top, path) for path in self.digested))
         self._kept(self.record.trees, top, lambda: dumped(self.host.visit(top, lambda: begin_dump)))

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from ..errors import HostError
-from .port import CAPABILITY, FROZEN, MEANWHILE, REPLACED, Attributes, Facts, Groups, Visitor, inner
+from .port import CAPABILITY, FROZEN, MEANWHILE, REPLACED, Attributes, Facts, Groups, Scope, Visitor, inner
 from .resolve import printable, shut, trusted, why
 from .statx import FORMATS, kernel
 from .swift import ODD, joined, swift
@@ -292,9 +292,9 @@ def kept(before: Facts, now: Facts, wanted: Attributes, path: bytes) -> bool:
 class Walker:
     """One pass over a tree, below an open directory, for one visitor at a time."""
 
-    def __init__(self, parent: int, name: str, only: Sequence[bytes] | None = None) -> None:
+    def __init__(self, parent: int, name: str, scope: Scope | None = None) -> None:
         deep()
-        self.only = only
+        self.scope = scope
         self._parent, self._name = parent, os.fsencode(name)
         self.mount = b""
         self.top = self._opened()
@@ -360,15 +360,12 @@ class Walker:
                         (below if item.is_dir(follow_symlinks=False) else names).append(os.fsencode(item.name))
         except OSError as error:
             visitor.gap(at.path, f"cannot be listed: {why(error)}")
-        if self.only is not None:
-            names, below = ([name for name in some if self._leads(inner(at, name))] for some in (names, below))
+        if self.scope is not None:
+            leads = self.scope.leads
+            names, below = ([name for name in some if leads(inner(at, name))] for some in (names, below))
         names.sort()
         below.sort()
         at.names, at.below, at.pending = names, below, iter(below)
-
-    def _leads(self, path: bytes) -> bool:
-        """Whether a path is on the way to one of those that are asked for, or below it."""
-        return any(path == o or path.startswith(o + b"/") or o.startswith(path + b"/") for o in self.only or ())
 
     def groups(self, at: Opened, names: list[bytes], visitor: Visitor[Any]) -> Groups:
         """Some of the names in a directory, by their facts."""

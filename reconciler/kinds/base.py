@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from ..errors import HostError, Unseen
 from ..host.names import Names
-from ..host.port import Host, Observer
+from ..host.port import Host, Observer, Scope
 from ..host.resolve import printable
 from ..model import EXISTS, MARK, Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown
 from ..trees.images import Vault
@@ -91,6 +91,8 @@ class Context:
     recording: bool = False
     """Whether this plan may be carried out by the same run: what is looked at is kept for that."""
     vault: Vault | None = None
+    scopes: Mapping[Address, Scope] = field(default_factory=dict)
+    """The parts of trees that are looked at, where the rest is known to be as it was."""
     looked: dict[Address, tuple[Target, Any]] = field(default_factory=dict)
     """What looking at one thing found out of others that have not had their turn."""
 

@@ -20,7 +20,7 @@ from pydantic import Field as Described
 
 from ..errors import HostError, Unseen
 from ..host.names import Names, Owner
-from ..host.port import Facts, Host, Observer
+from ..host.port import Facts, Host, Observer, Scope
 from ..host.resolve import printable
 from ..model import (
     EXISTS,
@@ -357,12 +357,16 @@ class TreeKind(Kind[TreeState]):
         asked = self._question(host, target, context)
         if asked is None:
             return None
+        if asked.scope is not None:
+            found = look_at(host, asked)[0]
+            # Whether links, mounts and what is frozen matter shows in the whole tree alone.
+            return found if not found.skipped else look_at(host, with_(asked, scope=None))[0]
         family = [] if context.fix or target.address in context.looked else self._family(host, target, context)
         if len(family) > 1:
             # What is wrong with one of them is said when it has its own turn.
             with suppress(HostError):
-                found = look_at(host, *(question for _, question in family))
-                context.looked |= {each.address: (each, one) for (each, _), one in zip(family, found, strict=True)}
+                those = look_at(host, *(question for _, question in family))
+                context.looked |= {each.address: (each, one) for (each, _), one in zip(family, those, strict=True)}
         same, survey = context.looked.pop(target.address, (None, None))
         # A tree on a mount of its own was not met from outside.
         if isinstance(survey, Survey) and survey.paths and same is target:
@@ -385,11 +389,20 @@ class TreeKind(Kind[TreeState]):
             every=context.all_paths,
             watched=relative(name, (a.name for a in context.targets if a.kind in ("file", "ini"))),
         )
-        return Question(wants, rule, forecast(name, context))
+        return Question(wants, rule, forecast(name, context), self._scope(target, context))
+
+    @staticmethod
+    def _scope(target: Target, context: Context) -> Scope | None:
+        """The part that is looked at: all of it where that was not asked otherwise, or its first image is due."""
+        return context.scopes.get(target.address) if target.options.get("held") else None
 
     def _family(self, host: Observer, target: Target, context: Context) -> list[tuple[Target, Question]]:
         """The outermost tree round this one with all trees inside it that have not had their turn, itself first."""
-        trees = {a.name: t for a, t in context.targets.items() if a.kind == "tree" and a not in context.planned}
+        trees = {
+            a.name: t
+            for a, t in context.targets.items()
+            if a.kind == "tree" and a not in context.planned and self._scope(t, context) is None
+        }
         trees[target.address.name] = target
         outer = min((name for name in trees if inside(target.address.name, name)), key=len, default=None)
         if outer is None:

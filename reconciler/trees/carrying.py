@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ..host.names import Names
-from ..host.port import MEANWHILE, REPLACED, Attributes, Facts, Groups, Host, OpenDirectory, Visitor, inner
+from ..host.port import MEANWHILE, REPLACED, Attributes, Facts, Groups, Host, OpenDirectory, Scope, Visitor, inner
 from ..host.resolve import shut, trusted
 from .images import (
     Layer,
@@ -176,7 +176,7 @@ def bring_about(
     survey = task.survey
     if survey.links != survey.foretold:
         left += carry_out(host, replace(task, directories=True), born)
-        counted = look_at(host, Question(Wants(task.top), rule))[0]
+        counted = look_at(host, Question(Wants(task.top), rule, scope=survey.scope))[0]
         task = replace(task, survey=replace(survey, links=counted.links))
     if survey.exceptions and task.only:
         left += carry_out(host, task, born)
@@ -196,4 +196,7 @@ def carry_out(host: Host, task: Task, rule: Callable[[], Rule] | None) -> list[t
         layer, names = album.layer(), Names(host)
         return lambda: Carrying(task, layer, judge, names)
 
-    return list(dict.fromkeys(item for left in host.amend(task.top, begin, task.only) for item in left))
+    scope = task.survey.scope
+    if scope is None and task.only is not None:
+        scope = Scope(whole=frozenset(task.only))
+    return list(dict.fromkeys(item for left in host.amend(task.top, begin, scope) for item in left))

@@ -14,7 +14,7 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from ..host.names import Owner
-from ..host.port import REPLACED, Directory, Facts, Groups, Observer, Visitor, inner
+from ..host.port import REPLACED, Directory, Facts, Groups, Observer, Scope, Visitor, inner
 from ..host.resolve import printable, shut
 from ..model import Json
 from .images import (
@@ -59,6 +59,8 @@ class Survey:
     waiting: list[Linked] = field(default_factory=list)
     """Paths with further hard links that would be changed if all their links lay in the tree."""
     album: Album | None = None
+    scope: Scope | None = None
+    """The part that was looked at; None: all of it."""
 
     def take(self, other: Survey, *, every: bool) -> None:
         """Take in what the next part of the tree told; ``every``: with all paths, and not a sample alone."""
@@ -267,6 +269,8 @@ class Question:
     """Called in every process that takes part, since rules read their images along."""
     forecast: Mapping[bytes, Look | None] = field(default_factory=dict)
     """How paths will look when their turn comes, since another transition changes them first (None: gone by then)."""
+    scope: Scope | None = None
+    """The part that is looked at; None: all of it."""
 
 
 @dataclass
@@ -360,8 +364,11 @@ def look_at(host: Observer, *asked: Question) -> list[Survey]:
             [(place, Looking(judge, each.wants)) for place, judge, each in zip(places, judges, asked, strict=True)]
         )
 
-    found = [Survey(album=None if each.wants.total is None else Album(total=each.wants.total)) for each in asked]
-    for told in host.visit(top, begin):
+    found = [
+        Survey(album=None if each.wants.total is None else Album(total=each.wants.total), scope=each.scope)
+        for each in asked
+    ]
+    for told in host.visit(top, begin, asked[0].scope):
         for each, survey, (part, classes, pages) in zip(asked, found, [told] if len(asked) == 1 else told, strict=True):
             survey.take(part, every=each.wants.every)
             if survey.album is not None:

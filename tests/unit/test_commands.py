@@ -132,6 +132,26 @@ def test_policy_audit_reports_and_never_writes(root: Path, desired: Path) -> Non
     assert [(d["policy"], d["state"]) for d in status["deployments"]] == [("audit", "pending")]
 
 
+def test_policy_of_one_resource(root: Path, desired: Path) -> None:
+    """What is audited is left and stays held; what is enforced beside it is brought about, in an audited one too."""
+    both = "deployment: d\nresources:\n  - file: /etc/one\n    content: a\n  - file: /etc/two\n    content: b\n"
+    (desired / "d.yaml").write_text(both)
+    reconciler("apply", desired, "--yes", root=root, check=0)
+    (root / "etc/one").write_text("drifted")
+    (root / "etc/two").write_text("drifted")
+    (desired / "d.yaml").write_text(both.replace("content: a\n", "content: a\n    policy: audit\n"))
+    reconciler("apply", desired, "--yes", root=root, check=0)
+    assert [(root / "etc" / name).read_text() for name in ("one", "two")] == ["drifted", "b"]
+    told = json.loads(reconciler("plan", desired, "--format", "json", root=root, check=0).stdout)
+    assert [t["address"] for t in told["audit"]] == ["file:/etc/one"] and told["transitions"] == []
+    audited = both.replace("resources:", "policy: audit\nresources:")
+    (desired / "d.yaml").write_text(audited.replace("content: a\n", "content: a\n    policy: enforce\n"))
+    reconciler("apply", desired, "--yes", root=root, check=0)
+    assert (root / "etc/one").read_text() == "a"
+    reconciler("uninstall", "d", "--yes", root=root, check=0)
+    assert not (root / "etc/one").exists() and not (root / "etc/two").exists()
+
+
 def test_match_chooses_hosts_and_an_unreadable_fact_is_unknown(root: Path, desired: Path) -> None:
     (desired / "d.yaml").write_text(INI.replace("resources:", 'match: {hostname: "db-*"}\nresources:'))
     assert json.loads(reconciler("plan", desired, "--format", "json", root=root, check=0).stdout)["transitions"] == []
