@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ from .common import Place, Way, duration, located, write_fresh, writing
 
 if TYPE_CHECKING:
     from ..engine import Engine
-    from ..model import Json
     from ..plan import Plan
 
 
@@ -24,93 +22,6 @@ def addresses(ctx: click.Context, parameter: click.Parameter, values: tuple[str,
         if ":" not in value:
             raise click.BadParameter(f"{value!r} is no address; write kind:name, as in ini:/etc/managesoft.ini")
     return tuple(Address.parse(value) for value in values)
-
-
-class Wanted:
-    """The desired state that is for this host, as a run needs it."""
-
-    def __init__(
-        self,
-        place: Place,
-        paths: tuple[str, ...],
-        *,
-        prune: bool = False,
-        contents: Mapping[str, bytes] | None = None,
-        origin: Json = None,
-        for_host: str | None = None,
-    ) -> None:
-        """What the files ask of the host at ``place``.
-
-        ``contents``: of files that were read before, in place of the paths.
-        ``origin``: the repository, ref, commit and signer that they are from.
-        ``for_host``: the name by which the host is taken, in place of its own.
-        """
-        from ..desired.documents import contents_of, parse
-        from ..errors import Mistake
-        from ..survey import facts
-
-        mistakes: list[Mistake] = []
-        texts = contents_of(paths or ("desired",), mistakes) if contents is None else contents
-        self.facts = {**facts(place.observer()), **({"hostname": for_host} if for_host else {})}
-        self.origin, self.prune = origin, prune
-        self.commit = origin["commit"] if origin else None
-        self.desired = parse(texts, mistakes, facts=self.facts, commit=self.commit)
-        self.documents: list[Any] = []
-        self.unknown: list[Any] = []
-
-    def prepare(self, engine: Engine) -> tuple[Any, Json, Mapping[str, Json]]:
-        """The goals of the documents that fit this host."""
-        from ..errors import Mistakes, Refused
-        from ..targets import from_desired
-
-        known = self.desired.inventory.known(self.facts)
-        fits = {d.source: d.fits(known) for d in self.desired.documents}
-        self.documents = [d for d in self.desired.documents if fits[d.source]]
-        self.unknown = [d for d in self.desired.documents if fits[d.source] is None]
-        problems: list[Any] = []
-        from ..desired.checks import between
-
-        between(self.documents, problems, same_host=True)
-        if problems:
-            raise Mistakes(problems)
-        from ..desired.secrets import conceal, reveal
-
-        (conceal if engine.host.recorded else reveal)(self.documents)
-        if self.prune and not self.documents:
-            raise Refused("--prune would leave no deployment at all; use 'reconciler uninstall NAME' for that")
-        goals = from_desired(
-            self.documents,
-            engine.ledger,
-            engine.unseal,
-            undecided=frozenset(d.name for d in self.unknown),
-            prune=self.prune,
-        )
-        files = [{"path": path, "sha256": digest} for path, digest in sorted(self.desired.files.items())]
-        said = {"commit": self.commit, "files": files}
-        names = [*(d.name for d in self.documents), *goals.pruned]
-        more = {"commit": self.commit, "origin": self.origin} if self.origin else {}
-        return goals, said, {"deployments": names, "desired": said, **more}
-
-    def examine(self, engine: Engine, plan: Plan) -> None:
-        """What the documents can say, and what their policies forbid."""
-        from .runs import foresee
-
-        self.hindered(engine, plan)
-        foresee(engine, plan, self.documents)
-
-    def hindered(self, engine: Engine, plan: Plan) -> None:
-        """What only the documents can say: unreadable facts, and modes without a way back."""
-        from ..model import Address
-        from ..plan import Blocked
-        from ..survey import refusal
-
-        for document in self.unknown:
-            reason = f"is deployment {document.name!r} for this host? A fact of its match cannot be read"
-            plan.blocked.append(Blocked(Address("deployment", document.name), reason, True, document.source.json()))
-        for document in self.documents:
-            found = refusal(engine.host, document, engine.ledger)
-            if found is not None:
-                plan.blocked.append(found)
 
 
 @click.command()
@@ -153,6 +64,7 @@ def plan(
     from ..errors import Usage
     from ..saved import save
     from ..survey import Options
+    from ..wanted import Wanted
     from .runs import preview
 
     place = Place(ctx, root, log_file)
@@ -168,7 +80,7 @@ def plan(
         elsewhere.checked(files, signers)
         found = elsewhere.plans(files, paths, options, prune=prune, for_host=for_host)
         return elsewhere.show(found, style, detailed=detailed_exitcode)
-    wanted = Wanted(place, paths, prune=prune, for_host=for_host)
+    wanted = Wanted(place.observer(), paths, prune=prune, for_host=for_host)
 
     def examine(engine: Engine, found: Plan) -> None:
         wanted.examine(engine, found)
@@ -218,6 +130,7 @@ def apply(
     """
     from ..errors import Usage
     from ..saved import read
+    from ..wanted import Wanted
     from . import promise
     from .runs import carry_out, preview
 
@@ -232,7 +145,7 @@ def apply(
         raise Usage("--rehearse undoes the run by itself; --confirm-within has no meaning beside it")
     if not way.dry_run:
         promise.approved(way.place, plan_file)
-    wanted = Wanted(way.place, paths, prune=prune, contents=saved.inputs if saved else None)
+    wanted = Wanted(way.place.observer(), paths, prune=prune, contents=saved.inputs if saved else None)
     guard = promise.Guard(wanted, saved, rehearsing=rehearse)
     options = way.options(
         skip_blocked=skip_blocked,

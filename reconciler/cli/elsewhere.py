@@ -55,10 +55,11 @@ def plans(
 ) -> list[tuple[str, Plan, str | None]]:
     """By host: its plan, and why it would be refused."""
     from ..errors import HostError, Refused
+    from ..guards import refused
     from ..host.resolve import printable
     from ..snapshot import readable
-    from .apply import Wanted
-    from .runs import look, refused
+    from ..wanted import Wanted
+    from .runs import look
 
     found = []
     for snapshot in readable(files):
@@ -66,7 +67,7 @@ def plans(
         if for_host not in (None, name):
             continue
         place = Elsewhere(snapshot)
-        wanted = Wanted(place, paths, prune=prune)
+        wanted = Wanted(place.observer(), paths, prune=prune)
         try:
             plan = look(place, wanted.prepare, options, wanted.examine)
         except (TypeError, ValueError, KeyError, IndexError, AttributeError, AssertionError, RecursionError):

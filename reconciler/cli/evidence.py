@@ -59,9 +59,9 @@ def text_of(option: str, path: str) -> str:
 
 def signed(place: Place) -> tuple[LogReader, str]:
     """The log, once it is found intact, and a checkpoint of it."""
+    from ..guards import intact
     from ..log.chain import checkpoint
     from ..survey import facts
-    from .runs import intact
 
     reader: LogReader = place.reader()
     intact(reader)
@@ -266,12 +266,12 @@ def log_archive(
     """
     from ..engine import Engine
     from ..errors import Refused
+    from ..guards import intact
     from ..ledger import PARTS
     from ..log.archive import archive
     from ..moments import moment
     from ..survey import facts
     from .common import confirm, started, talk
-    from .runs import intact
 
     place = Place(ctx, root, log_file)
     with place.writer("log archive", 0.0) as writer:

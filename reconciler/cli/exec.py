@@ -304,8 +304,8 @@ def hidden(argv: tuple[str, ...]) -> list[str]:
 def noted(place: Place, told: Json) -> str:
     """Say in the log what is started, before it is."""
     from ..engine import Engine
+    from ..guards import intact
     from ..survey import facts
-    from .runs import intact
 
     with place.writer("exec", PATIENCE) as log:
         intact(log)

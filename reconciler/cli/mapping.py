@@ -296,10 +296,10 @@ def diff(
         found = [d.json() for d in differences(asked.files, files, asked.target)]
     else:
         from ..survey import Options
-        from .apply import Wanted
+        from ..wanted import Wanted
         from .runs import look
 
-        wanted = Wanted(question.place, paths)
+        wanted = Wanted(question.place.observer(), paths)
         plan = look(question.place, wanted.prepare, Options(), wanted.hindered)
         for transition in plan.transitions:
             told = transition.prospect.facts.get("rights", ())

@@ -50,13 +50,14 @@ def observe(
 def taken(place: Place, paths: tuple[str, ...]) -> Any:
     """A snapshot of the host at a place."""
     from ..engine import Engine
+    from ..guards import intact
     from ..host.live import LOCAL_SOURCES
     from ..host.names import sources
     from ..host.recording import Recording
     from ..observing import look, redactor_of
     from ..snapshot import snapshot_json
     from ..survey import facts
-    from .runs import foresee, intact
+    from ..wanted import foresee
 
     host, log = Recording(place.observer()), place.reader()
     intact(log)
@@ -77,11 +78,11 @@ def _documents(place: Place, paths: tuple[str, ...]) -> list[Any]:
     from ..desired.documents import parse
     from ..errors import Mistakes
     from ..profiles import profiles
-    from .apply import Wanted
+    from ..wanted import Wanted
 
     found: list[Any] = []
     if paths:
-        found += Wanted(place, paths).desired.documents
+        found += Wanted(place.observer(), paths).desired.documents
     for name, profile in profiles().items():
         for mode in profile.modes:
             text = f"deployment: observed\nprofile: {name}\nmode: {mode}\n"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Refused, Usage
+from ..guards import nothing_awaited
 from ..host.resolve import printable
 from .common import Place, Way, print_json, shared, started, talk
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from ..model import Json
     from ..plan import Plan
     from ..saved import Saved
-    from .apply import Wanted
+    from ..wanted import Wanted
 
 APPROVERS = "/etc/reconciler/approvers"
 """Where this file is, only plans that somebody in it signed are applied; its form is ssh's allowed_signers."""
@@ -77,12 +78,6 @@ class Guard:
             from ..rehearsal import looks
 
             self.before = looks(engine.host, plan)
-
-
-def nothing_awaited(engine: Engine) -> None:
-    """Refuse any run while another waits to be confirmed."""
-    for name, until in engine.ledger.awaiting.items():
-        raise Refused(f"{name} waits for 'reconciler confirm' until {until[:19]}Z; confirm it or roll it back first")
 
 
 def deadline(within: float | None) -> str | None:
@@ -150,8 +145,8 @@ def confirm(
     Example: reconciler confirm
     """
     from ..engine import Engine
+    from ..guards import intact
     from ..survey import facts, ledger_of
-    from .runs import intact
 
     place = Place(ctx, root, log_file)
     if expire:

@@ -32,11 +32,11 @@ def report(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_fil
     from ..report.html import html
     from ..report.preview import one_host
     from ..survey import Options
-    from .apply import Wanted
+    from ..wanted import Wanted
     from .runs import look
 
     place = Place(ctx, root, log_file)
-    wanted = Wanted(place, paths)
+    wanted = Wanted(place.observer(), paths)
     runs: list[Any] = []
 
     def examine(engine: Engine, plan: Plan) -> None:

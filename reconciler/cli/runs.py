@@ -10,33 +10,22 @@ from typing import Any
 import click
 
 from ..engine import Engine, Report
-from ..errors import HostError, LogError, Partial, Refused, Tampered, Unseen
+from ..errors import HostError, LogError, Partial, Refused
+from ..guards import intact, refused
 from ..log.chain import verify
 from ..model import Json
 from ..plan import Plan, conflict_json
 from ..report.preview import Group, one_host
 from ..report.text import outcome_lines, plan_lines
-from ..survey import Options, facts, hostname
+from ..survey import Options, facts
 from ..targets import Goals
+from ..wanted import foresee
 from .common import Place, Way, confirm, paint, print_json, started, talk
 
 Prepare = Callable[[Engine], tuple[Goals, Json, Mapping[str, Json]]]
 """Gives the goals, what the plan says of its input, and what the run's first event says besides."""
 Examine = Callable[[Engine, Plan], None]
 """What else is said of a plan, or blocked in it, before anybody sees it."""
-
-
-def intact(log: Any) -> None:
-    """Refuse to build on a log that was tampered with."""
-    if log.untouched():
-        return
-    verdict = verify(log)
-    if not verdict.ok:
-        first = verdict.problems[0]["what"]
-        raise Tampered(
-            f"{log.path}: {first}; look with 'reconciler log verify', and restore the log from a backup, "
-            "or decide with --accept-tampered-log to go on with what is left"
-        )
 
 
 def warned(log: Any) -> None:
@@ -55,20 +44,6 @@ def accepted(log: Any, place: Place, known: Any, *, accept: bool) -> None:
     intact(log)
 
 
-def foresee(engine: Engine, plan: Plan, documents: Sequence[Any] = ()) -> None:
-    """Say what a plan changes in who may do what, and block what a policy forbids."""
-    if not (plan.transitions or any(document.access for document in documents)):
-        return
-    from ..access.changes import consider
-
-    try:
-        plan.access = consider(engine.host, plan, documents, hostname(engine.host)).json()
-    except Unseen:
-        return
-    except HostError as error:
-        plan.notes.append(f"who may do what after this could not be found out: {error}")
-
-
 def look(place: Place, prepare: Prepare, options: Options, examine: Examine = foresee) -> Plan:
     """Plan without writing anything."""
     host, log = place.observer(), place.reader()
@@ -78,27 +53,6 @@ def look(place: Place, prepare: Prepare, options: Options, examine: Examine = fo
     plan = engine.survey(goals, options, desired, place.identity(facts(host)))
     examine(engine, plan)
     return plan
-
-
-def refused(plan: Plan, options: Options) -> str | None:
-    """Why this plan must not be carried out; None where it may."""
-    forbidden = [item for item in plan.blocked if item.address.kind == "access"]
-    if forbidden and options.skip_blocked:
-        return f"{len(forbidden)} forbidden by an access policy, which --skip-blocked does not leave out"
-    if plan.blocked and not options.skip_blocked:
-        return f"{len(plan.blocked)} blocked; mend that, or leave it out with --skip-blocked"
-    if plan.conflicts and not (options.force or options.skip_conflicts):
-        return f"{len(plan.conflicts)} changed by someone else; --force takes them, --skip-conflicts leaves them"
-    if options.max_changes is not None and len(plan.transitions) > options.max_changes:
-        return f"{len(plan.transitions)} transitions are more than --max-changes {options.max_changes} allows"
-    removed = sum(t.verb == "remove" for t in plan.transitions)
-    if options.max_removals is not None and removed > options.max_removals:
-        return f"{removed} removals are more than --max-removals {options.max_removals} allows"
-    if options.max_paths is not None:
-        paths = sum(t.prospect.facts.get("counts", {}).get("differ", 0) for t in plan.transitions)
-        if paths > options.max_paths:
-            return f"{paths} paths are more than --max-paths {options.max_paths} allows"
-    return None
 
 
 def show_plan(plan: Plan, style: str, reason: str | None = None) -> None:

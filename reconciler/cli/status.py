@@ -27,14 +27,14 @@ def status(
     Example: reconciler status desired/
     """
     from ..engine import Engine
+    from ..guards import intact
     from ..report.text import status_lines
     from ..status import status as survey
     from ..survey import Options
-    from .apply import Wanted
-    from .runs import intact
+    from ..wanted import Wanted
 
     place = Place(ctx, root, log_file)
-    wanted = Wanted(place, paths)
+    wanted = Wanted(place.observer(), paths)
     log = place.reader()
     intact(log)
     engine = Engine(place.observer(), log)

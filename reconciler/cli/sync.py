@@ -105,9 +105,10 @@ class Sync:
     def _applied(self, commit: Commit) -> Turn:
         from ..errors import Refused
         from ..gitops.verdict import last_of, paused, skipped
+        from ..guards import nothing_awaited
         from ..survey import ledger_of
-        from .apply import Wanted
-        from .promise import approved, nothing_awaited
+        from ..wanted import Wanted
+        from .promise import approved
         from .runs import carry_out
 
         approved(self.way.place, None)
@@ -117,7 +118,9 @@ class Sync:
             raise Refused(
                 f"{self.repository.url}: {where} holds no .yaml file at {commit.id[:12]}; --allow-empty takes that"
             )
-        wanted = Wanted(self.way.place, (), prune=self.prune, contents=contents, origin=commit.origin(self.path))
+        wanted = Wanted(
+            self.way.place.observer(), (), prune=self.prune, contents=contents, origin=commit.origin(self.path)
+        )
 
         def prepare(engine: Engine) -> tuple[Any, Json, Mapping[str, Json]]:
             # Once more under the lock: another run may have been quicker.
@@ -150,8 +153,8 @@ class Sync:
 def put_down(way: Way, verb: str, more: Mapping[str, Json], type_: str | None = None, data: Json = None) -> str:
     """A run for the log alone."""
     from ..engine import Engine
+    from ..guards import intact
     from ..survey import facts
-    from .runs import intact
 
     with way.place.writer(verb, max(way.patience, 10.0)) as log:
         intact(log)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def asked(place: Place) -> Surveyor:
     """The host and its log, once that is found intact."""
+    from ..guards import intact
     from ..survey import Surveyor
-    from .runs import intact
 
     log = place.reader()
     intact(log)

@@ -103,8 +103,9 @@ def emit_script(place: Place, leaving: Leaving, options: Options, path: str) -> 
     from .. import __version__
     from ..emit import script
     from ..errors import Refused
+    from ..guards import refused
     from ..survey import facts
-    from .runs import look, refused
+    from .runs import look
 
     made: list[str] = []
 
@@ -187,10 +188,10 @@ def purge(
     """
     from ..engine import Engine
     from ..errors import ReconcilerError
+    from ..guards import intact
     from ..host.resolve import printable
     from ..survey import facts
     from .common import print_json
-    from .runs import intact
 
     place = Place(ctx, root, log_file)
     engine = Engine(place.observer(), place.reader())

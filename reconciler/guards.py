@@ -1,0 +1,50 @@
+"""What must hold before a run changes anything, and what may forbid it."""
+
+from __future__ import annotations
+
+from .engine import Engine
+from .errors import Refused, Tampered
+from .log.chain import verify
+from .log.store import LogReader
+from .plan import Plan
+from .survey import Options
+
+
+def intact(log: LogReader) -> None:
+    """Refuse to build on a log that was tampered with."""
+    if log.untouched():
+        return
+    verdict = verify(log)
+    if not verdict.ok:
+        first = verdict.problems[0]["what"]
+        raise Tampered(
+            f"{log.path}: {first}; look with 'reconciler log verify', and restore the log from a backup, "
+            "or decide with --accept-tampered-log to go on with what is left"
+        )
+
+
+def nothing_awaited(engine: Engine) -> None:
+    """Refuse any run while another waits to be confirmed."""
+    for name, until in engine.ledger.awaiting.items():
+        raise Refused(f"{name} waits for 'reconciler confirm' until {until[:19]}Z; confirm it or roll it back first")
+
+
+def refused(plan: Plan, options: Options) -> str | None:
+    """Why this plan must not be carried out; None where it may."""
+    forbidden = [item for item in plan.blocked if item.address.kind == "access"]
+    if forbidden and options.skip_blocked:
+        return f"{len(forbidden)} forbidden by an access policy, which --skip-blocked does not leave out"
+    if plan.blocked and not options.skip_blocked:
+        return f"{len(plan.blocked)} blocked; mend that, or leave it out with --skip-blocked"
+    if plan.conflicts and not (options.force or options.skip_conflicts):
+        return f"{len(plan.conflicts)} changed by someone else; --force takes them, --skip-conflicts leaves them"
+    if options.max_changes is not None and len(plan.transitions) > options.max_changes:
+        return f"{len(plan.transitions)} transitions are more than --max-changes {options.max_changes} allows"
+    removed = sum(t.verb == "remove" for t in plan.transitions)
+    if options.max_removals is not None and removed > options.max_removals:
+        return f"{removed} removals are more than --max-removals {options.max_removals} allows"
+    if options.max_paths is not None:
+        paths = sum(t.prospect.facts.get("counts", {}).get("differ", 0) for t in plan.transitions)
+        if paths > options.max_paths:
+            return f"{paths} paths are more than --max-paths {options.max_paths} allows"
+    return None

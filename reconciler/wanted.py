@@ -1,0 +1,100 @@
+"""The desired state that is for a host, as a run needs it: its documents, goals, and what they say of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .access.changes import consider
+from .desired.checks import between
+from .desired.documents import contents_of, parse
+from .desired.secrets import conceal, reveal
+from .engine import Engine
+from .errors import HostError, Mistake, Mistakes, Refused, Unseen
+from .host.port import Observer
+from .model import Address, Json
+from .plan import Blocked, Plan
+from .survey import facts, hostname, refusal
+from .targets import from_desired
+
+
+class Wanted:
+    """The desired state that is for this host, as a run needs it."""
+
+    def __init__(
+        self,
+        observer: Observer,
+        paths: tuple[str, ...],
+        *,
+        prune: bool = False,
+        contents: Mapping[str, bytes] | None = None,
+        origin: Json = None,
+        for_host: str | None = None,
+    ) -> None:
+        """What the files ask of a host.
+
+        ``contents``: of files that were read before, in place of the paths.
+        ``origin``: the repository, ref, commit and signer that they are from.
+        ``for_host``: the name by which the host is taken, in place of its own.
+        """
+        mistakes: list[Mistake] = []
+        texts = contents_of(paths or ("desired",), mistakes) if contents is None else contents
+        self.facts = {**facts(observer), **({"hostname": for_host} if for_host else {})}
+        self.origin, self.prune = origin, prune
+        self.commit = origin["commit"] if origin else None
+        self.desired = parse(texts, mistakes, facts=self.facts, commit=self.commit)
+        self.documents: list[Any] = []
+        self.unknown: list[Any] = []
+
+    def prepare(self, engine: Engine) -> tuple[Any, Json, Mapping[str, Json]]:
+        """The goals of the documents that fit this host."""
+        known = self.desired.inventory.known(self.facts)
+        fits = {d.source: d.fits(known) for d in self.desired.documents}
+        self.documents = [d for d in self.desired.documents if fits[d.source]]
+        self.unknown = [d for d in self.desired.documents if fits[d.source] is None]
+        problems: list[Any] = []
+        between(self.documents, problems, same_host=True)
+        if problems:
+            raise Mistakes(problems)
+        (conceal if engine.host.recorded else reveal)(self.documents)
+        if self.prune and not self.documents:
+            raise Refused("--prune would leave no deployment at all; use 'reconciler uninstall NAME' for that")
+        goals = from_desired(
+            self.documents,
+            engine.ledger,
+            engine.unseal,
+            undecided=frozenset(d.name for d in self.unknown),
+            prune=self.prune,
+        )
+        files = [{"path": path, "sha256": digest} for path, digest in sorted(self.desired.files.items())]
+        said = {"commit": self.commit, "files": files}
+        names = [*(d.name for d in self.documents), *goals.pruned]
+        more = {"commit": self.commit, "origin": self.origin} if self.origin else {}
+        return goals, said, {"deployments": names, "desired": said, **more}
+
+    def examine(self, engine: Engine, plan: Plan) -> None:
+        """What the documents can say, and what their policies forbid."""
+        self.hindered(engine, plan)
+        foresee(engine, plan, self.documents)
+
+    def hindered(self, engine: Engine, plan: Plan) -> None:
+        """What only the documents can say: unreadable facts, and modes without a way back."""
+        for document in self.unknown:
+            reason = f"is deployment {document.name!r} for this host? A fact of its match cannot be read"
+            plan.blocked.append(Blocked(Address("deployment", document.name), reason, True, document.source.json()))
+        for document in self.documents:
+            found = refusal(engine.host, document, engine.ledger)
+            if found is not None:
+                plan.blocked.append(found)
+
+
+def foresee(engine: Engine, plan: Plan, documents: Sequence[Any] = ()) -> None:
+    """Say what a plan changes in who may do what, and block what a policy forbids."""
+    if not (plan.transitions or any(document.access for document in documents)):
+        return
+    try:
+        plan.access = consider(engine.host, plan, documents, hostname(engine.host)).json()
+    except Unseen:
+        return
+    except HostError as error:
+        plan.notes.append(f"who may do what after this could not be found out: {error}")
