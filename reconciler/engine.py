@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,8 +107,12 @@ class Engine(Surveyor):
         options: Options,
         start: Mapping[str, Json],
         tell: Progress = lambda t, o: None,
+        drift: Sequence[tuple[str, Address, Json]] = (),
     ) -> Report:
-        """Carry the plan out, one logged transition at a time."""
+        """Carry the plan out, one logged transition at a time.
+
+        ``drift``: what was found changed, and is said in the log first: deployment, address and what is told of it.
+        """
         _, log = self.writer()
         report = Report(
             blocked=plan.blocked,
@@ -118,7 +122,7 @@ class Engine(Surveyor):
         books = self._books(plan, goals)
         to = start.get("to")
         idle = not plan.transitions and not any(books.values()) and (to is None or not self._left_to_undo(start))
-        if idle and not start.get("origin"):
+        if idle and not start.get("origin") and not drift:
             return report
         undone = [] if to is None else self._undone_by(start)
         run = self.next_run()
@@ -127,6 +131,8 @@ class Engine(Surveyor):
         self._origin = start.get("origin")
         self.say(run, "run.started", {**start, "inherits": books.pop("inherits"), "terms": books.pop("terms")})
         report.run = run
+        for deployment, address, told in drift:
+            self.say(run, "drift.found", told, deployment, str(address))
         context = self.context(goals, options)
         context.fix = True
         context.planned = {t.address: t.prospect for t in plan.transitions}
@@ -213,6 +219,10 @@ class Engine(Surveyor):
             clean = clean and outcome in ("succeeded", "skipped")
             context.paused = frozenset(self.ledger.paused)
         return clean and not report.skipped
+
+    def moves(self, plan: Plan, goals: Goals) -> bool:
+        """Whether who holds what would change, although the host does not."""
+        return any(self._books(plan, goals).values())
 
     def _books(self, plan: Plan, goals: Goals) -> dict[str, Json]:
         """Who holds what besides what transitions say: shared holds, and holds that end without a change."""

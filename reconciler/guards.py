@@ -9,6 +9,9 @@ from .log.store import LogReader
 from .plan import Plan
 from .survey import Options
 
+APPROVERS = "/etc/reconciler/approvers"
+"""Where this file is, only plans that somebody in it signed are applied; its form is ssh's allowed_signers."""
+
 
 def intact(log: LogReader) -> None:
     """Refuse to build on a log that was tampered with."""

@@ -43,6 +43,8 @@ class Wanted:
         self.origin, self.prune = origin, prune
         self.commit = origin["commit"] if origin else None
         self.desired = parse(texts, mistakes, facts=self.facts, commit=self.commit)
+        self.without: frozenset[str] = frozenset()
+        """Deployments that are left out, whatever the files say."""
         self.documents: list[Any] = []
         self.unknown: list[Any] = []
 
@@ -50,7 +52,7 @@ class Wanted:
         """The goals of the documents that fit this host."""
         known = self.desired.inventory.known(self.facts)
         fits = {d.source: d.fits(known) for d in self.desired.documents}
-        self.documents = [d for d in self.desired.documents if fits[d.source]]
+        self.documents = [d for d in self.desired.documents if fits[d.source] and d.name not in self.without]
         self.unknown = [d for d in self.desired.documents if fits[d.source] is None]
         problems: list[Any] = []
         between(self.documents, problems, same_host=True)

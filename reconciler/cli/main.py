@@ -21,6 +21,7 @@ COMMANDS = {
     "apply": "apply",
     "confirm": "promise",
     "sync": "sync",
+    "watch": "watch",
     "suspend": "sync",
     "resume": "sync",
     "status": "status",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import Refused, Usage
-from ..guards import nothing_awaited
+from ..guards import APPROVERS, nothing_awaited
 from ..host.resolve import printable
 from .common import Place, Way, print_json, shared, started, talk
 
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from ..plan import Plan
     from ..saved import Saved
     from ..wanted import Wanted
-
-APPROVERS = "/etc/reconciler/approvers"
-"""Where this file is, only plans that somebody in it signed are applied; its form is ssh's allowed_signers."""
 
 
 def approved(place: Place, plan_file: str | None) -> None:

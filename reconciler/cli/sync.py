@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Place, Way, duration, print_json, shared, started, talk
+from .common import F, Place, Way, duration, print_json, shared, started, talk
 
 if TYPE_CHECKING:
     from ..engine import Engine
@@ -162,31 +162,75 @@ def put_down(way: Way, verb: str, more: Mapping[str, Json], type_: str | None = 
         return engine.put_down(started(verb, way.place, facts(engine.host), deployments=[], **more), type_, data)
 
 
+OF_REPOSITORY = (
+    click.option("--ref", default="main", metavar="REF", help="A branch, refs/tags/NAME, or a commit; main."),
+    click.option("--path", "inside", default="desired", metavar="DIR", help="Where in it; desired by default."),
+    click.option("--allowed-signers", metavar="FILE", help="Whose SSH signatures count, as for ssh-keygen."),
+    click.option("--gpg-home", metavar="DIR", help="Whose OpenPGP signatures count: all keys in this GnuPG home."),
+    click.option("--allow-unsigned", is_flag=True, help="Apply commits that nobody signed."),
+    click.option("--allow-empty", is_flag=True, help="Apply a commit that has nothing for this host; leaves orphans."),
+    click.option("--allow-rewind", is_flag=True, help="Apply a commit that does not follow the last one."),
+    click.option("--prune", is_flag=True, help="Give back deployments that are not in the commit any more."),
+    click.option("--credentials", metavar="FILE", help="For https: a file as git's credential store keeps it."),
+    click.option("--ssh-key", metavar="FILE", help="For ssh: the key to use."),
+    click.option("--status-file", metavar="FILE", help="Write what came of a commit, as JSON."),
+    click.option("--webhook", metavar="URL", help="Send the same there."),
+    click.option("--webhook-secret", metavar="FILE", help="Sign what is sent with the secret in this file."),
+    click.option("--github", metavar="OWNER/NAME", help="Set the commit's status there."),
+    click.option("--github-api", default="https://api.github.com", metavar="URL", help="The API of GitHub Enterprise."),
+    click.option("--gitlab", metavar="URL", help="Set the commit's status in this project."),
+    click.option("--token-file", metavar="FILE", help="The token for commit statuses."),
+)
+UNATTENDED = (
+    click.option("--max-changes", type=int, metavar="N", help="Refuse more transitions than this."),
+    click.option("--max-removals", type=int, metavar="N", help="Refuse to remove more things than this."),
+    click.option("--max-paths", type=int, metavar="N", help="Refuse to change more paths of trees than this."),
+    click.option("--window", "windows", multiple=True, metavar="SPAN", help="Change only then: 'Sat,Sun 02:00-04:00'."),
+    click.option("--skip-blocked", is_flag=True, help="Leave out what is blocked, and what depends on it."),
+)
+
+
+def options(*listed: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options in the order in which help shows them."""
+
+    def added(command: F) -> F:
+        for option in reversed(listed):
+            command = option(command)
+        return command
+
+    return added
+
+
+def source_of(
+    way: Way, repo: str, limits: Options, windows: tuple[Window, ...], given: Mapping[str, Any]
+) -> tuple[Sync, Listeners]:
+    """The repository that a command line means, and who is told of its commits."""
+    from ..errors import Usage
+    from ..gitops.repository import Repository, Trust, checked_path, checked_ref, checked_url
+    from ..gitops.telling import Listeners
+    from ..log.writer import make_directory
+
+    own = dict(given)
+    signers, home, unsigned = (own.pop(key) for key in ("allowed_signers", "gpg_home", "allow_unsigned"))
+    if not (signers or home or unsigned):
+        raise Usage("say whose commits count: --allowed-signers FILE or --gpg-home DIR; or --allow-unsigned")
+    ref, inside, credentials, key = (own.pop(name) for name in ("ref", "inside", "credentials", "ssh_key"))
+    allowed = {name: own.pop(name) for name in ("allow_empty", "allow_rewind", "prune")}
+    listeners = Listeners(**own)
+    listeners.check()
+    state = os.path.dirname(os.path.abspath(way.place.log_path()))
+    make_directory(state)
+    directory = os.path.join(state, "git")
+    make_directory(directory)
+    source = Repository(directory, checked_url(repo), credentials=credentials, ssh_key=key)
+    trust = Trust(signers, home, unsigned)
+    return Sync(way, source, checked_ref(ref), checked_path(inside), trust, windows, limits, **allowed), listeners
+
+
 @click.command()
 @click.option("--repo", required=True, metavar="URL", help="https://, ssh://, user@host:path, or an absolute path.")
-@click.option("--ref", default="main", metavar="REF", help="A branch, refs/tags/NAME, or a commit; main by default.")
-@click.option("--path", "inside", default="desired", metavar="DIR", help="Where in the repository; desired by default.")
-@click.option("--allowed-signers", metavar="FILE", help="Whose SSH signatures count; a file as ssh-keygen reads it.")
-@click.option("--gpg-home", metavar="DIR", help="Whose OpenPGP signatures count: all keys in this GnuPG home.")
-@click.option("--allow-unsigned", is_flag=True, help="Apply commits that nobody signed.")
-@click.option("--allow-empty", is_flag=True, help="Apply a commit that has nothing for this host; leaves orphans.")
-@click.option("--allow-rewind", is_flag=True, help="Apply a commit that does not follow the last one.")
-@click.option("--prune", is_flag=True, help="Give back deployments that are not in the commit any more.")
-@click.option("--max-changes", type=int, metavar="N", help="Refuse more transitions than this.")
-@click.option("--max-removals", type=int, metavar="N", help="Refuse to remove more things than this.")
-@click.option("--max-paths", type=int, metavar="N", help="Refuse to change more paths of trees than this.")
-@click.option("--window", "windows", multiple=True, metavar="SPAN", help="Apply only then: 'Sat,Sun 02:00-04:00 UTC'.")
-@click.option("--skip-blocked", is_flag=True, help="Leave out what is blocked, and what depends on it.")
+@options(*OF_REPOSITORY, *UNATTENDED)
 @click.option("--interval", metavar="TIME", callback=duration, help="Stay, and look again after this time, as in 5m.")
-@click.option("--credentials", metavar="FILE", help="For https: a file as git's credential store keeps it.")
-@click.option("--ssh-key", metavar="FILE", help="For ssh: the key to use.")
-@click.option("--status-file", metavar="FILE", help="Write what came of it, as JSON.")
-@click.option("--webhook", metavar="URL", help="Send the same there.")
-@click.option("--webhook-secret", metavar="FILE", help="Sign what is sent with the secret in this file.")
-@click.option("--github", metavar="OWNER/NAME", help="Set the commit's status there.")
-@click.option("--github-api", default="https://api.github.com", metavar="URL", help="The API of GitHub Enterprise.")
-@click.option("--gitlab", metavar="URL", help="Set the commit's status in this project.")
-@click.option("--token-file", metavar="FILE", help="The token for commit statuses.")
 @click.option("--lock-timeout", type=float, default=60.0, metavar="SECONDS", help="Wait for another run.")
 @shared
 @click.pass_context
@@ -197,62 +241,34 @@ def sync(
     log_file: str | None,
     style: str,
     repo: str,
-    ref: str,
-    inside: str,
-    allowed_signers: str | None,
-    gpg_home: str | None,
-    allow_unsigned: bool,
-    allow_empty: bool,
-    allow_rewind: bool,
-    prune: bool,
+    interval: float | None,
+    lock_timeout: float,
+    windows: tuple[str, ...],
     max_changes: int | None,
     max_removals: int | None,
     max_paths: int | None,
-    windows: tuple[str, ...],
     skip_blocked: bool,
-    interval: float | None,
-    credentials: str | None,
-    ssh_key: str | None,
-    lock_timeout: float,
-    **told: Any,
+    **given: Any,
 ) -> int:
     """Apply what a git repository asks for, each commit once. Never asks.
 
     Example: reconciler sync --repo https://git.example.org/ops/hosts.git --allowed-signers /etc/reconciler/signers
     """
-    from ..errors import Usage
-    from ..gitops.repository import Repository, Trust, checked_path, checked_ref, checked_url
-    from ..gitops.telling import Listeners
     from ..gitops.windows import Window
-    from ..log.writer import make_directory
 
-    trust = Trust(allowed_signers, gpg_home, allow_unsigned)
-    if not (allowed_signers or gpg_home or allow_unsigned):
-        raise Usage("say whose commits count: --allowed-signers FILE or --gpg-home DIR; or --allow-unsigned")
-    listeners = Listeners(**told)
-    listeners.check()
-    place = Place(ctx, root, log_file)
-    way = Way(place, style, yes=True, skip_conflicts=True, patience=lock_timeout)
-    state = os.path.dirname(os.path.abspath(place.log_path()))
-    make_directory(state)
-    directory = os.path.join(state, "git")
-    make_directory(directory)
-    source = Repository(directory, checked_url(repo), credentials=credentials, ssh_key=ssh_key)
-    options = way.options(
+    way = Way(Place(ctx, root, log_file), style, yes=True, skip_conflicts=True, patience=lock_timeout)
+    limits = way.options(
         skip_blocked=skip_blocked, max_changes=max_changes, max_removals=max_removals, max_paths=max_paths
     )
-    one = Sync(
-        way, source, checked_ref(ref), checked_path(inside), trust, tuple(map(Window.parse, windows)), options,
-        allow_empty, allow_rewind, prune,
-    )  # fmt: skip
+    one, listeners = source_of(way, repo, limits, tuple(map(Window.parse, windows)), given)
     if interval is None:
         turn = one.turn()
-        _say(one, listeners, turn)
+        say(one, listeners, turn)
         return turn.code
     return _stay(one, listeners, interval)
 
 
-def _say(one: Sync, listeners: Listeners, turn: Turn, *, quiet: bool = False) -> None:
+def say(one: Sync, listeners: Listeners, turn: Turn, *, quiet: bool = False) -> None:
     """Tell whoever runs this (unless ``quiet``), and everybody who listens, what came of a turn."""
     from ..gitops.telling import tell, write_status
     from ..survey import facts
@@ -317,7 +333,7 @@ def _stay(one: Sync, listeners: Listeners, interval: float) -> int:
     while not state["stop"]:
         turn = one.turn()
         failures = failures + 1 if turn.code else 0
-        _say(one, listeners, turn, quiet=turn.message == last)
+        say(one, listeners, turn, quiet=turn.message == last)
         last = turn.message
         wait = interval if not failures else max(interval, min(interval * 2 ** (failures - 1), LONGEST))
         try:

@@ -106,11 +106,8 @@ def _context(outcome: Json) -> str:
 
 def _hook(listeners: Listeners, outcome: Json) -> None:
     assert listeners.webhook is not None
-    headers, body = {}, json.dumps(outcome).encode()
-    if listeners.webhook_secret is not None:
-        signed = hmac.new(_secret(listeners.webhook_secret).encode(), body, hashlib.sha256).hexdigest()
-        headers["X-Reconciler-Signature"] = f"sha256={signed}"
-    _post(listeners.webhook, body, headers)
+    body = json.dumps(outcome).encode()
+    _post(listeners.webhook, body, _signed(body, listeners.webhook_secret))
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -118,6 +115,38 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *args: Json, **more: Json) -> None:
         return None
+
+
+def checked_listener(option: str, url: str, secret: str | None) -> None:
+    """Refuse a listener that could not be told safely."""
+    if not _safe(url):
+        raise Usage(f"{option} {printable(url)}: write https://; http:// goes to this host's own addresses alone")
+    if secret is not None:
+        _secret(secret)
+
+
+def posted(url: str, body: bytes, kind: str, secret: str | None) -> str:
+    """Send something from a thread of its own; why it could not be sent, or nothing."""
+    try:
+        headers = {"Content-Type": kind, **_signed(body, secret)}
+        told = {"User-Agent": "reconciler", **headers}
+        request = urllib.request.Request(url, body, told, method="POST")  # noqa: S310 - checked
+        with urllib.request.build_opener(_NoRedirect).open(request, timeout=SECONDS):
+            return ""
+    except HostError as error:
+        return str(error)
+    except urllib.error.HTTPError as error:
+        return f"{_place(url)} answered {error.code}"
+    except (OSError, ValueError, http.client.HTTPException):
+        return f"{_place(url)}: cannot be reached, or gives no answer that is one"
+
+
+def _signed(body: bytes, secret: str | None) -> dict[str, str]:
+    """The header that says that a body is ours."""
+    if secret is None:
+        return {}
+    signed = hmac.new(_secret(secret).encode(), body, hashlib.sha256).hexdigest()
+    return {"X-Reconciler-Signature": f"sha256={signed}"}
 
 
 def _post(url: str, body: bytes, headers: dict[str, str]) -> None:

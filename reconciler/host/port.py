@@ -28,6 +28,8 @@ class Stat:
     mtime_ns: int
     dev: int
     ino: int
+    changed_ns: int = field(default=0, compare=False)
+    """When its owner, mode or bytes last changed; 0 where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,9 @@ class Scope:
     """Paths that are shown without what is below them; the top is the empty path."""
     whole: frozenset[bytes] = frozenset()
     """Paths that are shown with all below them."""
+
+    def __bool__(self) -> bool:
+        return bool(self.alone or self.whole)
 
     @cached_property
     def way(self) -> frozenset[bytes]:

@@ -40,6 +40,7 @@ def facts(raw: os.stat_result) -> Stat:
         raw.st_mtime_ns,
         raw.st_dev,
         raw.st_ino,
+        raw.st_ctime_ns,
     )
 
 

@@ -394,7 +394,8 @@ class TreeKind(Kind[TreeState]):
     @staticmethod
     def _scope(target: Target, context: Context) -> Scope | None:
         """The part that is looked at: all of it where that was not asked otherwise, or its first image is due."""
-        return context.scopes.get(target.address) if target.options.get("held") else None
+        scope = context.scopes.get(target.address)
+        return scope if scope is not None and (target.options.get("held") or not scope) else None
 
     def _family(self, host: Observer, target: Target, context: Context) -> list[tuple[Target, Question]]:
         """The outermost tree round this one with all trees inside it that have not had their turn, itself first."""
@@ -418,6 +419,8 @@ class TreeKind(Kind[TreeState]):
         if target.wish is not None and (reason := nobody(host, target.wish.requires(), context)):
             return Prospect(target, TreeState(), TreeState(), blocked=Unknown(reason, unknown=False))
         name = target.address.name
+        if context.scopes.get(target.address) == Scope():
+            return Prospect(target, TreeState(), TreeState())
         known = context.planned.get(target.address)
         if context.fix and known is not None and known.work is not None and known.work.holds(host, known, context):
             return known

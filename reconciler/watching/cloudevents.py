@@ -1,0 +1,126 @@
+"""Every event of the log as a CloudEvent: to stdout, a file or a webhook, each at least once and in order.
+
+How far was delivered is kept beside the log, so that neither a restart nor a listener that is away loses an event.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+from ..errors import ReconcilerError, Usage
+from ..gitops.telling import checked_listener, posted
+from ..host.port import Observer
+from ..log.events import Event
+from ..log.store import LogReader
+from ..model import Json
+from ..survey import facts
+from .telling import Teller
+
+SLOWEST = 300.0
+"""Seconds between two tries at a listener that is away, at most."""
+
+
+def cloud_event(event: Event, source: str) -> Json:
+    """One event in the JSON format of CloudEvents 1.0."""
+    told: dict[str, Json] = {
+        "specversion": "1.0",
+        "id": event.id,
+        "source": source,
+        "type": f"org.reconciler.{event.type}",
+        "time": event.at,
+        "datacontenttype": "application/json",
+        "sequence": f"{event.seq:020d}",
+        "data": event.json(),
+    }
+    return told | ({"subject": event.address} if event.address else {})
+
+
+class CloudEvents(Teller):
+    """Delivers what was written since."""
+
+    def __init__(
+        self, reader: Callable[[], LogReader], where: str, cursor: str, host: Observer, secret: str | None
+    ) -> None:
+        self._reader, self.where, self.cursor, self.secret = reader, where, cursor, secret
+        self._web = where.startswith(("http://", "https://"))
+        known = facts(host)
+        self.source = f"/hosts/{known['machine_id'] or known['hostname'] or 'unknown'}/reconciler"
+        self._after = self._known()
+        self._news = threading.Event()
+        self.trouble = ""
+        if self._web:
+            checked_listener("--cloudevents", where, secret)
+            # A listener that hangs must not keep a repair waiting.
+            threading.Thread(target=self._for_ever, daemon=True, name="cloudevents").start()
+        elif secret is not None:
+            raise Usage("--cloudevents-secret signs what goes to a URL, and this goes to a file")
+
+    def figures(self, state: Mapping[str, Json]) -> None:
+        """Deliver what is new."""
+        if self._web:
+            self._news.set()
+        else:
+            self._deliver_all()
+
+    def _for_ever(self) -> None:
+        failures = 0
+        while True:
+            if self._deliver_all():
+                failures = 0
+                self._news.wait()
+                self._news.clear()
+            else:
+                failures += 1
+                time.sleep(min(2.0**failures, SLOWEST))
+
+    def _deliver_all(self) -> bool:
+        """Deliver in order until there is no more, or until one cannot be delivered; False then."""
+        try:
+            for event in self._reader().events(self._after):
+                if not self._deliver(cloud_event(event, self.source)):
+                    return False
+                self._keep(event.seq)
+        except ReconcilerError:
+            return False
+        return True
+
+    def _known(self) -> int:
+        """How far was delivered; a watch that never did begins with what comes."""
+        with suppress(OSError, ValueError, KeyError, TypeError), open(self.cursor, encoding="utf-8") as file:
+            return int(json.load(file)[self.where])
+        return self._reader().tail()[0]
+
+    def _keep(self, seq: int) -> None:
+        self._after = seq
+        spare = f"{self.cursor}.new"
+        with suppress(OSError):
+            fd = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(fd, "w", encoding="utf-8") as file:
+                json.dump({self.where: seq}, file)
+            os.rename(spare, self.cursor)
+
+    def _deliver(self, told: Json) -> bool:
+        raw = json.dumps(told, ensure_ascii=True)
+        if self._web:
+            self.trouble = posted(self.where, raw.encode(), "application/cloudevents+json", self.secret)
+            return not self.trouble
+        try:
+            if self.where == "-":
+                sys.stdout.write(raw + "\n")
+                sys.stdout.flush()
+                return True
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+            fd = os.open(self.where, flags, 0o600)
+            try:
+                os.write(fd, raw.encode() + b"\n")
+            finally:
+                os.close(fd)
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,141 @@
+"""What of a plan is drift: something that was as it should be, and is not any more.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from ..engine import Engine
+from ..host.resolve import printable
+from ..kinds import kinds
+from ..kinds.daemon import FRESH
+from ..model import EXISTS, MARK, PATHS, Address, Json
+from ..plan import Plan, Transition
+from .causes import UNKNOWN, Cause
+
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Drift:
+    """One thing that somebody changed."""
+
+    address: Address
+    deployment: str
+    enforced: bool
+    fields: tuple[Json, ...]
+    """Each with its value before, as it was left or is asked for, and after, as it was found."""
+    sample: tuple[Json, ...] = ()
+    """Of a tree: the first paths, each with owner, group and mode before and after."""
+    count: int = 0
+    """Of a tree: how many paths."""
+    cause: Cause = UNKNOWN
+    fight: Json = None
+
+    @property
+    def keys(self) -> list[tuple[str, ...]]:
+        """What is counted, to tell a fight: every field, of a tree every path."""
+        if self.sample:
+            return [(str(self.address), item["path"]) for item in self.sample]
+        return [(str(self.address), *each["field"]) for each in self.fields]
+
+    @property
+    def signature(self) -> str:
+        """What it is known by, so that the same drift is told once."""
+        return repr((self.fields, self.sample, self.count, self.enforced))
+
+    def json(self, action: str) -> Json:
+        """What the event says."""
+        told: dict[str, Json] = {
+            "v": 1,
+            "fields": list(self.fields),
+            "cause": self.cause.json(),
+            "policy": "enforce" if self.enforced else "audit",
+            "action": action,
+        }
+        told |= {"sample": list(self.sample), "count": self.count} if self.sample else {}
+        return told | ({"fight": self.fight} if self.fight else {})
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Where it shows on disk."""
+        kind = kinds().get(self.address.kind)
+        listed = [item["path"] for item in self.sample] or (kind.edits(self.address.name) if kind else ())
+        return tuple(listed) or (self.address.name,)
+
+
+def drifts(engine: Engine, plan: Plan, *, applied: bool) -> list[Drift]:
+    """The drift that a plan corrects or an audit finds.
+
+    ``applied``: whether this desired state was in force before, so that whatever differs from it is drift.
+    """
+    found: dict[Address, Drift] = {}
+    for transition, enforced in [*((t, True) for t in plan.transitions), *((t, False) for t in plan.audit)]:
+        one = _drift(engine, transition, applied=applied or not enforced, enforced=enforced)
+        if one is None:
+            continue
+        known = found.get(one.address)
+        found[one.address] = replace(one, fields=(*known.fields, *one.fields)) if known else one
+    return list(found.values())
+
+
+def _drift(engine: Engine, transition: Transition, *, applied: bool, enforced: bool) -> Drift | None:
+    if transition.step.pause:
+        return None
+    address, kind = transition.address, kinds()[transition.address.kind]
+    held = engine.ledger.holds.get(address, {})
+    fields: list[Json] = []
+    for change in transition.step.changes:
+        if change.field in (MARK, FRESH):
+            continue
+        hold = held.get(change.field)
+        if address.kind == "tree" and change.field == PATHS:
+            changed = hold is not None or applied
+            before: Json = change.shown[1]
+        elif hold is not None:
+            current = engine.unseal(hold.current)
+            changed = kind.altered(change.field, change.before, current) or change.field == EXISTS
+            before = kind.display(change.field, current)
+        else:
+            changed, before = applied, change.shown[1]
+        if changed:
+            fields.append({"field": list(change.field), "before": before, "after": change.shown[0]})
+    facts = transition.prospect.facts
+    if not fields:
+        return None
+    sample = tuple(
+        {**item, "before": item["after"], "after": item["before"]} for item in facts.get("sample", ())[:SHOWN]
+    )
+    count = facts.get("counts", {}).get("differ", 0) if sample else 0
+    return Drift(address, transition.target.deployment, enforced, tuple(fields), sample, count)
+
+
+def summary(drift: Drift) -> str:
+    """One line: what is how, and was how."""
+    if drift.sample:
+        first = drift.sample[0]
+        more = f", and {drift.count - 1} more" if drift.count > 1 else ""
+        return printable(f"{first['path']} is {_look(first['after'])}, was {_look(first['before'])}{more}")
+    parts = [
+        f"{'.'.join(each['field'])} is {_value(each['after'])}, was {_value(each['before'])}" for each in drift.fields
+    ]
+    more = f"; and {len(parts) - 3} more" if len(parts) > 3 else ""
+    return printable("; ".join(parts[:3]) + more)
+
+
+def _look(look: Mapping[str, Json]) -> str:
+    return ":".join(str(look[part]) for part in ("owner", "group", "mode") if look.get(part) is not None)
+
+
+def _value(value: Json) -> str:
+    if value is None:
+        return "not there"
+    if isinstance(value, Mapping) and value.get("secret"):
+        return "a secret"
+    text = str(value)
+    return repr(text if len(text) <= 60 else text[:57] + "…") if isinstance(value, str) else text[:60]
+
+
+def keys(found: Iterable[Drift]) -> list[tuple[str, ...]]:
+    """All that is counted of some drifts."""
+    return [key for drift in found for key in drift.keys]

@@ -1,0 +1,87 @@
+"""Where a watch has its desired state from, and what stays in force while that cannot be read."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Protocol
+
+from ..desired.documents import contents_of
+from ..errors import Mistake, Mistakes
+from ..host.port import Observer
+from ..model import Json
+from ..wanted import Wanted
+
+
+class Source(Protocol):
+    """What gives the desired state."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files and directories whose change calls for another look."""
+
+    def read(self, host: Observer) -> Wanted | None:
+        """The desired state as it is now; raises `Mistakes` where it cannot be used, None where there is none yet."""
+
+
+class Files:
+    """Files in directories."""
+
+    def __init__(self, paths: tuple[str, ...]) -> None:
+        # Whoever changes the working directory does not change what is watched.
+        self.paths = tuple(os.path.abspath(path) for path in (paths or ("desired",)))
+        self._named = paths or ("desired",)
+
+    def read(self, host: Observer) -> Wanted:
+        """What the files say."""
+        mistakes: list[Mistake] = []
+        contents = contents_of(self._named, mistakes)
+        if mistakes:
+            raise Mistakes(mistakes)
+        return Wanted(host, (), contents=contents)
+
+
+class Applied:
+    """What a repository's last commit that was applied here says; `follow` looks whether there is a newer one."""
+
+    def __init__(self, last: Callable[[], tuple[Mapping[str, bytes], Json] | None], paths: tuple[str, ...]) -> None:
+        self._last = last
+        self.paths = paths
+
+    def read(self, host: Observer) -> Wanted | None:
+        """What the last commit that was applied says."""
+        found = self._last()
+        return None if found is None else Wanted(host, (), contents=found[0], origin=found[1])
+
+
+class Kept:
+    """The last desired state that could be used, beside the log, so that a mistake and a restart do not end it."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def put(self, wanted: Wanted) -> None:
+        """Keep it; what was kept before goes."""
+        contents = {path: base64.b64encode(data).decode() for path, data in wanted.desired.contents.items()}
+        text = json.dumps({"v": 1, "contents": contents, "origin": wanted.origin})
+        with suppress(OSError), open(self.path, encoding="utf-8") as file:
+            if file.read() == text:
+                return
+        spare = f"{self.path}.new"
+        with suppress(OSError):
+            fd = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(fd, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.rename(spare, self.path)
+
+    def get(self, host: Observer) -> Wanted | None:
+        """What was kept; None where nothing was, or it cannot be used any more."""
+        with suppress(OSError, ValueError, KeyError, TypeError, Mistakes):
+            with open(self.path, encoding="utf-8") as file:
+                told = json.load(file)
+            contents = {str(path): base64.b64decode(data) for path, data in told["contents"].items()}
+            return Wanted(host, (), contents=contents, origin=told["origin"])
+        return None

@@ -1,0 +1,397 @@
+"""One turn of watch: look at what is concerned, decide whether anything may be done now, and do it.
+
+A turn looks without the lock first: most events are our own writes, or change nothing that matters, and cost no more
+than this look.  What is decided is decided again under the lock, since another run may have been quicker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from ..engine import Engine, Report
+from ..errors import Busy, LogError, Mistakes, ReconcilerError, Refused
+from ..gitops.verdict import paused
+from ..gitops.windows import Window, opens
+from ..guards import APPROVERS, intact, refused
+from ..host.port import Host, Observer, Scope
+from ..kinds.daemon import Daemon
+from ..ledger import Ledger, Run, input_of
+from ..log.store import LogReader
+from ..log.writer import LogWriter
+from ..model import Address, Json, Target
+from ..plan import Plan
+from ..survey import Options, facts
+from ..targets import Goals
+from ..wanted import Wanted, foresee
+from .causes import BEFORE, SLACK, Asked, cause
+from .drift import Drift, drifts, keys
+from .fights import Fights
+from .notices import Who
+from .places import Concern
+
+PATIENCE = 10.0
+"""Seconds to wait for another run."""
+FAR = 200
+"""Runs that are looked through for the one that brought a desired state about."""
+
+
+class Home(Protocol):
+    """The host and the log that a watch is about."""
+
+    def observer(self) -> Observer: ...
+    def host(self) -> Host: ...
+    def reader(self) -> LogReader: ...
+    def writer(self, doing: str, patience: float) -> AbstractContextManager[LogWriter]: ...
+    def identity(self, facts: dict[str, str | None]) -> Json: ...
+
+
+Start = Callable[[dict[str, str | None], Mapping[str, Json]], dict[str, Json]]
+"""Gives what a run's first event says."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a watch may do."""
+
+    guards: Options = field(default_factory=Options)
+    windows: tuple[Window, ...] = ()
+    dry_run: bool = False
+    upgraded: str = ""
+    """What a package manager's hook says has just happened."""
+
+
+@dataclass
+class Outcome:
+    """What came of a turn."""
+
+    state: str
+    """converged, drifted (reported only), done, waiting, refused or failed."""
+    message: str = ""
+    drift: list[Drift] = field(default_factory=list)
+    report: Report | None = None
+    plan: Plan | None = None
+    settled: str = ""
+    """What came of a transition that was cut off before."""
+    again: float | None = None
+    """When to look once more, in seconds from now."""
+    code: int = 0
+    targets: Mapping[Address, Target] = field(default_factory=dict)
+    """Everything that is looked after."""
+
+    @property
+    def run(self) -> str | None:
+        """The run that this turn made."""
+        return self.report.run if self.report else None
+
+
+class Turns:
+    """Takes turns on one host."""
+
+    def __init__(self, home: Home, settings: Settings, start: Start, ping: Callable[[], None] = lambda: None) -> None:
+        self.home, self.settings, self.start, self.ping = home, settings, start, ping
+        self.fights = Fights()
+        self.applied: str | None = None
+        """The desired state that was last in force here."""
+        self.told: dict[Address, str] = {}
+        """Drift that was reported and is there still."""
+        self.looked = datetime.now(UTC) - BEFORE
+        """When everything was as it should be for the last time."""
+
+    def remember(self, log: LogReader) -> None:
+        """Take up from the log where an earlier watch left off: its fights, and what it reported."""
+        since = log.last_before((datetime.now(UTC) - timedelta(hours=1)).isoformat().replace("+00:00", "Z"))
+        for event in log.events(since):
+            if event.type != "drift.found" or "fields" not in event.data or event.address is None:
+                continue
+            data = event.data
+            one = Drift(
+                Address.parse(event.address), str(event.deployment), data["policy"] == "enforce",
+                tuple(data["fields"]), tuple(data.get("sample", ())), data.get("count", 0),
+            )  # fmt: skip
+            if data["action"] == "repair":
+                at = datetime.fromisoformat(event.at.replace("Z", "+00:00")).timestamp()
+                for key in one.keys:
+                    self.fights.corrected(key, at)
+            else:
+                self.told[one.address] = one.signature
+
+    def turn(self, wanted: Wanted, concern: Concern) -> Outcome:
+        """Look, and do what is to be done."""
+        try:
+            return self._turn(wanted, concern)
+        except Busy as error:
+            return Outcome("waiting", str(error), again=1.0, code=error.exit_code)
+        except Mistakes:
+            raise
+        except Refused as error:
+            return Outcome("refused", str(error), code=error.exit_code)
+        except ReconcilerError as error:
+            return Outcome("failed", str(error), again=60.0, code=error.exit_code)
+
+    def _turn(self, wanted: Wanted, concern: Concern) -> Outcome:
+        log = self.home.reader()
+        intact(log)
+        engine = Engine(self.home.observer(), log)
+        if why := self._hindered(engine.ledger, wanted):
+            return Outcome("waiting", why, again=self._due(engine.ledger))
+        plan, goals, _ = self._planned(engine, wanted, concern)
+        found = self._new(drifts(engine, plan, applied=self._in_force(engine.ledger, wanted)))
+        looked = Outcome("converged", targets={**goals.audit, **goals.targets}, plan=plan)
+        if concern.everything and not (plan.transitions or plan.audit or plan.blocked):
+            self.looked = datetime.now(UTC)
+        due = self.fights.next(datetime.now(UTC).timestamp())
+        if due is not None:
+            looked.again = max(0.1, due - datetime.now(UTC).timestamp())
+        elsewise = self._report_only(engine)
+        reason = refused(plan, self._options(concern))
+        pending = bool(plan.transitions) or engine.ledger.open is not None or self._books_move(engine, plan, goals)
+        if elsewise is not None and (pending or found):
+            looked.again = elsewise[1]
+            return self._reported(looked, wanted, concern, found, elsewise[0])
+        if reason is not None:
+            reported = self._reported(looked, wanted, concern, found, f"nothing was changed: {reason}")
+            return replace(reported, state="refused", code=3)
+        if not pending:
+            if found:
+                return self._reported(looked, wanted, concern, found, "audited, and left as it is")
+            if concern.everything or concern.desired:
+                self.applied = self._input(wanted)
+            return looked
+        if self.settings.dry_run:
+            return replace(looked, state="drifted", drift=found, message="a dry run: nothing is changed")
+        return self._act(wanted, concern, looked)
+
+    def _act(self, wanted: Wanted, concern: Concern, looked: Outcome) -> Outcome:
+        """Under the lock: look once more, and carry it out."""
+        with self.home.writer("watch", PATIENCE) as log:
+            intact(log)
+            host = self.home.host()
+            engine = Engine(host, log)
+            interrupted = engine.ledger.open is not None
+            settled = engine.recover() or ""
+            if why := self._hindered(engine.ledger, wanted):
+                return Outcome("waiting", why, settled=settled)
+            plan, goals, more = self._planned(engine, wanted, concern)
+            if not self._in_force(engine.ledger, wanted):
+                foresee(engine, plan, wanted.documents)
+            if reason := refused(plan, self._options(concern)):
+                return replace(looked, state="refused", message=f"nothing was changed: {reason}", code=3, plan=plan)
+            found = drifts(engine, plan, applied=self._in_force(engine.ledger, wanted))
+            found = [self._caused(host, each, concern, interrupted=interrupted) for each in found]
+            audited = self._new([each for each in found if not each.enforced])
+            found = [self._counted(each) for each in found if each.enforced]
+            said = [(each.deployment, each.address, each.json("repair")) for each in found]
+            said += [(each.deployment, each.address, each.json("report")) for each in audited]
+            start = self.start(facts(host), more)
+            report = engine.execute(plan, goals, self._options(concern), start, lambda t, o: self.ping(), said)
+        for each in audited:
+            self.told[each.address] = each.signature
+        for each in found:
+            self.told.pop(each.address, None)
+        if report.outcome in ("converged", "unchanged", "partial") and (concern.everything or concern.desired):
+            self.applied = self._input(wanted)
+        code = report.exit_code
+        state = "done" if code in (0, 5) else "failed"
+        trouble = [f"{t.verb} {t.address}: {error}" for t, _, error in report.transitions if error]
+        again = looked.again if code == 0 else 60.0
+        message = "; ".join(trouble[:3])
+        return replace(
+            looked, state=state, drift=found + audited, report=report, plan=plan, settled=settled, code=code,
+            again=again, message=message,
+        )  # fmt: skip
+
+    def _reported(self, looked: Outcome, wanted: Wanted, concern: Concern, found: list[Drift], why: str) -> Outcome:
+        """Drift that is told and left."""
+        host = self.home.observer()
+        found = [self._caused(host, each, concern) for each in found]
+        if found and not self.settings.dry_run:
+            with self.home.writer("watch", PATIENCE) as log:
+                intact(log)
+                engine = Engine(self.home.host(), log)
+                _, desired, more = wanted.prepare(engine)
+                said = [(each.deployment, each.address, each.json("report")) for each in found]
+                start = self.start(facts(engine.host), {**more, "desired": desired})
+                empty = Plan(self.home.identity(facts(engine.host)), desired)
+                report = engine.execute(empty, Goals(), Options(), start, drift=said)
+            looked = replace(looked, report=report)
+        for each in found:
+            self.told[each.address] = each.signature
+        return replace(looked, state="drifted", drift=found, message=why)
+
+    def _planned(self, engine: Engine, wanted: Wanted, concern: Concern) -> tuple[Plan, Any, Mapping[str, Json]]:
+        """The plan for what is concerned, without what we step back from."""
+        wanted.without = self._uninstalled(engine.ledger, wanted)
+        goals, desired, more = wanted.prepare(engine)
+        options = self._options(concern)
+        known = {**goals.audit, **goals.targets}
+        if not (concern.everything or concern.desired):
+            only = tuple(sorted(a for a in _with_dependents(concern.addresses, goals.targets) if a in known))
+            # Trees that are not concerned are there for who depends on them, and nothing in them is looked at.
+            scopes = {a: concern.scope(a) if a in concern.addresses else Scope() for a in known if a.kind == "tree"}
+            off = {a: self._off(a) for a in concern.addresses if a.kind == "tree"}
+            scopes = {a: _less(scope, off.get(a, frozenset())) for a, scope in scopes.items()}
+            options = replace(options, only=only, scopes={a: s for a, s in scopes.items() if s is not None})
+            if not only:
+                return Plan(None, desired), goals, more
+        plan = engine.survey(goals, options, desired, self.home.identity(facts(engine.host)))
+        wanted.hindered(engine, plan)
+        self._step_back(plan)
+        return plan, goals, more
+
+    def _step_back(self, plan: Plan) -> None:
+        """Leave out what somebody else fights for, and the restarts that would follow from it."""
+        now = datetime.now(UTC).timestamp()
+
+        def fought(address: Address, fields: Iterable[tuple[str, ...]]) -> bool:
+            wanted = [(str(address), *each) for each in fields] if address.kind != "tree" else [(str(address),)]
+            return any(self.fights.until(key, now) is not None for key in wanted)
+
+        off = {t.address for t in plan.transitions if fought(t.address, (c.field for c in t.step.changes))}
+        if off:
+            plan.transitions = [
+                t
+                for t in plan.transitions
+                if t.address not in off and not (t.verb == "restart" and off.intersection(t.requires))
+            ]
+
+    def _off(self, tree: Address) -> frozenset[bytes]:
+        """The paths of a tree that are left alone now, relative to its top."""
+        now, top = datetime.now(UTC).timestamp(), tree.name.rstrip("/") + "/"
+        fought = [key[1] for key in self.fights.going_on(now) if key[0] == str(tree)]
+        return frozenset(path[len(top) :].encode("utf-8", "surrogateescape") for path in fought)
+
+    def _counted(self, drift: Drift) -> Drift:
+        """Count a correction; where it is one too many, say so."""
+        now = datetime.now(UTC).timestamp()
+        process = drift.cause.details.get("process") if isinstance(drift.cause.details, dict) else None
+        who = drift.cause.text if process else ""
+        for key in drift.keys:
+            self.fights.corrected(key, now, who)
+        going = {key: fight for key, fight in self.fights.going_on(now).items() if key in drift.keys}
+        if not going:
+            return drift
+        until = max(fight.until for fight in going.values())
+        others = sorted({name for fight in going.values() for name in fight.others})
+        when = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        fields = [list(key[1:]) for key in going]
+        return replace(drift, fight={"fields": fields, "with": others[:5], "until": when})
+
+    def _caused(self, host: Observer, drift: Drift, concern: Concern, *, interrupted: bool = False) -> Drift:
+        """The drift with its likely cause."""
+        now = datetime.now(UTC)
+        whos: list[Who] = []
+        wanted = set(drift.paths)
+        for notice in concern.notices.get(drift.address, ()):
+            if notice.who is not None and (notice.path in wanted or drift.address.kind != "tree" or notice.whole):
+                whos.append(notice.who)
+        since = now - timedelta(seconds=10) if drift.address in concern.notices else self.looked
+        times = [stat.changed_ns for path in drift.paths if (stat := _stat(host, path)) is not None and stat.changed_ns]
+        if times:
+            # The moment of the last change is what the host itself remembers.
+            since = datetime.fromtimestamp(min(times) / 1e9, UTC) - SLACK
+            if drift.address not in concern.notices:
+                now = datetime.fromtimestamp(max(times) / 1e9, UTC)
+        asked = Asked(drift.paths, since, now, tuple(dict.fromkeys(whos)), interrupted, self.settings.upgraded)
+        return replace(drift, cause=cause(host, asked))
+
+    def _new(self, found: Iterable[Drift]) -> list[Drift]:
+        """What was not told before; what is right again may be told again later."""
+        listed = list(found)
+        return [each for each in listed if each.enforced or self.told.get(each.address) != each.signature]
+
+    def _options(self, concern: Concern) -> Options:
+        return replace(self.settings.guards, skip_conflicts=True)
+
+    def _hindered(self, ledger: Ledger, wanted: Wanted) -> str:
+        """Why nothing at all is done now; empty where something may be."""
+        if (why := paused(ledger)) is not None:
+            return why
+        known = self._input(wanted)
+        if known is not None and known in ledger.held_back:
+            run = ledger.held_back[known]
+            return f"held back, since run {run} was rolled back; other files or 'reconciler resume' end that"
+        for run, until in ledger.awaiting.items():
+            return f"{run} waits for 'reconciler confirm' until {until[:19]}Z"
+        return ""
+
+    def _due(self, ledger: Ledger) -> float | None:
+        """When somebody who has to confirm a run is late."""
+        return 5.0 if ledger.awaiting else None
+
+    def _report_only(self, engine: Engine) -> tuple[str, float | None] | None:
+        """Why drift is reported and not corrected now, and when that ends."""
+        if engine.host.read(APPROVERS) is not None:
+            return f"{APPROVERS}: this host applies saved plans that an approver signed", None
+        now = datetime.now(UTC)
+        opening = opens(self.settings.windows, now)
+        if opening is not None:
+            when = opening.astimezone().strftime("%a %Y-%m-%d %H:%M %Z")
+            return f"waits for the maintenance window: {when}", max(1.0, (opening - now).total_seconds())
+        return None
+
+    def _input(self, wanted: Wanted) -> str | None:
+        files = [{"path": path, "sha256": digest} for path, digest in sorted(wanted.desired.files.items())]
+        return input_of(wanted.commit, {"files": files})
+
+    def _in_force(self, ledger: Ledger, wanted: Wanted) -> bool:
+        """Whether this desired state was brought about before, so that what differs from it is drift."""
+        known = self._input(wanted)
+        if known == self.applied:
+            return True
+        last = next((run for run in _some(ledger) if run.input is not None), None)
+        return last is not None and last.input == known and last.outcome in ("converged", "partial", "unchanged")
+
+    def _uninstalled(self, ledger: Ledger, wanted: Wanted) -> frozenset[str]:
+        """Deployments that somebody uninstalled since these very files were brought about: they stay away."""
+        known, undone, found = self._input(wanted), ledger.undone(), set[str]()
+        for run in _some(ledger):
+            if run.verb == "resume":
+                return frozenset(found)
+            if run.verb == "uninstall" and run.number not in undone and run.outcome in ("converged", "partial"):
+                found |= set(run.deployments)
+            elif run.input == known:
+                return frozenset(found)
+        return frozenset()
+
+    @staticmethod
+    def _books_move(engine: Engine, plan: Plan, goals: Any) -> bool:
+        """Whether who holds what changes, although the host does not."""
+        return plan.host is not None and engine.moves(plan, goals)
+
+
+def _some(ledger: Ledger) -> Iterable[Run]:
+    for count, run in enumerate(ledger.runs()):
+        if count >= FAR:
+            return
+        yield run
+
+
+def _stat(host: Observer, path: str) -> Any:
+    try:
+        return host.stat(path)
+    except (ReconcilerError, LogError, OSError):
+        return None
+
+
+def _less(scope: Scope | None, off: frozenset[bytes]) -> Scope | None:
+    """A scope without the paths that are left alone."""
+    return scope if scope is None or not off else Scope(scope.alone - off, scope.whole - off)
+
+
+def _with_dependents(addresses: set[Address], targets: Mapping[Address, Target]) -> set[Address]:
+    """Some things, and the daemons that have to be restarted when they change."""
+    found = set(addresses)
+    for address, target in targets.items():
+        wish = target.wish
+        if isinstance(wish, Daemon) and (target.requires | wish.requires()) & addresses:
+            found.add(address)
+    return found
+
+
+def counted(found: Iterable[Drift]) -> int:
+    """How many fields and paths some drifts are about."""
+    return len(keys(found))
