@@ -11,6 +11,7 @@ from .common import Place, paint, print_json, shared, talk
 @click.argument("paths", nargs=-1)
 @shared
 @click.option("--detailed-exitcode", is_flag=True, help="Exit 2 where there are differences.")
+@click.option("--live", is_flag=True, help="Stay: what is held, what drifted, what is due, the events as they come.")
 @click.pass_context
 def status(
     ctx: click.Context,
@@ -19,6 +20,7 @@ def status(
     log_file: str | None,
     style: str,
     detailed_exitcode: bool,
+    live: bool,
 ) -> int:
     """Show drift: last applied against actual, and actual against desired.
 
@@ -34,6 +36,10 @@ def status(
     from ..wanted import Wanted
 
     place = Place(ctx, root, log_file)
+    if live:
+        from .live import follow
+
+        return follow(place, style)
     wanted = Wanted(place.observer(), paths)
     log = place.reader()
     intact(log)

@@ -375,6 +375,8 @@ class Kind(ABC, Generic[S]):
         for change in changes:
             now = self.value(seen, change.field)
             if not self.same(change.field, now, change.after):
+                if change.field == MARK:
+                    return f"{printable(name)} was changed by someone else while it was written"
                 return (
                     f"{'.'.join(change.field)} is {self.display(change.field, now)!r} "
                     f"and should be {self.display(change.field, change.after)!r}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -27,12 +27,12 @@ from watchdog.observers.polling import PollingObserver
 
 from .notices import Lost, Notice
 
-NAMES: list[type[FileSystemEvent]] = [
+EVENTS: list[type[FileSystemEvent]] = [
     DirAttribEvent, DirCreatedEvent, DirDeletedEvent, DirMovedEvent,
-    FileAttribEvent, FileCreatedEvent, FileDeletedEvent, FileMovedEvent,
+    FileAttribEvent, FileCreatedEvent, FileDeletedEvent, FileModifiedEvent, FileMovedEvent,
 ]  # fmt: skip
-EVERY = [*NAMES, FileModifiedEvent]
-"""Nothing that reading causes, or our own looks would wake us."""
+"""Nothing that reading causes, or our own looks would wake us.  Changes of owner and mode come along with those of
+bytes: watchdog asks the kernel for the former only where the latter are asked for."""
 POLL = 5.0
 """Seconds between two looks where there are no events."""
 COMING = {"created", "moved", "deleted"}
@@ -45,7 +45,20 @@ def most_queued() -> int:
     return 16384
 
 
-class Dogs(FileSystemEventHandler):
+class Barking(FileSystemEventHandler):
+    """Passes on what watchdog's threads tell; of trees all but that bytes changed, which is no business of theirs."""
+
+    def __init__(self, heard: Callable[[FileSystemEvent], None], *, bytes_matter: bool) -> None:
+        self.heard = heard
+        self.ignored = {"opened", "closed_no_write"} | (set() if bytes_matter else {"modified", "closed"})
+
+    def on_any_event(self, event: FileSystemEvent) -> None:
+        """Called in a thread of watchdog's."""
+        if event.event_type not in self.ignored:
+            self.heard(event)
+
+
+class Dogs:
     """Watches directories and trees; whoever waits is woken through a pipe."""
 
     name = "inotify"
@@ -78,11 +91,11 @@ class Dogs(FileSystemEventHandler):
         """Look after a directory, or a whole tree; False where not even polling can."""
         if (path, whole) in self._watches:
             return True
-        kinds = NAMES if whole else EVERY
         for polling in (True,) if poll else (False, True):
             observer = self._observer(polling=polling)
             try:
-                watch = observer.schedule(self, path, recursive=whole, event_filter=None if polling else kinds)
+                handler = Barking(self._heard, bytes_matter=not whole or polling)
+                watch = observer.schedule(handler, path, recursive=whole, event_filter=None if polling else EVENTS)
             except (OSError, RuntimeError):
                 continue
             self._watches[path, whole] = observer, watch
@@ -102,10 +115,7 @@ class Dogs(FileSystemEventHandler):
             self._native.start()
         return self._native
 
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        """Called in a thread of watchdog's."""
-        if event.event_type in ("opened", "closed_no_write"):
-            return
+    def _heard(self, event: FileSystemEvent) -> None:
         whole = event.is_directory and event.event_type in COMING
         found = [Notice(os.fsdecode(path), whole) for path in (event.src_path, event.dest_path) if path]
         with self._lock:

@@ -31,6 +31,8 @@ class Drift:
     """Of a tree: how many paths."""
     cause: Cause = UNKNOWN
     fight: Json = None
+    conflict: bool = False
+    """Whether nobody asks for what was there before, so that it would be given back, but not over somebody's change."""
 
     @property
     def keys(self) -> list[tuple[str, ...]]:
@@ -42,7 +44,12 @@ class Drift:
     @property
     def signature(self) -> str:
         """What it is known by, so that the same drift is told once."""
-        return repr((self.fields, self.sample, self.count, self.enforced))
+        return repr((self.fields, self.sample, self.count, self.enforced, self.conflict))
+
+    @property
+    def corrected(self) -> bool:
+        """Whether it is ours to correct."""
+        return self.enforced and not self.conflict
 
     def json(self, action: str) -> Json:
         """What the event says."""
@@ -51,7 +58,7 @@ class Drift:
             "fields": list(self.fields),
             "cause": self.cause.json(),
             "policy": "enforce" if self.enforced else "audit",
-            "action": action,
+            "action": "conflict" if self.conflict else action,
         }
         told |= {"sample": list(self.sample), "count": self.count} if self.sample else {}
         return told | ({"fight": self.fight} if self.fight else {})
@@ -76,7 +83,19 @@ def drifts(engine: Engine, plan: Plan, *, applied: bool) -> list[Drift]:
             continue
         known = found.get(one.address)
         found[one.address] = replace(one, fields=(*known.fields, *one.fields)) if known else one
-    return list(found.values())
+    return [*found.values(), *_conflicts(plan)]
+
+
+def _conflicts(plan: Plan) -> list[Drift]:
+    """What would be given back, but that somebody changed since; it is told, and left."""
+    found: dict[Address, list[Json]] = {}
+    for each in plan.conflicts:
+        told = {"field": list(each.field), "before": each.recorded, "after": each.found}
+        found.setdefault(each.address, []).append(told)
+    owners = {t.address: t.target.deployment for t in plan.transitions}
+    return [
+        Drift(address, owners.get(address, ""), True, tuple(fields), conflict=True) for address, fields in found.items()
+    ]
 
 
 def _drift(engine: Engine, transition: Transition, *, applied: bool, enforced: bool) -> Drift | None:
@@ -110,14 +129,22 @@ def _drift(engine: Engine, transition: Transition, *, applied: bool, enforced: b
     return Drift(address, transition.target.deployment, enforced, tuple(fields), sample, count)
 
 
-def summary(drift: Drift) -> str:
-    """One line: what is how, and was how."""
+def summary(drift: Drift, *, repaired: bool) -> str:
+    """One line: what was found in place of what, and put right; or what is found, and should be otherwise."""
+
+    def pair(found: str, wanted: str) -> str:
+        return f"{found} → {wanted}" if repaired else f"is {found}, was {wanted}"
+
+    join = ": " if repaired else " "
     if drift.sample:
         first = drift.sample[0]
         more = f", and {drift.count - 1} more" if drift.count > 1 else ""
-        return printable(f"{first['path']} is {_look(first['after'])}, was {_look(first['before'])}{more}")
+        return printable(f"{first['path']}{join}{pair(_look(first['after']), _look(first['before']))}{more}")
+    exists = next((each for each in drift.fields if each["field"] == list(EXISTS)), None)
+    if exists is not None:
+        return "was gone" if repaired and not exists["after"] else "is gone" if not exists["after"] else "came back"
     parts = [
-        f"{'.'.join(each['field'])} is {_value(each['after'])}, was {_value(each['before'])}" for each in drift.fields
+        f"{'.'.join(each['field'])}{join}{pair(_value(each['after']), _value(each['before']))}" for each in drift.fields
     ]
     more = f"; and {len(parts) - 3} more" if len(parts) > 3 else ""
     return printable("; ".join(parts[:3]) + more)

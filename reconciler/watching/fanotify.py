@@ -74,15 +74,25 @@ class Fanotify:
         return True
 
     def tree(self, path: str) -> bool:
-        """Look after owners and modes in a whole tree; False where its file system cannot be marked."""
-        if self._mark(FILESYSTEM, TREES, path):
-            return False
+        """Look after owners and modes in a whole tree; False where its file system cannot be marked.
+
+        Events name directories by handles, which a container may not be allowed to open, whatever it may mark.
+        """
+        handle = self._handle(path, 0)
         try:
-            number = struct.pack("=Q", os.statvfs(path).f_fsid & (2**64 - 1))
-            if number not in self._mounts:
-                self._mounts[number] = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            number = _file_system(path)
+            mount = self._mounts.get(number)
+            mount = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if mount is None else mount
         except OSError:
             return False
+        fd = -1 if handle is None else self._c.open_by_handle_at(mount, handle, os.O_PATH | os.O_CLOEXEC)
+        if fd >= 0:
+            os.close(fd)
+        if fd < 0 or self._mark(FILESYSTEM, TREES, path):
+            if number not in self._mounts:
+                os.close(mount)
+            return False
+        self._mounts[number] = mount
         return True
 
     def notices(self) -> Iterator[Notice | Lost]:
@@ -117,17 +127,21 @@ class Fanotify:
 
     def _key(self, path: str) -> bytes | None:
         """The file system and handle by which events name a directory."""
+        for flags in (IDENTITY_ONLY, 0):
+            handle = self._handle(path, flags)
+            if handle is not None:
+                with suppress(OSError):
+                    return _file_system(path) + handle
+                return None
+        return None
+
+    def _handle(self, path: str, flags: int) -> bytes | None:
+        """The handle of a directory, as the kernel takes it."""
         room = ctypes.create_string_buffer(HANDLE.pack(128, 0), HANDLE.size + 128)
         mount = ctypes.create_string_buffer(4)
-        for flags in (IDENTITY_ONLY, 0):
-            if self._c.name_to_handle_at(HERE, os.fsencode(path), room, mount, flags) == 0:
-                size, kind = HANDLE.unpack_from(room.raw)
-                with suppress(OSError):
-                    number = struct.pack("=Q", os.statvfs(path).f_fsid & (2**64 - 1))
-                    return number + struct.pack("=i", kind) + room.raw[HANDLE.size : HANDLE.size + size]
-                return None
-            ctypes.memmove(room, HANDLE.pack(128, 0), HANDLE.size)
-        return None
+        if self._c.name_to_handle_at(HERE, os.fsencode(path), room, mount, flags):
+            return None
+        return room.raw[: HANDLE.size + HANDLE.unpack_from(room.raw)[0]]
 
     def _path(self, data: bytes, at: int, end: int) -> str | None:
         """The path that an event tells of; None where it is none of our business."""
@@ -138,9 +152,10 @@ class Fanotify:
         begin = at + INFO.size + HANDLE.size
         handle = data[begin : begin + size]
         name = data[begin + size : at + length].split(b"\0", 1)[0]
-        directory = self._marked.get(number + struct.pack("=i", kind) + handle)
+        whole = HANDLE.pack(size, kind) + handle
+        directory = self._marked.get(number + whole)
         if directory is None:
-            directory = self._opened(number, HANDLE.pack(size, kind) + handle)
+            directory = self._opened(number, whole)
         if directory is None:
             return None
         return directory if name in (b"", b".") else f"{directory.rstrip('/')}/{os.fsdecode(name)}"
@@ -161,3 +176,8 @@ class Fanotify:
             self._near.clear()
         self._near[key] = found
         return found
+
+
+def _file_system(path: str) -> bytes:
+    """The number by which events name a file system."""
+    return struct.pack("=Q", os.statvfs(path).f_fsid & (2**64 - 1))

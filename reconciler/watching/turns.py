@@ -157,7 +157,7 @@ class Turns:
             return replace(reported, state="refused", code=3)
         if not pending:
             if found:
-                return self._reported(looked, wanted, concern, found, "audited, and left as it is")
+                return self._reported(looked, wanted, concern, found, "")
             if concern.everything or concern.desired:
                 self.applied = self._input(wanted)
             return looked
@@ -182,8 +182,8 @@ class Turns:
                 return replace(looked, state="refused", message=f"nothing was changed: {reason}", code=3, plan=plan)
             found = drifts(engine, plan, applied=self._in_force(engine.ledger, wanted))
             found = [self._caused(host, each, concern, interrupted=interrupted) for each in found]
-            audited = self._new([each for each in found if not each.enforced])
-            found = [self._counted(each) for each in found if each.enforced]
+            audited = self._new([each for each in found if not each.corrected])
+            found = [self._counted(each) for each in found if each.corrected]
             said = [(each.deployment, each.address, each.json("repair")) for each in found]
             said += [(each.deployment, each.address, each.json("report")) for each in audited]
             start = self.start(facts(host), more)
@@ -268,7 +268,7 @@ class Turns:
         """Count a correction; where it is one too many, say so."""
         now = datetime.now(UTC).timestamp()
         process = drift.cause.details.get("process") if isinstance(drift.cause.details, dict) else None
-        who = drift.cause.text if process else ""
+        who = (process["name"] or "a process that ended at once") if process else ""
         for key in drift.keys:
             self.fights.corrected(key, now, who)
         going = {key: fight for key, fight in self.fights.going_on(now).items() if key in drift.keys}
@@ -301,7 +301,7 @@ class Turns:
     def _new(self, found: Iterable[Drift]) -> list[Drift]:
         """What was not told before; what is right again may be told again later."""
         listed = list(found)
-        return [each for each in listed if each.enforced or self.told.get(each.address) != each.signature]
+        return [each for each in listed if each.corrected or self.told.get(each.address) != each.signature]
 
     def _options(self, concern: Concern) -> Options:
         return replace(self.settings.guards, skip_conflicts=True)

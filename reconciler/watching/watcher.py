@@ -82,6 +82,7 @@ class Watcher:
         self._full = self._follow = self._poll = 0.0
         self._retry: tuple[float, Concern] | None = None
         self._upgrade = 0.0
+        self._failures = 0
         self._seq = -1
         self._said: dict[str, str] = {}
         self._bus: Bus | None = None
@@ -120,13 +121,17 @@ class Watcher:
                 self.turns.remember(self.turns.home.reader())
             self._follow_now()
             self._read()
-            self._first = self._last = time.monotonic() - PATIENT
-            self.pending = Concern(everything=True, desired=True)
-            self._take()
+            if self.wanted is not None:
+                with suppress(ReconcilerError):
+                    self._arm(self.turns.home.observer())
+            # Whoever waits for us need not wait for what the first look may have to do.
             self.manager.ready()
             held = len(self.eyes.places.files) + len(self.eyes.places.trees) + len(self.eyes.places.units)
             by = ", ".join(f"{count} by {name}" for name, count in self.eyes.by.items()) or "nothing"
             self._tell(Line("ready", f"watching {held} paths and units ({by})", NOTICE, {"by": self.eyes.by}))
+            self._add(Concern(everything=True, desired=True))
+            self._first = self._last = time.monotonic() - PATIENT
+            self._take()
             while not self._stopping:
                 self._wait()
                 self._step()
@@ -341,9 +346,12 @@ class Watcher:
         elif outcome.state in ("done", "converged") and (concern.everything or concern.desired):
             for key in ("waiting", "refused", "failed", "drifted"):
                 self._said.pop(key, None)
-        self._retry = None
-        if outcome.again is not None:
-            self._retry = (time.monotonic() + outcome.again, self._again(concern, outcome))
+        self._retry, again = None, outcome.again
+        self._failures = self._failures + 1 if outcome.state == "failed" else 0
+        if again is not None:
+            # What failed is tried again soon at first, since somebody may just have been quicker.
+            again = min(again, 2.0**self._failures) if self._failures else again
+            self._retry = (time.monotonic() + again, self._again(concern, outcome))
 
     def _again(self, concern: Concern, outcome: Outcome) -> Concern:
         """What is to be looked at later: what could not be done, and what others fought for."""
@@ -360,16 +368,21 @@ class Watcher:
         return found if found else Concern(everything=True)
 
     def _drifted(self, drift: Drift, outcome: Outcome, took: float) -> Line:
-        if outcome.state == "done" and drift.enforced:
-            text = f"{outcome.run}: repaired {drift.address}: {summary(drift)}; cause: {drift.cause.text}; {took:.2f} s"
+        repaired = outcome.state == "done" and drift.corrected
+        what, why = summary(drift, repaired=repaired), f"cause: {drift.cause.text}"
+        if repaired:
+            text = f"{outcome.run}: repaired {drift.address}: {what}; {why}; {took:.2f} s"
+        elif drift.conflict:
+            text = f"{drift.address} was changed by someone else, and nobody asks for it, so it is left: {what}; {why}"
+        elif drift.corrected and outcome.state == "failed":
+            text = f"{drift.address} could not be repaired: {what}; {why}"
         else:
-            text = f"drift of {drift.address}, left as it is: {summary(drift)}; cause: {drift.cause.text}"
+            text = f"{drift.address} drifted and is left as it is: {what}; {why}"
         fields = {
             "run": outcome.run, "address": str(drift.address), "deployment": drift.deployment,
             "cause": drift.cause.text, "cause_kind": drift.cause.kind, "fields": list(drift.fields),
             "policy": "enforce" if drift.enforced else "audit", "seconds": round(took, 3),
         }  # fmt: skip
-        repaired = outcome.state == "done" and drift.enforced
         return Line("done" if repaired else "drift", text, NOTICE if repaired else WARNING, fields)
 
     def _ran(self, outcome: Outcome, took: float) -> Line:

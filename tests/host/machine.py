@@ -15,10 +15,12 @@ from tests.worlds import REPO
 
 PACKAGES = (
     "systemd,systemd-sysv,dbus,sudo,acl,attr,libcap2-bin,procps,passwd,python3,"
-    "zabbix-agent,prometheus-node-exporter,nagios-nrpe-server,git,openssh-client"
+    "zabbix-agent,prometheus-node-exporter,nagios-nrpe-server,git,openssh-client,vim-tiny"
 )
 NEEDS = ("mmdebstrap", "systemd-nspawn", "nsenter")
-DEPENDENCIES = ("click", "cryptography", "pydantic", "rich", "ruamel.yaml", "sqlite-utils", "watchdog")
+DEPENDENCIES = (
+    "click", "cryptography", "jeepney", "prometheus-client", "pydantic", "rich", "ruamel.yaml", "sqlite-utils", "watchdog",
+)  # fmt: skip
 WRAPPER = '#!/bin/sh\nPYTHONPATH=/opt/product:/opt/product-deps exec /usr/bin/python3 -B -m reconciler "$@"\n'
 
 
@@ -101,7 +103,7 @@ class Machine:
         lower = base()
         self.scratch = Path(tempfile.mkdtemp(prefix="reconciler-host-", dir="/var/tmp"))
         self.root = self.scratch / "root"
-        for name in ("upper", "work", "root"):
+        for name in ("upper", "work", "root", "disk"):
             (self.scratch / name).mkdir()
         options = f"lowerdir={lower},upperdir={self.scratch}/upper,workdir={self.scratch}/work"
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(self.root)], check=True)
@@ -113,6 +115,11 @@ class Machine:
         """Start it and wait until its systemd is up."""
         command = ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--private-network"]
         command += [f"--directory={self.root}", f"--bind-ro={REPO / 'reconciler'}:/opt/product/reconciler"]
+        # An overlay's whole file system cannot be marked; what is below /srv lies on a real one.
+        command += [
+            f"--bind={self.scratch / 'disk'}:/srv",
+            "--system-call-filter=fanotify_init fanotify_mark open_by_handle_at",
+        ]
         command += [
             f"--machine=t{os.getpid()}-{self.scratch.name[-8:].replace('_', 'x')}",
             "--link-journal=no",
