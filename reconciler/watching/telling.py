@@ -39,6 +39,8 @@ class Line:
     text: str
     priority: int = NOTICE
     fields: Mapping[str, Json] = field(default_factory=dict)
+    quiet: bool = False
+    """Whether people were told of it already."""
 
 
 class Teller:
@@ -67,6 +69,8 @@ class Voice(Teller):
 
     def tell(self, line: Line) -> None:
         """Say it where it is read."""
+        if line.quiet:
+            return
         text = printable(line.text)
         if self.style == "json":
             told = {"what": line.what, "text": text, **line.fields}

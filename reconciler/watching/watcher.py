@@ -399,7 +399,7 @@ class Watcher:
             text += f"; {path} was left: {reason}"
         level = INFO if outcome.code == 0 else ERROR if outcome.code == 1 else WARNING
         fields = {"run": report.run, "outcome": report.outcome, "transitions": good, "seconds": round(took, 3)}
-        return Line("done" if outcome.code == 0 else "trouble", text, level, fields)
+        return Line("done" if outcome.code == 0 else "trouble", text, level, fields, not listed and not outcome.code)
 
     @staticmethod
     def _hindrance(outcome: Outcome) -> Line:
