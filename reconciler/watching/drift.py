@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -44,7 +45,7 @@ class Drift:
     @property
     def signature(self) -> str:
         """What it is known by, so that the same drift is told once."""
-        return repr((self.fields, self.sample, self.count, self.enforced, self.conflict))
+        return json.dumps([self.fields, self.sample, self.count, self.enforced, self.conflict], sort_keys=True)
 
     @property
     def corrected(self) -> bool:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-TIMES = 3
-"""So many corrections of one field within `SOON`, and it is a fight."""
-SOON = 60.0
+TIMES, SOON = 5, 10.0
+"""So many corrections of one field within so many seconds, and it is a fight."""
+SLOW, HOUR = 40, 3600.0
+"""The same for one that goes on for long."""
+AGAIN = 60.0
+"""Whoever writes so soon after we tried again has not stopped."""
 FIRST, LONGEST = 60.0, 3600.0
 """How long we step back, in seconds; doubled each time."""
 MANY, OFTEN, PAUSE = 300, 600.0, 10.0
@@ -45,11 +48,12 @@ class Fights:
         fight = self._known.setdefault(key, Fight())
         if who:
             fight.others[who] += 1
-        again = fight.step and at - fight.until < SOON
+        again = fight.step and at - fight.until < AGAIN
         if fight.step and not again and at - fight.until > LONGEST:
             fight.step = 0
-        fight.times = [time for time in fight.times if at - time < SOON] + [at]
-        if again or len(fight.times) >= TIMES:
+        fight.times = [*(time for time in fight.times if at - time < HOUR), at]
+        soon = sum(at - time < SOON for time in fight.times)
+        if again or soon >= TIMES or len(fight.times) >= SLOW:
             fight.step += 1
             fight.until = at + fight.wait()
             fight.times = []

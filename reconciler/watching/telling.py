@@ -71,7 +71,7 @@ class Voice(Teller):
         """Say it where it is read."""
         if line.quiet:
             return
-        text = printable(line.text)
+        text = "\n".join(map(printable, line.text.splitlines()))
         if self.style == "json":
             told = {"what": line.what, "text": text, **line.fields}
             with suppress(BrokenPipeError):

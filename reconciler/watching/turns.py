@@ -111,6 +111,7 @@ class Turns:
             one = Drift(
                 Address.parse(event.address), str(event.deployment), data["policy"] == "enforce",
                 tuple(data["fields"]), tuple(data.get("sample", ())), data.get("count", 0),
+                conflict=data["action"] == "conflict",
             )  # fmt: skip
             if data["action"] == "repair":
                 at = datetime.fromisoformat(event.at.replace("Z", "+00:00")).timestamp()
@@ -139,7 +140,11 @@ class Turns:
         if why := self._hindered(engine.ledger, wanted):
             return Outcome("waiting", why, again=self._due(engine.ledger))
         plan, goals, _ = self._planned(engine, wanted, concern)
-        found = self._new(drifts(engine, plan, applied=self._in_force(engine.ledger, wanted)))
+        listed = drifts(engine, plan, applied=self._in_force(engine.ledger, wanted))
+        there = {each.address for each in listed}
+        for address in [a for a in self.told if a not in there and (concern.everything or a in concern.addresses)]:
+            del self.told[address]
+        found = self._new(listed)
         looked = Outcome("converged", targets={**goals.audit, **goals.targets}, plan=plan)
         if concern.everything and not (plan.transitions or plan.audit or plan.blocked):
             self.looked = datetime.now(UTC)
@@ -171,7 +176,7 @@ class Turns:
             intact(log)
             host = self.home.host()
             engine = Engine(host, log)
-            interrupted = engine.ledger.open is not None
+            cut_off = engine.ledger.open.address if engine.ledger.open is not None else None
             settled = engine.recover() or ""
             if why := self._hindered(engine.ledger, wanted):
                 return Outcome("waiting", why, settled=settled)
@@ -181,7 +186,7 @@ class Turns:
             if reason := refused(plan, self._options(concern)):
                 return replace(looked, state="refused", message=f"nothing was changed: {reason}", code=3, plan=plan)
             found = drifts(engine, plan, applied=self._in_force(engine.ledger, wanted))
-            found = [self._caused(host, each, concern, interrupted=interrupted) for each in found]
+            found = [self._caused(host, each, concern, interrupted=str(each.address) == cut_off) for each in found]
             audited = self._new([each for each in found if not each.corrected])
             found = [self._counted(each) for each in found if each.corrected]
             said = [(each.deployment, each.address, each.json("repair")) for each in found]

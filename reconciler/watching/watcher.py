@@ -318,7 +318,7 @@ class Watcher:
             return None
         except ReconcilerError as error:
             outcome = Outcome("failed", str(error), again=60.0, code=error.exit_code)
-        self.state = outcome.state
+        self.state = "converged" if outcome.state == "done" and not outcome.code else outcome.state
         if self.kept is not None and outcome.state in ("done", "converged") and concern.desired:
             self.kept.put(self.wanted)
         if outcome.run is not None or self._seq < 0:
