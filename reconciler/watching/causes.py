@@ -121,11 +121,11 @@ def _package(host: Observer, asked: Asked) -> Cause | None:
         window = [one for one in read(text) if asked.since - SLACK <= one.at <= asked.until + SLACK] if text else []
         if not window:
             continue
-        latest = list({one.package: one for one in sorted(window, key=_weight)}.values())
+        latest = sorted({one.package: one for one in sorted(window, key=_weight)}.values(), key=_weight)
         owning = [one for one in latest if _owns(host, one.package, asked.paths)]
         chosen = (owning or latest)[-1]
         more = len({one.package for one in owning or latest}) - 1
-        text = chosen.text(log) + (f", with {more} others" if more else "")
+        text = chosen.text(log) + (f", and {more} more" if more else "")
         return Cause("package", text, {"package": chosen.package, "owns": bool(owning)})
     if asked.upgraded:
         return Cause("package", printable(f"package upgrade ({asked.upgraded})"), {"package": None, "owns": True})

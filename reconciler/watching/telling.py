@@ -145,6 +145,9 @@ class Manager:
     def stopping(self) -> None:
         """We are about to end."""
         self._say("STOPPING=1")
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     def status(self, text: str) -> None:
         """One line for `systemctl status`."""
