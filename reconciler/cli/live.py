@@ -41,7 +41,7 @@ def follow(place: Place, style: str) -> int:
     try:
         first = True
         while True:
-            for event in log.events(seq):
+            for event in list(log.events(seq)):
                 seq = event.seq
                 if event.type in QUIET:
                     continue

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from itertools import islice
 
 from ..errors import ReconcilerError, Usage
 from ..gitops.telling import checked_listener, posted
@@ -22,6 +23,7 @@ from ..model import Json
 from ..survey import facts
 from .telling import Teller
 
+AT_ONCE = 200
 SLOWEST = 300.0
 """Seconds between two tries at a listener that is away, at most."""
 
@@ -82,10 +84,12 @@ class CloudEvents(Teller):
     def _deliver_all(self) -> bool:
         """Deliver in order until there is no more, or until one cannot be delivered; False then."""
         try:
-            for event in self._reader().events(self._after):
-                if not self._deliver(cloud_event(event, self.source)):
-                    return False
-                self._keep(event.seq)
+            # Read first, then delivered: whoever reads for long keeps the writer of the log waiting.
+            while events := list(islice(self._reader().events(self._after), AT_ONCE)):
+                for event in events:
+                    if not self._deliver(cloud_event(event, self.source)):
+                        return False
+                    self._keep(event.seq)
         except ReconcilerError:
             return False
         return True

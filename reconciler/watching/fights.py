@@ -7,6 +7,7 @@ of the same field we step back, for longer each time, and name the other one.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 TIMES, SOON = 5, 10.0
@@ -43,8 +44,19 @@ class Fights:
     def __init__(self) -> None:
         self._known: dict[Key, Fight] = {}
 
-    def corrected(self, key: Key, at: float, who: str = "") -> None:
-        """Somebody's change of a field was corrected."""
+    def corrected(self, keys: Sequence[Key], at: float, who: str = "") -> None:
+        """Somebody's changes of a thing were corrected, all at once."""
+        for key in keys:
+            self._corrected(key, at, who)
+        for name in {key[:1] for key in keys}:
+            whole = self._known.setdefault(name, Fight())
+            whole.times = [*[time for time in whole.times if at - time < OFTEN][-MANY:], at]
+            if len(whole.times) > MANY:
+                whole.until = max(whole.until, at + PAUSE)
+        if len(self._known) > MANY:
+            self._forget(at)
+
+    def _corrected(self, key: Key, at: float, who: str) -> None:
         fight = self._known.setdefault(key, Fight())
         if who:
             fight.others[who] += 1
@@ -57,12 +69,6 @@ class Fights:
             fight.step += 1
             fight.until = at + fight.wait()
             fight.times = []
-        whole = self._known.setdefault(key[:1], Fight())
-        whole.times = [*[time for time in whole.times if at - time < OFTEN][-MANY:], at]
-        if len(whole.times) > MANY:
-            whole.until = max(whole.until, at + PAUSE)
-        if len(self._known) > MANY:
-            self._forget(at)
 
     def until(self, key: Key, now: float) -> float | None:
         """Until when a field is left alone; None where it is not."""

@@ -115,8 +115,7 @@ class Turns:
             )  # fmt: skip
             if data["action"] == "repair":
                 at = datetime.fromisoformat(event.at.replace("Z", "+00:00")).timestamp()
-                for key in one.keys:
-                    self.fights.corrected(key, at)
+                self.fights.corrected(one.keys, at)
             else:
                 self.told[one.address] = one.signature
 
@@ -274,8 +273,7 @@ class Turns:
         now = datetime.now(UTC).timestamp()
         process = drift.cause.details.get("process") if isinstance(drift.cause.details, dict) else None
         who = (process["name"] or "a process that ended at once") if process else ""
-        for key in drift.keys:
-            self.fights.corrected(key, now, who)
+        self.fights.corrected(drift.keys, now, who)
         going = {key: fight for key, fight in self.fights.going_on(now).items() if key in drift.keys}
         if not going:
             return drift

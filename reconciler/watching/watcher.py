@@ -98,7 +98,7 @@ class Watcher:
             if self.follow is not None:
                 self.follow()
             self._read()
-            if self.wanted is None:
+            if self.wanted is None or "mistake" in self._said:
                 return 1
             began = time.monotonic()
             concern = Concern(everything=True, desired=True)
@@ -267,7 +267,7 @@ class Watcher:
             found = self.source.read(host)
             self._said.pop("mistake", None)
         except Mistakes as error:
-            if self.wanted is None and self.kept is not None:
+            if self.wanted is None and self.kept is not None and not self.single:
                 self.wanted = self.kept.get(host)
             stays = "the last good state stays in force" if self.wanted is not None else "nothing is done until it is"
             self._once("mistake", Line("mistake", f"the desired state cannot be used; {stays}\n{error}", ERROR))

@@ -1,0 +1,332 @@
+"""watch as a process, on a root directory: listeners of every sort, repositories, and a month of drift in a minute."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reconciler.log.store import LogReader
+from tests.gitops.remote import Remote
+from tests.worlds import REPO, reconciler, stamps, system
+
+DESIRED = """deployment: d
+resources:
+  - file: /etc/one.conf
+    content: "one\\n"
+  - file: /etc/two.conf
+    content: "two\\n"
+  - tree: /opt/agent
+    owner: daemon
+    group: daemon
+    file_mode: "0640"
+"""
+
+
+class Running:
+    """One watch."""
+
+    def __init__(self, root: Path, *words: str | Path, env: dict[str, str] | None = None) -> None:
+        self.root = root
+        self.told = root.parent / "told"
+        command = [sys.executable, "-B", "-m", "reconciler", "--root", str(root), "watch", *map(str, words)]
+        with open(self.told, "ab") as told:
+            self.process = subprocess.Popen(
+                command, stderr=told, stdout=told, stdin=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": str(REPO), **(env or {})},
+            )  # fmt: skip
+
+    def said(self) -> str:
+        return self.told.read_text()
+
+    def wait(self, done: Callable[[], object], seconds: float = 10) -> float:
+        began = time.monotonic()
+        while not done():
+            assert self.process.poll() is None, self.said()
+            assert time.monotonic() - began < seconds, self.said()
+            time.sleep(0.01)
+        return time.monotonic() - began
+
+    def events(self) -> list[Any]:
+        return list(LogReader(str(self.root / "var/lib/reconciler/events.db")).events())
+
+    def end(self) -> str:
+        if self.process.poll() is None:
+            began = time.monotonic()
+            self.process.send_signal(signal.SIGTERM)
+            assert self.process.wait(10) == 0, self.said()
+            assert time.monotonic() - began < 2
+        assert "unexpected" not in self.said() and "Traceback" not in self.said(), self.said()
+        return self.said()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    tmp_path.chmod(0o755)
+    root = system(tmp_path / "root")
+    root.chmod(0o755)
+    (root / "opt/agent/deep").mkdir(parents=True)
+    for number in range(30):
+        (root / f"opt/agent/deep/f{number}").write_text("x")
+    (tmp_path / "desired").mkdir()
+    (tmp_path / "desired/d.yaml").write_text(DESIRED)
+    return tmp_path
+
+
+@pytest.fixture
+def start(place: Path) -> Iterator[Callable[..., Running]]:
+    started: list[Running] = []
+
+    def begin(*words: str | Path, env: dict[str, str] | None = None) -> Running:
+        started.append(Running(place / "root", *words, env=env))
+        started[-1].wait(lambda: "watching" in started[-1].said())
+        return started[-1]
+
+    yield begin
+    for each in started:
+        each.end()
+
+
+class Listener:
+    """Takes what is posted; slow, absent or well, as it is told."""
+
+    def __init__(self) -> None:
+        self.got: list[tuple[str, dict[str, str], bytes]] = []
+        self.answer, self.delay = 204, 0.0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                time.sleep(outer.delay)
+                outer.got.append((self.path, dict(self.headers), body))
+                self.send_response(outer.answer)
+                self.end_headers()
+
+            def log_message(self, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = False
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread.start()
+
+    def end(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    found = Listener()
+    yield found
+    found.end()
+
+
+def test_an_edit_is_applied_and_drift_is_repaired(place: Path, start: Callable[..., Running]) -> None:
+    watch, one = start(place / "desired"), place / "root/etc/one.conf"
+    watch.wait(lambda: one.exists() and one.read_text() == "one\n")
+    one.write_text("drift\n")
+    assert watch.wait(lambda: one.read_text() == "one\n") < 2
+    (place / "desired/d.yaml").write_text(DESIRED.replace('"one\\n"', '"uno\\n"'))
+    watch.wait(lambda: one.read_text() == "uno\n")
+    # A directory on the way goes and comes back.
+    os.rename(place / "root/opt/agent", place / "root/opt/away")
+    time.sleep(0.3)
+    os.rename(place / "root/opt/away", place / "root/opt/agent")
+    (place / "root/opt/agent/deep/f1").chmod(0o777)
+    watch.wait(lambda: (place / "root/opt/agent/deep/f1").stat().st_mode & 0o777 == 0o640)
+    watch.end()
+    assert reconciler("log", "verify", root=place / "root", check=0)
+
+
+def test_nothing_is_done_after_its_own_writes(place: Path, start: Callable[..., Running]) -> None:
+    watch = start(place / "desired")
+    watch.wait(lambda: "converged" in watch.said())
+    time.sleep(1.5)
+    before, seq = stamps(place / "root"), len(watch.events())
+    watch.process.send_signal(signal.SIGHUP)
+    time.sleep(1.5)
+    after = stamps(place / "root")
+    differ = {path for path in before | after if before.get(path) != after.get(path)}
+    assert all("var/lib/reconciler" in path for path in differ), differ
+    assert len(watch.events()) == seq
+
+
+def test_once_has_the_exit_codes_of_apply(place: Path) -> None:
+    def once(*words: str) -> subprocess.CompletedProcess[str]:
+        return reconciler("watch", "--once", place / "desired", *words, root=place / "root")
+
+    assert once("--dry-run").returncode == 0 and not (place / "root/etc/one.conf").exists()
+    assert once().returncode == 0 and (place / "root/etc/one.conf").exists()
+    done = once()
+    assert done.returncode == 0 and "all is as it should be" in done.stderr
+    (place / "root/etc/one.conf").write_text("drift")
+    assert once("--window", "00:00-00:01 UTC").returncode == 0 or time.gmtime().tm_hour == 0
+    assert once("--max-changes", "0").returncode == 3
+    (place / "desired/d.yaml").write_text("deployment: d\nresources: 7\n")
+    broken = once()
+    assert broken.returncode == 1 and "d.yaml:2:" in broken.stderr
+    assert reconciler("watch", "/nowhere", root=place / "root").returncode == 64
+    assert once("--because", "x", "--repo", "/x").returncode == 64
+
+
+def test_cloudevents_reach_a_file_in_order_each_once(place: Path, start: Callable[..., Running]) -> None:
+    out = place / "events.json"
+    watch = start(place / "desired", "--cloudevents", out)
+    watch.wait(lambda: "converged" in watch.said())
+    (place / "root/etc/one.conf").write_text("drift\n")
+    watch.wait(lambda: out.exists() and "drift.found" in out.read_text())
+    watch.process.kill()
+    watch.process.wait()
+    (place / "root/etc/two.conf").write_text("drift\n")
+    reconciler("suspend", "--why", "x", root=place / "root", check=0)
+    reconciler("resume", root=place / "root", check=0)
+    again = start(place / "desired", "--cloudevents", out)
+    again.wait(lambda: (place / "root/etc/two.conf").read_text() == "two\n")
+    time.sleep(0.5)
+    again.end()
+    told = [json.loads(line) for line in out.read_text().splitlines()]
+    seqs = [each["data"]["seq"] for each in told]
+    assert sorted(set(seqs)) == list(range(1, max(seqs) + 1)), "at least once, and none is lost"
+    assert len(seqs) - len(set(seqs)) <= 1, "twice is one that a kill kept from being noted"
+    event = next(each for each in told if each["type"] == "org.reconciler.drift.found")
+    assert (event["specversion"], event["subject"]) == ("1.0", "file:/etc/one.conf")
+    assert event["source"].startswith("/hosts/") and event["data"]["data"]["fields"][0]["after"] == "drift\n"
+
+
+def test_a_listener_that_hangs_keeps_no_repair_waiting(
+    place: Path, start: Callable[..., Running], listener: Listener
+) -> None:
+    secret = place / "secret"
+    secret.write_text("s3cret\n")
+    secret.chmod(0o600)
+    listener.delay = 1.5
+    watch = start(place / "desired", "--cloudevents", listener.url, "--cloudevents-secret", secret)
+    watch.wait(lambda: "converged" in watch.said())
+    (place / "root/etc/one.conf").write_text("drift\n")
+    assert watch.wait(lambda: (place / "root/etc/one.conf").read_text() == "one\n") < 1.5
+    listener.delay, listener.answer = 0, 500
+    time.sleep(2)
+    listener.answer = 204
+    watch.wait(lambda: any(b"drift.found" in body for _, _, body in listener.got), 30)
+    headers = listener.got[-1][1]
+    assert headers["Content-Type"] == "application/cloudevents+json"
+    assert headers["X-Reconciler-Signature"].startswith("sha256=")
+    seqs = [json.loads(body)["data"]["seq"] for _, _, body in listener.got]
+    assert seqs == sorted(seqs), "in order, and again what was refused"
+
+
+def test_listeners_that_are_none_are_refused_at_once(place: Path) -> None:
+    for words in (["--cloudevents", "http://example.org/x"], ["--cloudevents", "https://u:p@example.org/"],
+                  ["--cloudevents", "-", "--cloudevents-secret", "/etc/passwd"], ["--metrics-port", "0"]):  # fmt: skip
+        done = reconciler("watch", place / "desired", *words, root=place / "root")
+        assert done.returncode == 64 and "Traceback" not in done.stderr, done.stderr
+
+
+def test_metrics_in_a_file_and_on_the_loopback(place: Path, start: Callable[..., Running]) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    out = place / "metrics.prom"
+    watch = start(place / "desired", "--metrics-file", out, "--metrics-port", str(port))
+    watch.wait(lambda: "converged" in watch.said())
+    (place / "root/etc/one.conf").write_text("drift\n")
+    watch.wait(lambda: out.exists() and 'reconciler_drift_total{cause="' in out.read_text())
+    text = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).read().decode()
+    assert 'kind="file",policy="enforce"} 1.0' in text and "reconciler_repair_seconds_count 1.0" in text
+    assert 'reconciler_state{state="converged"} 1.0' in text and "reconciler_desired_broken 0.0" in text
+    (place / "desired/d.yaml").write_text("deployment: [\n")
+    watch.wait(lambda: "reconciler_desired_broken 1.0" in out.read_text())
+    listening = [line.split()[1:4:2] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    assert [place for place, state in listening if place.endswith(f":{port:04X}") and state == "0A"] == [
+        f"0100007F:{port:04X}"
+    ], "on the loopback and nowhere else"
+
+
+def test_opentelemetry_gets_spans_and_records(place: Path, start: Callable[..., Running], listener: Listener) -> None:
+    env = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": listener.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "200",
+        "OTEL_BLRP_SCHEDULE_DELAY": "200",
+    }
+    watch = start(place / "desired", "--otel", env=env)
+    watch.wait(lambda: "converged" in watch.said())
+    (place / "root/etc/one.conf").write_text("drift\n")
+    watch.wait(lambda: any(path == "/v1/traces" and b"repair" in body for path, _, body in list(listener.got)), 20)
+    watch.wait(
+        lambda: any(
+            path == "/v1/logs" and b"repaired file:/etc/one.conf" in body for path, _, body in list(listener.got)
+        ),
+        20,
+    )
+
+
+def test_the_branch_of_a_repository_is_followed_and_its_drift_repaired(
+    place: Path, start: Callable[..., Running], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    remote = Remote(tmp_path_factory.mktemp("remote"))
+    remote.commit({"desired/d.yaml": DESIRED})
+    watch, one = start(*remote.trusted, "--interval", "1s"), place / "root/etc/one.conf"
+    watch.wait(lambda: one.exists() and one.read_text() == "one\n")
+    one.write_text("drift\n")
+    assert watch.wait(lambda: one.read_text() == "one\n") < 2
+    second = remote.commit({"desired/d.yaml": DESIRED.replace('"one\\n"', '"uno\\n"')})
+    watch.wait(lambda: one.read_text() == "uno\n")
+    one.write_text("drift\n")
+    watch.wait(lambda: one.read_text() == "uno\n")
+    run = [event for event in watch.events() if event.type == "run.started"][-1]
+    assert run.data["commit"] == second and run.data["verb"] == "watch", "a repair names the commit that asks for it"
+    reconciler("rollback", "--to", str(watch.events()[0].seq - 1), "--yes", root=place / "root", check=0)
+    time.sleep(3)
+    assert not one.exists() and "held back" in watch.said()
+
+
+def test_a_month_of_drift_leaves_it_as_it_was(place: Path, start: Callable[..., Running]) -> None:
+    """As many repairs as a month has hours, each of another file: no memory, descriptor or thread is left of them."""
+    deep = place / "root/opt/agent/deep"
+    for number in range(720):
+        (deep / f"f{number}").write_text("x")
+    watch = start(place / "desired")
+    watch.wait(lambda: "converged" in watch.said())
+
+    def repaired(path: Path) -> bool:
+        return path.stat().st_mode & 0o777 == 0o640
+
+    def repairs(first: int, last: int) -> None:
+        for number in range(first, last, 5):
+            paths = [deep / f"f{n}" for n in range(number, number + 5)]
+            for path in paths:
+                path.chmod(0o777)
+            watch.wait(lambda paths=paths: all(map(repaired, paths)))  # type: ignore[misc]
+
+    def facts() -> tuple[int, int, int]:
+        time.sleep(1)
+        base = Path(f"/proc/{watch.process.pid}")
+        status = dict(line.split(":\t", 1) for line in (base / "status").read_text().splitlines())
+        return int(status["VmRSS"].split()[0]), len(list((base / "fd").iterdir())), int(status["Threads"])
+
+    repairs(0, 200)
+    memory, descriptors, threads = facts()
+    repairs(200, 720)
+    later = facts()
+    assert later[1:] == (descriptors, threads)
+    assert later[0] < memory + 2048, f"{memory} kB before, {later[0]} kB after"
+    found = [e for e in watch.events() if e.type == "drift.found"]
+    assert 144 <= sum(e.data["count"] for e in found) <= 720 and all(
+        e.data["cause"]["kind"] == "unknown" for e in found
+    )
