@@ -28,6 +28,7 @@ bench: .venv/.ready
 	$(BIN)/python -B contrib/bench/startup.py
 	$(BIN)/python -B contrib/bench/longlog.py
 	$(BIN)/python -B contrib/bench/trees.py
+	$(BIN)/python -B contrib/bench/watch.py 20000
 
 # The programs that boot a real test host; without root those tests say that they are skipped, and why.
 hosts:
