@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from .access.becoming import Becoming
 from .access.policy import policy, policy_text
 from .access.processes import processes
 from .access.scene import Scene
+from .causes import UNKNOWN, Asked, cause, changed
 from .desired.documents import Document
 from .kinds import kinds
 from .kinds.account import Account
@@ -120,5 +122,17 @@ def resource(engine: Engine, target: Target, prospect: Prospect | None, reason: 
         verb = prospect.steps[0].verb
         item["actual_desired"] = {"create": "A", "remove": "D"}.get(verb, "M")
     if item["applied_actual"] != " ":
-        item["cause"] = "our own interrupted run" if engine.ledger.open is not None else "unknown"
+        cut_off = engine.ledger.open is not None and engine.ledger.open.address == str(address)
+        told = [part["path"] for part in (prospect.facts.get("sample", ()) if prospect else ())]
+        item["cause"] = drift_cause(engine, tuple(told or kind.edits(address.name)), cut_off=cut_off)
     return item | {"fields": parts}
+
+
+def drift_cause(engine: Engine, paths: tuple[str, ...], *, cut_off: bool) -> str:
+    """What probably changed some paths, by the time at which they did."""
+    span = changed(engine.host, paths)
+    if span is None and not cut_off:
+        return UNKNOWN.text
+    now = datetime.now(UTC)
+    since, until = span or (now, now)
+    return cause(engine.host, Asked(paths, since, until, interrupted=cut_off)).text

@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from ..causes import UNKNOWN, Cause
 from ..engine import Engine
 from ..host.resolve import printable
 from ..kinds import kinds
 from ..kinds.daemon import FRESH
 from ..model import EXISTS, MARK, PATHS, Address, Json
 from ..plan import Plan, Transition
-from .causes import UNKNOWN, Cause
 
 SHOWN = 20
 

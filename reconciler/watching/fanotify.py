@@ -13,7 +13,8 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from .notices import Lost, Notice, Who, who
+from ..host.who import Who, who
+from .notices import Lost, Notice
 
 CLOEXEC, NONBLOCK, DIRECTORY_AND_NAME = 0x1, 0x2, 0xC00
 ADD, FILESYSTEM = 0x1, 0x100

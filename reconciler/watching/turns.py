@@ -12,12 +12,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+from ..causes import BEFORE, SLACK, Asked, cause, changed
 from ..engine import Engine, Report
-from ..errors import Busy, LogError, Mistakes, ReconcilerError, Refused
+from ..errors import Busy, Mistakes, ReconcilerError, Refused
 from ..gitops.verdict import paused
 from ..gitops.windows import Window, opens
 from ..guards import APPROVERS, intact, refused
 from ..host.port import Host, Observer, Scope
+from ..host.who import Who
 from ..kinds.daemon import Daemon
 from ..ledger import Ledger, Run, input_of
 from ..log.store import LogReader
@@ -27,10 +29,8 @@ from ..plan import Plan
 from ..survey import Options, facts
 from ..targets import Goals
 from ..wanted import Wanted, foresee
-from .causes import BEFORE, SLACK, Asked, cause
 from .drift import Drift, drifts, keys
 from .fights import Fights
-from .notices import Who
 from .places import Concern
 
 PATIENCE = 10.0
@@ -292,12 +292,10 @@ class Turns:
             if notice.who is not None and (notice.path in wanted or drift.address.kind != "tree" or notice.whole):
                 whos.append(notice.who)
         since = now - timedelta(seconds=10) if drift.address in concern.notices else self.looked
-        times = [stat.changed_ns for path in drift.paths if (stat := _stat(host, path)) is not None and stat.changed_ns]
-        if times:
-            # The moment of the last change is what the host itself remembers.
-            since = datetime.fromtimestamp(min(times) / 1e9, UTC) - SLACK
-            if drift.address not in concern.notices:
-                now = datetime.fromtimestamp(max(times) / 1e9, UTC)
+        span = changed(host, drift.paths)
+        if span is not None:
+            since = span[0] - SLACK
+            now = now if drift.address in concern.notices else span[1]
         asked = Asked(drift.paths, since, now, tuple(dict.fromkeys(whos)), interrupted, self.settings.upgraded)
         return replace(drift, cause=cause(host, asked))
 
@@ -371,13 +369,6 @@ def _some(ledger: Ledger) -> Iterable[Run]:
         if count >= FAR:
             return
         yield run
-
-
-def _stat(host: Observer, path: str) -> Any:
-    try:
-        return host.stat(path)
-    except (ReconcilerError, LogError, OSError):
-        return None
 
 
 def _less(scope: Scope | None, off: frozenset[bytes]) -> Scope | None:

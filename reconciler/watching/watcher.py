@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from ..causes import upgrading
 from ..engine import Engine
 from ..errors import HostError, Mistakes, ReconcilerError
 from ..host.port import Observer
@@ -20,7 +21,6 @@ from ..kinds.units import has_systemd
 from ..model import Address
 from ..wanted import Wanted
 from .bus import Bus
-from .causes import upgrading
 from .drift import Drift, summary
 from .eyes import Eyes
 from .notices import Lost

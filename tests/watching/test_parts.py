@@ -17,17 +17,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reconciler.causes import Asked, cause, dpkg, logins, rpm, upgrading, zypp
 from reconciler.host.files import FileObserver
 from reconciler.host.port import Scope
+from reconciler.host.who import Who
 from reconciler.model import Address
 from reconciler.watching import telling
 from reconciler.watching.bus import label
-from reconciler.watching.causes import Asked, cause, dpkg, logins, rpm, upgrading, zypp
 from reconciler.watching.dogs import Dogs
 from reconciler.watching.eyes import Eyes
 from reconciler.watching.fanotify import Fanotify
 from reconciler.watching.fights import AGAIN, FIRST, LONGEST, MANY, SOON, TIMES, Fights
-from reconciler.watching.notices import Lost, Notice, Who
+from reconciler.watching.notices import Lost, Notice
 from reconciler.watching.places import MOST, Concern, Places
 
 TREE, INI, DAEMON = Address("tree", "/opt/a"), Address("ini", "/etc/a/a.ini"), Address("daemon", "flxd.service")

@@ -13,11 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from ..errors import ReconcilerError
-from ..host.port import Observer
-from ..host.resolve import printable
-from ..model import Json
-from .notices import Who
+from .errors import ReconcilerError
+from .host.port import Observer
+from .host.resolve import printable
+from .host.who import Who
+from .model import Json
 
 TAIL = 1 << 18
 """So many bytes of a log's end are read."""
@@ -57,6 +57,17 @@ class Cause:
 
 
 UNKNOWN = Cause("unknown", "unknown")
+
+
+def changed(host: Observer, paths: Iterable[str]) -> tuple[datetime, datetime] | None:
+    """Between when and when some paths last changed, as the host itself remembers; None where it does not."""
+    times = []
+    for path in paths:
+        with suppress(ReconcilerError, OSError):
+            stat = host.stat(path)
+            if stat is not None and stat.changed_ns:
+                times.append(datetime.fromtimestamp(stat.changed_ns / 1e9, UTC))
+    return (min(times), max(times)) if times else None
 
 
 @dataclass(frozen=True)
