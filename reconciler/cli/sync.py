@@ -315,18 +315,24 @@ def _news(one: Sync, listeners: Listeners, outcome: Json) -> tuple[str, Json] | 
 
 
 class _Stop(Exception):
-    """Somebody wants this to end."""
+    """Somebody wants this to end, or to look at once."""
 
 
 def _stay(one: Sync, listeners: Listeners, interval: float) -> int:
     """Look again and again; a repository that cannot be reached is tried less and less often."""
-    state = {"stop": False, "waiting": False}
+    state = {"stop": False, "waiting": False, "again": False}
 
     def end(number: int, frame: Any) -> None:  # noqa: ARG001 - a handler gets both
         state["stop"] = True
         if state["waiting"]:
             raise _Stop
 
+    def again(number: int, frame: Any) -> None:  # noqa: ARG001
+        state["again"] = True
+        if state["waiting"]:
+            raise _Stop
+
+    signal.signal(signal.SIGHUP, again)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     last, failures = "", 0
@@ -338,11 +344,12 @@ def _stay(one: Sync, listeners: Listeners, interval: float) -> int:
         wait = interval if not failures else max(interval, min(interval * 2 ** (failures - 1), LONGEST))
         try:
             state["waiting"] = True
-            if not state["stop"]:
+            if not state["stop"] and not state["again"]:
                 time.sleep(wait)
         except _Stop:
-            break
+            pass
         finally:
+            state["again"] = False
             state["waiting"] = False
     return 0
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .common import Place, Way, duration, shared, started
-from .sync import OF_REPOSITORY, UNATTENDED, options, say, source_of
+from .sync import OF_REPOSITORY, UNATTENDED, options, source_of
 
 if TYPE_CHECKING:
     from ..model import Json
-    from ..watching.sources import Source
+    from ..watching.sources import Follower, Source
     from ..watching.telling import Teller
     from .sync import Sync
 
@@ -88,13 +89,13 @@ def watch(
     )
     spans = tuple(map(Window.parse, windows))
     source: Source = Files(paths)
-    follow: Callable[[], None] | None = None
+    follow: Follower | None = None
     for path in paths or (("desired",) if repo is None else ()):
         if not os.path.exists(path):
             raise Usage(f"{printable(path)}: there is no such file or directory")
     if repo is not None:
-        one, listeners = source_of(way, repo, limits, spans, given)
-        source, follow = _followed(one, lambda turn, quiet: say(one, listeners, turn, quiet=quiet))
+        one, _ = source_of(way, repo, limits, spans, given)
+        source, follow = _followed(ctx, one, interval)
     state = os.path.dirname(os.path.abspath(place.log_path()))
     stem = os.path.splitext(os.path.basename(place.log_path()))[0]
     if not dry_run:
@@ -123,7 +124,7 @@ def watch(
         manager=manager,
         kept=None if dry_run else Kept(os.path.join(state, f"{stem}.desired")),
         log_path=os.path.abspath(place.log_path()),
-        rhythm=Rhythm(full_look, interval if repo is not None else None),
+        rhythm=Rhythm(full_look),
         follow=follow,
     )
     if not once:
@@ -131,14 +132,13 @@ def watch(
     return watcher.alone()
 
 
-def _followed(one: Sync, tell: Callable[[Any, bool], None]) -> tuple[Source, Callable[[], None]]:
-    """What a repository's last commit says, and how to look whether there is another one."""
+def _followed(ctx: click.Context, one: Sync, interval: float) -> tuple[Source, Follower]:
+    """What a repository's last commit that was applied says, and the sync that looks whether there is another one."""
     from ..gitops.verdict import last_of
     from ..survey import ledger_of
-    from ..watching.sources import Applied
+    from ..watching.sources import STAYING, Applied, Follower
 
     url = one.repository.url
-    said = {"last": ""}
 
     def last() -> tuple[Mapping[str, bytes], Json] | None:
         run = last_of(ledger_of(one.way.place.reader()), url, one.path)
@@ -146,15 +146,19 @@ def _followed(one: Sync, tell: Callable[[Any, bool], None]) -> tuple[Source, Cal
             return None
         return one.repository.read(run.commit, one.path), run.origin
 
-    def follow() -> None:
-        turn = one.turn()
-        tell(turn, turn.message == said["last"])
-        said["last"] = turn.message
-
     inner = os.path.join(url, ".git") if os.path.isdir(os.path.join(url, ".git")) else url
     refs = ("packed-refs", f"refs/heads/{one.ref}", one.ref)
     paths = tuple(os.path.join(inner, name) for name in refs) if url.startswith("/") else ()
-    return Applied(last, paths), follow
+    own = {"once", "dry_run", "full_look", "because", "metrics_file", "metrics_port", "cloudevents", "otel", "interval"}
+    own |= {"cloudevents_secret", "paths", "root", "log_file"}
+    words = [sys.executable, "-B", "-m", "reconciler", *one.way.place.words(), "sync", f"{STAYING}{interval:.0f}s"]
+    for option in ctx.command.params:
+        given = ctx.params.get(str(option.name))
+        if option.name in own or not given:
+            continue
+        for value in given if isinstance(given, tuple) else (given,):
+            words += [option.opts[0]] if value is True else [f"{option.opts[0]}={value}"]
+    return Applied(last, paths), Follower(words)
 
 
 def _tellers(

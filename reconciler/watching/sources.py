@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Callable, Mapping
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -14,6 +17,11 @@ from ..errors import Mistake, Mistakes
 from ..host.port import Observer
 from ..model import Json
 from ..wanted import Wanted
+
+REVIVAL = 60.0
+"""Seconds until a sync that ended is started again."""
+STAYING = "--interval="
+"""How the word begins by which a sync stays."""
 
 
 class Source(Protocol):
@@ -55,6 +63,55 @@ class Applied:
         """What the last commit that was applied says."""
         found = self._last()
         return None if found is None else Wanted(host, (), contents=found[0], origin=found[1])
+
+
+class Follower:
+    """A sync that stays beside a watch and brings new commits about; its writing to the log is what we notice.
+
+    It is a process of its own, so that a server that does not answer keeps no repair waiting.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = words
+        self._process: subprocess.Popen[bytes] | None = None
+        self._next = 0.0
+
+    def begin(self) -> None:
+        """Start it."""
+        if self._words:
+            # Ignored until it has a handler of its own, so that it may be told to look at any time.
+            before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            try:
+                self._process = subprocess.Popen(self._words, stdin=subprocess.DEVNULL)
+            finally:
+                signal.signal(signal.SIGHUP, before)
+            self._next = time.monotonic() + REVIVAL
+
+    def keep(self) -> None:
+        """Start it again where it ended."""
+        if self._process is not None and self._process.poll() is not None and time.monotonic() >= self._next:
+            self.begin()
+
+    def again(self) -> None:
+        """Have it look at once."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGHUP)
+
+    def once(self) -> None:
+        """Have it look, and wait for that."""
+        if self._words:
+            words = [word for word in self._words if not word.startswith(STAYING)]
+            subprocess.run(words, stdin=subprocess.DEVNULL, check=False)
+
+    def end(self) -> None:
+        """Have it end; what a kill cuts off, the next run settles."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(0.5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
 
 
 class Kept:

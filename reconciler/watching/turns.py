@@ -79,6 +79,8 @@ class Outcome:
     again: float | None = None
     """When to look once more, in seconds from now."""
     code: int = 0
+    seq: int = -1
+    """The log's last event that was taken into account."""
     targets: Mapping[Address, Target] = field(default_factory=dict)
     """Everything that is looked after."""
 
@@ -136,15 +138,16 @@ class Turns:
         log = self.home.reader()
         intact(log)
         engine = Engine(self.home.observer(), log)
+        seq = engine.ledger.seq
         if why := self._hindered(engine.ledger, wanted):
-            return Outcome("waiting", why, again=self._due(engine.ledger))
+            return Outcome("waiting", why, again=self._due(engine.ledger), seq=seq)
         plan, goals, _ = self._planned(engine, wanted, concern)
         listed = drifts(engine, plan, applied=self._in_force(engine.ledger, wanted))
         there = {each.address for each in listed}
         for address in [a for a in self.told if a not in there and (concern.everything or a in concern.addresses)]:
             del self.told[address]
         found = self._new(listed)
-        looked = Outcome("converged", targets={**goals.audit, **goals.targets}, plan=plan)
+        looked = Outcome("converged", targets={**goals.audit, **goals.targets}, plan=plan, seq=seq)
         if concern.everything and not (plan.transitions or plan.audit or plan.blocked):
             self.looked = datetime.now(UTC)
         due = self.fights.next(datetime.now(UTC).timestamp())
@@ -178,7 +181,7 @@ class Turns:
             cut_off = engine.ledger.open.address if engine.ledger.open is not None else None
             settled = engine.recover() or ""
             if why := self._hindered(engine.ledger, wanted):
-                return Outcome("waiting", why, settled=settled)
+                return Outcome("waiting", why, settled=settled, seq=log.seq)
             plan, goals, more = self._planned(engine, wanted, concern)
             if not self._in_force(engine.ledger, wanted):
                 foresee(engine, plan, wanted.documents)
@@ -192,6 +195,7 @@ class Turns:
             said += [(each.deployment, each.address, each.json("report")) for each in audited]
             start = self.start(facts(host), more)
             report = engine.execute(plan, goals, self._options(concern), start, lambda t, o: self.ping(), said)
+            looked.seq = log.seq
         for each in audited:
             self.told[each.address] = each.signature
         for each in found:
@@ -221,6 +225,7 @@ class Turns:
                 start = self.start(facts(engine.host), {**more, "desired": desired})
                 empty = Plan(self.home.identity(facts(engine.host)), desired)
                 report = engine.execute(empty, Goals(), Options(), start, drift=said)
+                looked.seq = log.seq
             looked = replace(looked, report=report)
         for each in found:
             self.told[each.address] = each.signature

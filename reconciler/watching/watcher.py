@@ -6,7 +6,7 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ from .drift import Drift, summary
 from .eyes import Eyes
 from .notices import Lost
 from .places import Concern, Places
-from .sources import Kept, Source
+from .sources import Follower, Kept, Source
 from .telling import ERROR, INFO, NOTICE, WARNING, Line, Manager, Teller
 from .turns import Outcome, Turns
 
@@ -50,8 +50,6 @@ class Rhythm:
     """How often is looked without any event, in seconds."""
 
     full: float = 1800.0
-    follow: float | None = None
-    """How often the repository is looked at."""
 
 
 class Watcher:
@@ -68,10 +66,10 @@ class Watcher:
         kept: Kept | None,
         log_path: str,
         rhythm: Rhythm,
-        follow: Callable[[], None] | None = None,
+        follow: Follower | None = None,
     ) -> None:
         self.turns, self.source, self.eyes = turns, source, eyes
-        self.tellers, self.manager, self.kept, self.follow = tellers, manager, kept, follow
+        self.tellers, self.manager, self.kept, self.follow = tellers, manager, kept, follow or Follower(())
         self.log_path, self.rhythm = log_path, rhythm
         self.wanted: Wanted | None = None
         self.pending = Concern()
@@ -79,7 +77,7 @@ class Watcher:
         self.single = False
         """Whether there is one look and no more, so that nothing has to be looked after."""
         self._first = self._last = 0.0
-        self._full = self._follow = self._poll = 0.0
+        self._full = self._poll = 0.0
         self._retry: tuple[float, Concern] | None = None
         self._upgrade = 0.0
         self._failures = 0
@@ -95,8 +93,7 @@ class Watcher:
         """One look at everything, and what follows from it; the exit code."""
         self.single = True
         try:
-            if self.follow is not None:
-                self.follow()
+            self.follow.once()
             self._read()
             if self.wanted is None or "mistake" in self._said:
                 return 1
@@ -119,7 +116,8 @@ class Watcher:
         try:
             with suppress(ReconcilerError):
                 self.turns.remember(self.turns.home.reader())
-            self._follow_now()
+            self._full = time.monotonic() + self.rhythm.full
+            self.follow.begin()
             self._read()
             if self.wanted is not None:
                 with suppress(ReconcilerError):
@@ -139,6 +137,7 @@ class Watcher:
             self._tell(Line("waiting", "ended during a run; the next one settles what was under way", NOTICE))
         finally:
             self.manager.stopping()
+            self.follow.end()
             signal.setitimer(signal.ITIMER_REAL, 0)
             self.state = "ended"
             self._figures()
@@ -157,6 +156,7 @@ class Watcher:
         if self._reloading:
             self._reloading = False
             self.manager.reloading()
+            self.follow.again()
             self._said.clear()
             self.pending.take(Concern(everything=True, desired=True))
             self._first = self._last = now - PATIENT
@@ -172,8 +172,7 @@ class Watcher:
             self._poll = now + POLL
             self._listen()
             self._add(Concern(addresses={self.eyes.places.units[unit] for unit in self._units}))
-        if self.rhythm.follow is not None and now >= self._follow:
-            self._follow_now()
+        self.follow.keep()
         if self.pending and now >= self._due():
             self._take()
 
@@ -190,8 +189,6 @@ class Watcher:
             times.append(self._retry[0])
         if self._bus is None and self._units:
             times.append(self._poll)
-        if self.rhythm.follow is not None:
-            times.append(self._follow)
         if self.manager.every is not None:
             times.append(time.monotonic() + self.manager.every)
         return max(0.0, min(times) - time.monotonic())
@@ -208,19 +205,26 @@ class Watcher:
 
     def _gather(self) -> None:
         """Take what eyes and the bus tell."""
+        now = time.time()
         for notice in self.eyes.notices():
             if isinstance(notice, Lost):
                 self._tell(Line("lost", f"{notice.why}; everything is looked at", INFO))
                 self._add(Concern(everything=True, desired=True))
                 continue
             found = self.eyes.places.concerned(notice)
+            if found.desired:
+                self.follow.again()
             if found.log:
                 found.log = False
-                found.everything |= self._foreign()
+                found.everything = found.desired = self._foreign()
             fought = self._fought()
             for address in [a for a in found.addresses if a in fought and a.kind != "tree"]:
                 found.addresses.discard(address)
-            self._add(found)
+            flooded = [until for a in found.addresses if (until := self.turns.fights.until((str(a),), now)) is not None]
+            if flooded:
+                self._later(found, time.monotonic() + max(flooded) - now)
+            else:
+                self._add(found)
         if self._bus is not None:
             try:
                 for unit in self._bus.units():
@@ -243,22 +247,17 @@ class Watcher:
         self._last = now
         self.pending.take(concern)
 
+    def _later(self, concern: Concern, at: float) -> None:
+        """Have something looked at later, beside what is due then already."""
+        when, what = self._retry or (at, Concern())
+        what.take(concern)
+        self._retry = min(when, at), what
+
     def _foreign(self) -> bool:
         """Whether somebody else wrote to the log since we last did."""
         with suppress(ReconcilerError):
             return self.turns.home.reader().tail()[0] != self._seq
         return False
-
-    def _follow_now(self) -> None:
-        """Look whether the repository has something new."""
-        if self.follow is not None:
-            self._busy = True
-            try:
-                self.follow()
-            finally:
-                self._busy = False
-        if self.rhythm.follow is not None:
-            self._follow = time.monotonic() + self.rhythm.follow
 
     def _read(self) -> None:
         """Read the desired state; what was good stays in force while what is there cannot be used."""
@@ -284,7 +283,7 @@ class Watcher:
         if lock and (not self._upgrade or now - self._upgrade < UPGRADE):
             self._upgrade = self._upgrade or now
             self._once("upgrade", Line("waiting", f"a package manager is at work ({lock}); waiting for its end", INFO))
-            self._retry = (now + 0.3, self.pending)
+            self._later(self.pending, now + 0.3)
             self.pending = Concern()
             return
         self._upgrade = 0.0
@@ -293,8 +292,6 @@ class Watcher:
         self._busy = True
         try:
             if concern.desired:
-                if self.follow is not None:
-                    self.follow()
                 self._read()
             if self.wanted is not None:
                 outcome = self._turn(concern)
@@ -321,9 +318,7 @@ class Watcher:
         self.state = "converged" if outcome.state == "done" and not outcome.code else outcome.state
         if self.kept is not None and outcome.state in ("done", "converged") and concern.desired:
             self.kept.put(self.wanted)
-        if outcome.run is not None or self._seq < 0:
-            with suppress(ReconcilerError):
-                self._seq = self.turns.home.reader().tail()[0]
+        self._seq = max(self._seq, outcome.seq)
         return outcome
 
     def _after(self, concern: Concern, outcome: Outcome, began: float) -> None:
@@ -346,12 +341,14 @@ class Watcher:
         elif outcome.state in ("done", "converged") and (concern.everything or concern.desired):
             for key in ("waiting", "refused", "failed", "drifted"):
                 self._said.pop(key, None)
-        self._retry, again = None, outcome.again
+        before, self._retry, again = self._retry, None, outcome.again
+        if before is not None and not concern.everything:
+            self._later(before[1], before[0])
         self._failures = self._failures + 1 if outcome.state == "failed" else 0
         if again is not None:
             # What failed is tried again soon at first, since somebody may just have been quicker.
             again = min(again, 2.0**self._failures) if self._failures else again
-            self._retry = (time.monotonic() + again, self._again(concern, outcome))
+            self._later(self._again(concern, outcome), time.monotonic() + again)
 
     def _again(self, concern: Concern, outcome: Outcome) -> Concern:
         """What is to be looked at later: what could not be done, and what others fought for."""

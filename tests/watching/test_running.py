@@ -282,13 +282,14 @@ def test_the_branch_of_a_repository_is_followed_and_its_drift_repaired(
     remote = Remote(tmp_path_factory.mktemp("remote"))
     remote.commit({"desired/d.yaml": DESIRED})
     watch, one = start(*remote.trusted, "--interval", "1s"), place / "root/etc/one.conf"
-    watch.wait(lambda: one.exists() and one.read_text() == "one\n")
+    watch.wait(lambda: "converged" in watch.said() or "done" in watch.said())
+    time.sleep(0.3)
     one.write_text("drift\n")
     assert watch.wait(lambda: one.read_text() == "one\n") < 2
     second = remote.commit({"desired/d.yaml": DESIRED.replace('"one\\n"', '"uno\\n"')})
-    watch.wait(lambda: one.read_text() == "uno\n")
+    watch.wait(lambda: one.read_text() == "uno\n" and watch.events()[-1].type == "run.finished")
     one.write_text("drift\n")
-    watch.wait(lambda: one.read_text() == "uno\n")
+    watch.wait(lambda: one.read_text() == "uno\n" and watch.events()[-1].type == "run.finished")
     run = [event for event in watch.events() if event.type == "run.started"][-1]
     assert run.data["commit"] == second and run.data["verb"] == "watch", "a repair names the commit that asks for it"
     reconciler("rollback", "--to", str(watch.events()[0].seq - 1), "--yes", root=place / "root", check=0)
