@@ -91,11 +91,13 @@ def cause(host: Observer, asked: Asked) -> Cause:
     if asked.interrupted:
         return Cause("interrupted", "our own interrupted run")
     package = _package(host, asked)
-    process = next((who for who in reversed(asked.whos) if who.name), None)
-    if package is not None and (process is None or process.name in PACKAGERS or package.details["owns"]):
+    last = asked.whos[-1] if asked.whos else None
+    named = next((who for who in reversed(asked.whos) if who.name), None)
+    if package is not None and (named is None or packager(named) or package.details["owns"]):
         return package
-    if process is not None:
-        return Cause("process", process.text, {"process": process.json()})
+    if named is not None and last is not None:
+        text = named.text if named == last else f"{named.text}, or {last.text}"
+        return Cause("process", text, {"process": named.json()})
     audited = _audited(host, asked)
     if audited is not None:
         return audited
@@ -141,6 +143,12 @@ def _package(host: Observer, asked: Asked) -> Cause | None:
     if asked.upgraded:
         return Cause("package", printable(f"package upgrade ({asked.upgraded})"), {"package": None, "owns": True})
     return None
+
+
+def packager(who: Who) -> bool:
+    """Whether a process is a package manager, by its program: a name anybody can give himself."""
+    directory, _, name = who.program.rpartition("/")
+    return name in PACKAGERS and directory in ("/bin", "/sbin", "/usr/bin", "/usr/sbin")
 
 
 def _weight(one: Packaged) -> tuple[bool, datetime]:

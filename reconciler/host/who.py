@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -29,7 +31,9 @@ class Who:
         if not self.name:
             return f"process {self.pid}, which has ended"
         user = _user(self.uid if self.login is None else self.login)
-        return printable(f"process {self.pid} ({self.name})" + (f" of {user}" if user else ""))
+        # A name that its owner chose must not read like more than a name.
+        name = self.name if re.fullmatch(r"[\w.:/@+-]+", self.name) else json.dumps(self.name)
+        return printable(f"process {self.pid} ({name})" + (f" of {user}" if user else ""))
 
     def json(self) -> Json:
         """The form that events carry."""

@@ -5,18 +5,22 @@ How far was delivered is kept beside the log, so that neither a restart nor a li
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from itertools import islice
+from typing import BinaryIO
 
-from ..errors import ReconcilerError, Usage
+from ..errors import HostError, ReconcilerError, Usage
 from ..gitops.telling import checked_listener, posted
 from ..host.port import Observer
+from ..host.resolve import printable
 from ..log.events import Event
 from ..log.store import LogReader
 from ..model import Json
@@ -62,6 +66,12 @@ class CloudEvents(Teller):
             threading.Thread(target=self._for_ever, daemon=True, name="cloudevents").start()
         elif secret is not None:
             raise Usage("--cloudevents-secret signs what goes to a URL, and this goes to a file")
+        elif where != "-":
+            try:
+                self._opened().close()
+            except OSError as error:
+                reason = (error.strerror or "cannot be written").lower()
+                raise Usage(f"--cloudevents {printable(where)}: {reason}") from None
 
     def figures(self, state: Mapping[str, Json]) -> None:
         """Deliver what is new."""
@@ -69,6 +79,8 @@ class CloudEvents(Teller):
             self._news.set()
         else:
             self._deliver_all()
+        if self.trouble:
+            raise HostError(f"--cloudevents {printable(self.where)}: {self.trouble}; delivered later, from the log")
 
     def _for_ever(self) -> None:
         failures = 0
@@ -114,17 +126,23 @@ class CloudEvents(Teller):
         if self._web:
             self.trouble = posted(self.where, raw.encode(), "application/cloudevents+json", self.secret)
             return not self.trouble
+        self.trouble = ""
         try:
             if self.where == "-":
                 sys.stdout.write(raw + "\n")
                 sys.stdout.flush()
                 return True
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-            fd = os.open(self.where, flags, 0o600)
-            try:
-                os.write(fd, raw.encode() + b"\n")
-            finally:
-                os.close(fd)
-        except OSError:
-            return False
-        return True
+            with self._opened() as file:
+                file.write(raw.encode() + b"\n")
+        except OSError as error:
+            self.trouble = (error.strerror or "cannot be written").lower()
+        return not self.trouble
+
+    def _opened(self) -> BinaryIO:
+        """The file; nothing that could keep us waiting, as a FIFO does that nobody reads."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+        file = os.fdopen(os.open(self.where, flags, 0o600), "ab")
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            raise OSError(errno.EINVAL, "is no regular file")
+        return file

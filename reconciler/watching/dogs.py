@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -35,6 +36,8 @@ EVENTS: list[type[FileSystemEvent]] = [
 bytes: watchdog asks the kernel for the former only where the latter are asked for."""
 POLL = 5.0
 """Seconds between two looks where there are no events."""
+SLOWEST = 60.0
+"""Seconds until threads that broke off are started anew, at most."""
 COMING = {"created", "moved", "deleted"}
 
 
@@ -72,12 +75,35 @@ class Dogs:
         self._native: Any = None
         self._polling: Any = None
         self._watches: dict[tuple[str, bool], tuple[Any, Any]] = {}
+        self._broken = False
+        self._crashes, self._again = 0, 0.0
+        self._hook, threading.excepthook = threading.excepthook, self._crashed
         self.polled: set[str] = set()
         """What is looked after by polling."""
 
     def fileno(self) -> int:
         """What to wait for."""
         return self._ours
+
+    def _crashed(self, what: Any) -> None:
+        """A thread of watchdog's ended; whoever owns a tree can bring that about by renaming directories fast."""
+        self._broken = True
+        with suppress(BlockingIOError, OSError):
+            os.write(self._theirs, b"!")
+
+    def _revive(self) -> None:
+        """Begin anew with all watches; after each crash a little later."""
+        self._broken, self._crashes = False, self._crashes + 1
+        wanted, polled = list(self._watches), set(self.polled)
+        for observer in (self._native, self._polling):
+            if observer is not None:
+                observer.stop()
+        self._native = self._polling = None
+        self._watches.clear()
+        self.polled.clear()
+        for path, whole in wanted:
+            self.watch(path, whole=whole, poll=path in polled)
+        self._again = time.monotonic() + min(2.0**self._crashes, SLOWEST)
 
     def keep(self, wanted: set[tuple[str, bool]]) -> None:
         """Let go of everything but these paths (with or without all below)."""
@@ -133,6 +159,9 @@ class Dogs:
         """
         with suppress(BlockingIOError):
             os.read(self._ours, 1 << 16)
+        if self._broken and time.monotonic() >= self._again:
+            self._revive()
+            yield Lost("a thread that listens to file events broke off, and was started anew")
         with self._lock:
             seen, self._seen = self._seen, deque()
             many, self._since = self._since > self._room, 0
@@ -142,6 +171,7 @@ class Dogs:
 
     def close(self) -> None:
         """Call all dogs back."""
+        threading.excepthook = self._hook
         for observer in (self._native, self._polling):
             if observer is not None:
                 observer.stop()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..causes import UNKNOWN, Cause
@@ -100,7 +100,8 @@ def _conflicts(plan: Plan) -> list[Drift]:
 
 
 def _drift(engine: Engine, transition: Transition, *, applied: bool, enforced: bool) -> Drift | None:
-    if transition.step.pause:
+    # What nobody asks for any more is given back, which is an edit.
+    if transition.step.pause or transition.target.wish is None:
         return None
     address, kind = transition.address, kinds()[transition.address.kind]
     held = engine.ledger.holds.get(address, {})
@@ -162,8 +163,3 @@ def _value(value: Json) -> str:
         return "a secret"
     text = str(value)
     return repr(text if len(text) <= 60 else text[:57] + "…") if isinstance(value, str) else text[:60]
-
-
-def keys(found: Iterable[Drift]) -> list[tuple[str, ...]]:
-    """All that is counted of some drifts."""
-    return [key for drift in found for key in drift.keys]

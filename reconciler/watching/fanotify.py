@@ -54,7 +54,7 @@ class Fanotify:
         self.matters = matters
         """Whether a path that only a whole file system's mark tells of is any of our business."""
         self._marked: dict[bytes, str] = {}
-        self._mounts: dict[bytes, int] = {}
+        self._tops: dict[str, tuple[bytes, int]] = {}
         self._near: dict[bytes, str | None] = {}
 
     def fileno(self) -> int:
@@ -65,6 +65,9 @@ class Fanotify:
         """Before the marks are set anew; the kernel keeps those that stay."""
         self._marked.clear()
         self._near.clear()
+        for _, mount in self._tops.values():
+            os.close(mount)
+        self._tops.clear()
 
     def directory(self, path: str) -> bool:
         """Look after the names and files in a directory; False where that cannot be."""
@@ -81,19 +84,15 @@ class Fanotify:
         """
         handle = self._handle(path, 0)
         try:
-            number = _file_system(path)
-            mount = self._mounts.get(number)
-            mount = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) if mount is None else mount
+            number, mount = _file_system(path), os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError:
             return False
-        fd = -1 if handle is None else self._c.open_by_handle_at(mount, handle, os.O_PATH | os.O_CLOEXEC)
-        if fd >= 0:
-            os.close(fd)
-        if fd < 0 or self._mark(FILESYSTEM, TREES, path):
-            if number not in self._mounts:
-                os.close(mount)
+        found = None if handle is None else self._reached(mount, handle)
+        if found != os.path.realpath(path) or self._mark(FILESYSTEM, TREES, path):
+            os.close(mount)
             return False
-        self._mounts[number] = mount
+        # One file system may be mounted several times, and what lies in one mount has no path in another.
+        self._tops[path] = number, mount
         return True
 
     def notices(self) -> Iterator[Notice | Lost]:
@@ -120,7 +119,7 @@ class Fanotify:
 
     def close(self) -> None:
         """Let go of everything."""
-        for fd in (self.fd, *self._mounts.values()):
+        for fd in (self.fd, *(mount for _, mount in self._tops.values())):
             os.close(fd)
 
     def _mark(self, kind: int, mask: int, path: str) -> int:
@@ -166,17 +165,26 @@ class Fanotify:
         key = number + handle
         if key in self._near:
             return self._near[key]
-        mount, found = self._mounts.get(number), None
-        if mount is not None:
-            fd = self._c.open_by_handle_at(mount, handle, os.O_PATH | os.O_CLOEXEC)
-            if fd >= 0:
-                path = os.readlink(f"/proc/self/fd/{fd}")
-                os.close(fd)
-                found = path if self.matters(path) else None
+        found = None
+        for mount in [mount for other, mount in self._tops.values() if other == number]:
+            path = self._reached(mount, handle)
+            if path is not None and self.matters(path):
+                found = path
+                break
         if len(self._near) >= REMEMBERED:
             self._near.clear()
         self._near[key] = found
         return found
+
+    def _reached(self, mount: int, handle: bytes) -> str | None:
+        """The path of a directory, by its handle."""
+        fd = self._c.open_by_handle_at(mount, handle, os.O_PATH | os.O_CLOEXEC)
+        if fd < 0:
+            return None
+        try:
+            return os.readlink(f"/proc/self/fd/{fd}")
+        finally:
+            os.close(fd)
 
 
 def _file_system(path: str) -> bytes:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from ..errors import ReconcilerError, Usage
+from ..errors import HostError, ReconcilerError, Usage
 from ..host.resolve import printable
 from ..log.store import LogReader
 from ..model import Json
 from .telling import Line, Teller
 
+SECONDS = 5
+"""So long a client may keep us waiting."""
 STATES = ("starting", "converged", "done", "drifted", "waiting", "refused", "failed", "ended")
 BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 60.0, float("inf"))
 
@@ -48,9 +52,26 @@ class Metrics(Teller):
             self.state.labels(state)
         if port is not None:
             try:
-                self.server, self.thread = client.start_http_server(port, addr="127.0.0.1", registry=registry)
+                self._serve(client.make_wsgi_app(registry), port)
             except OSError as error:
                 raise Usage(f"--metrics-port {port}: {(error.strerror or str(error)).lower()}") from None
+        if file is not None:
+            try:
+                client.write_to_textfile(file, registry)
+            except OSError as error:
+                raise Usage(f"--metrics-file {printable(file)}: {(error.strerror or '').lower()}") from None
+
+    def _serve(self, app: Any, port: int) -> None:
+        """One thread that answers one after the other: whoever opens many connections waits, and we do not."""
+
+        class Quiet(WSGIRequestHandler):
+            timeout = SECONDS
+
+            def log_message(self, *args: Any) -> None:
+                """Nobody wants to know."""
+
+        self.server = make_server("127.0.0.1", port, app, handler_class=Quiet)
+        threading.Thread(target=self.server.serve_forever, daemon=True, name="metrics").start()
 
     def tell(self, line: Line) -> None:
         """Count it."""
@@ -86,4 +107,4 @@ class Metrics(Teller):
         except ReconcilerError:
             pass  # the log says so itself, at the next run
         except OSError as error:
-            raise Usage(f"--metrics-file {printable(self.file or '')}: {(error.strerror or '').lower()}") from None
+            raise HostError(f"--metrics-file {printable(self.file or '')}: {(error.strerror or '').lower()}") from None

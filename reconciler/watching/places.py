@@ -10,7 +10,6 @@ from itertools import chain
 
 from ..errors import ReconcilerError
 from ..host.port import Observer, Scope
-from ..host.walk import QUARANTINE
 from ..kinds import kinds
 from ..kinds.units import PLACES as UNITS
 from ..model import Address, Target, inside
@@ -19,8 +18,6 @@ from .notices import Notice
 YAML = (".yaml", ".yml")
 MOST = 1000
 """More paths of one tree than this, and the whole tree is looked at."""
-OURS = (".reconciler", QUARANTINE.decode())
-"""How names begin that we alone give to things, while they come into being."""
 
 
 @dataclass
@@ -130,8 +127,6 @@ class Places:
         """What a notice asks to look at."""
         found, path = Concern(), notice.path
         name = path.rpartition("/")[2]
-        if name.startswith(OURS):
-            return found
         if any(inside(path, top) for top in self.desired):
             found.desired = path.endswith(YAML) or path in self.desired or notice.whole
         elif notice.whole:
@@ -153,10 +148,9 @@ class Places:
         for top, address in self.trees.items():
             if inside(path, top):
                 relative = path[len(top) :].lstrip("/").encode("utf-8", "surrogateescape")
-                if relative.split(b"/", 1)[0] != QUARANTINE:
-                    found.add(address, notice)
-                    (found.whole if notice.whole else found.alone).setdefault(address, set()).add(relative)
-                    found.moved |= not relative and notice.whole
+                found.add(address, notice)
+                (found.whole if notice.whole else found.alone).setdefault(address, set()).add(relative)
+                found.moved |= not relative and notice.whole
             elif inside(top, path):
                 found.add(address, notice)
                 found.whole.setdefault(address, set()).add(b"")

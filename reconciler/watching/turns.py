@@ -6,6 +6,7 @@ than this look.  What is decided is decided again under the lock, since another 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -25,16 +26,18 @@ from ..ledger import Ledger, Run, input_of
 from ..log.store import LogReader
 from ..log.writer import LogWriter
 from ..model import Address, Json, Target
-from ..plan import Plan
+from ..plan import Plan, Transition
 from ..survey import Options, facts
 from ..targets import Goals
 from ..wanted import Wanted, foresee
-from .drift import Drift, drifts, keys
+from .drift import Drift, drifts
 from .fights import Fights
 from .places import Concern
 
 PATIENCE = 10.0
 """Seconds to wait for another run."""
+REPORTS = 5
+"""Reports of one thing in a minute, at most."""
 FAR = 200
 """Runs that are looked through for the one that brought a desired state about."""
 
@@ -100,6 +103,8 @@ class Turns:
         """The desired state that was last in force here."""
         self.told: dict[Address, str] = {}
         """Drift that was reported and is there still."""
+        self._reports: dict[Address, list[float]] = {}
+        self._seen = 0
         self.looked = datetime.now(UTC) - BEFORE
         """When everything was as it should be for the last time."""
 
@@ -116,8 +121,8 @@ class Turns:
                 conflict=data["action"] == "conflict",
             )  # fmt: skip
             if data["action"] == "repair":
-                at = datetime.fromisoformat(event.at.replace("Z", "+00:00")).timestamp()
-                self.fights.corrected(one.keys, at)
+                ago = datetime.now(UTC) - datetime.fromisoformat(event.at.replace("Z", "+00:00"))
+                self.fights.corrected(one.keys, time.monotonic() - max(0.0, ago.total_seconds()))
             else:
                 self.told[one.address] = one.signature
 
@@ -139,6 +144,10 @@ class Turns:
         intact(log)
         engine = Engine(self.home.observer(), log)
         seq = engine.ledger.seq
+        if seq < self._seen:
+            what = f"ends at event {seq}, and was at {self._seen} before: it was removed or replaced"
+            raise Refused(f"{log.path}: {what}; put it back, or restart the watch to begin a new one")
+        self._seen = seq
         if why := self._hindered(engine.ledger, wanted):
             return Outcome("waiting", why, again=self._due(engine.ledger), seq=seq)
         plan, goals, _ = self._planned(engine, wanted, concern)
@@ -150,9 +159,9 @@ class Turns:
         looked = Outcome("converged", targets={**goals.audit, **goals.targets}, plan=plan, seq=seq)
         if concern.everything and not (plan.transitions or plan.audit or plan.blocked):
             self.looked = datetime.now(UTC)
-        due = self.fights.next(datetime.now(UTC).timestamp())
+        due = self.fights.next(time.monotonic())
         if due is not None:
-            looked.again = max(0.1, due - datetime.now(UTC).timestamp())
+            looked.again = max(0.1, due - time.monotonic())
         elsewise = self._report_only(engine)
         reason = refused(plan, self._options(concern))
         pending = bool(plan.transitions) or engine.ledger.open is not None or self._books_move(engine, plan, goals)
@@ -195,7 +204,7 @@ class Turns:
             said += [(each.deployment, each.address, each.json("report")) for each in audited]
             start = self.start(facts(host), more)
             report = engine.execute(plan, goals, self._options(concern), start, lambda t, o: self.ping(), said)
-            looked.seq = log.seq
+            looked.seq = self._seen = log.seq
         for each in audited:
             self.told[each.address] = each.signature
         for each in found:
@@ -215,7 +224,7 @@ class Turns:
     def _reported(self, looked: Outcome, wanted: Wanted, concern: Concern, found: list[Drift], why: str) -> Outcome:
         """Drift that is told and left."""
         host = self.home.observer()
-        found = [self._caused(host, each, concern) for each in found]
+        found = [self._caused(host, each, concern) for each in found if self._untold(each)]
         if found and not self.settings.dry_run:
             with self.home.writer("watch", PATIENCE) as log:
                 intact(log)
@@ -225,10 +234,11 @@ class Turns:
                 start = self.start(facts(engine.host), {**more, "desired": desired})
                 empty = Plan(self.home.identity(facts(engine.host)), desired)
                 report = engine.execute(empty, Goals(), Options(), start, drift=said)
-                looked.seq = log.seq
+                looked.seq = self._seen = log.seq
             looked = replace(looked, report=report)
         for each in found:
             self.told[each.address] = each.signature
+            self._reports.setdefault(each.address, []).append(time.monotonic())
         return replace(looked, state="drifted", drift=found, message=why)
 
     def _planned(self, engine: Engine, wanted: Wanted, concern: Concern) -> tuple[Plan, Any, Mapping[str, Json]]:
@@ -253,7 +263,7 @@ class Turns:
 
     def _step_back(self, plan: Plan) -> None:
         """Leave out what somebody else fights for, and the restarts that would follow from it."""
-        now = datetime.now(UTC).timestamp()
+        now = time.monotonic()
 
         def fought(address: Address, fields: Iterable[tuple[str, ...]]) -> bool:
             wanted = [(str(address), *each) for each in fields] if address.kind != "tree" else [(str(address),)]
@@ -261,21 +271,22 @@ class Turns:
 
         off = {t.address for t in plan.transitions if fought(t.address, (c.field for c in t.step.changes))}
         if off:
-            plan.transitions = [
-                t
-                for t in plan.transitions
-                if t.address not in off and not (t.verb == "restart" and off.intersection(t.requires))
-            ]
+            stays = {t.address for t in plan.transitions} - off
+
+            def idle(t: Transition) -> bool:
+                return t.verb == "restart" and bool(off.intersection(t.requires)) and not stays.intersection(t.requires)
+
+            plan.transitions = [t for t in plan.transitions if t.address not in off and not idle(t)]
 
     def _off(self, tree: Address) -> frozenset[bytes]:
         """The paths of a tree that are left alone now, relative to its top."""
-        now, top = datetime.now(UTC).timestamp(), tree.name.rstrip("/") + "/"
+        now, top = time.monotonic(), tree.name.rstrip("/") + "/"
         fought = [key[1] for key in self.fights.going_on(now) if key[0] == str(tree)]
         return frozenset(path[len(top) :].encode("utf-8", "surrogateescape") for path in fought)
 
     def _counted(self, drift: Drift) -> Drift:
         """Count a correction; where it is one too many, say so."""
-        now = datetime.now(UTC).timestamp()
+        now = time.monotonic()
         process = drift.cause.details.get("process") if isinstance(drift.cause.details, dict) else None
         who = (process["name"] or "a process that ended at once") if process else ""
         self.fights.corrected(drift.keys, now, who)
@@ -284,7 +295,7 @@ class Turns:
             return drift
         until = max(fight.until for fight in going.values())
         others = sorted({name for fight in going.values() for name in fight.others})
-        when = datetime.fromtimestamp(until, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        when = wall(until, now).strftime("%Y-%m-%dT%H:%M:%SZ")
         fields = [list(key[1:]) for key in going]
         return replace(drift, fight={"fields": fields, "with": others[:5], "until": when})
 
@@ -306,8 +317,15 @@ class Turns:
 
     def _new(self, found: Iterable[Drift]) -> list[Drift]:
         """What was not told before; what is right again may be told again later."""
-        listed = list(found)
-        return [each for each in listed if each.corrected or self.told.get(each.address) != each.signature]
+        return [each for each in found if each.corrected or self._untold(each)]
+
+    def _untold(self, drift: Drift) -> bool:
+        """Whether drift that is left as it is has to be told: once, and not as often as somebody makes it differ."""
+        if self.told.get(drift.address) == drift.signature:
+            return False
+        now, before = time.monotonic(), self._reports.get(drift.address, [])
+        self._reports[drift.address] = recent = [at for at in before if now - at < 60.0]
+        return len(recent) < REPORTS
 
     def _options(self, concern: Concern) -> Options:
         return replace(self.settings.guards, skip_conflicts=True)
@@ -391,6 +409,6 @@ def _with_dependents(addresses: set[Address], targets: Mapping[Address, Target])
     return found
 
 
-def counted(found: Iterable[Drift]) -> int:
-    """How many fields and paths some drifts are about."""
-    return len(keys(found))
+def wall(at: float, now: float) -> datetime:
+    """A moment of the monotonic clock in the time of day."""
+    return datetime.now(UTC) + timedelta(seconds=at - now)

@@ -18,7 +18,7 @@ from ..errors import HostError, Mistakes, ReconcilerError
 from ..host.port import Observer
 from ..host.resolve import printable
 from ..kinds.units import has_systemd
-from ..model import Address
+from ..model import Address, Target
 from ..wanted import Wanted
 from .bus import Bus
 from .drift import Drift, summary
@@ -27,7 +27,7 @@ from .notices import Lost
 from .places import Concern, Places
 from .sources import Follower, Kept, Source
 from .telling import ERROR, INFO, NOTICE, WARNING, Line, Manager, Teller
-from .turns import Outcome, Turns
+from .turns import Outcome, Turns, wall
 
 QUIET, LONGEST = 0.05, 0.3
 """Seconds without an event, and in all, that are waited before a look: one save of an editor is several events."""
@@ -37,6 +37,8 @@ UPGRADE = 900.0
 """So long a package manager's run is waited for."""
 POLL = 30.0
 """Seconds between two looks at daemons where systemd tells nothing."""
+BREATH = 10.0
+"""Seconds between two looks at everything because events were lost."""
 GRACE = 1.2
 """Seconds that a run which is under way may go on when we are to end."""
 
@@ -85,7 +87,8 @@ class Watcher:
         self._said: dict[str, str] = {}
         self._bus: Bus | None = None
         self._units: frozenset[str] = frozenset()
-        self._stopping = self._reloading = self._busy = False
+        self._stopping = self._reloading = self._ending = False
+        self._lost_at = -BREATH
         self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._started = datetime.now(UTC)
 
@@ -119,9 +122,8 @@ class Watcher:
             self._full = time.monotonic() + self.rhythm.full
             self.follow.begin()
             self._read()
-            if self.wanted is not None:
-                with suppress(ReconcilerError):
-                    self._arm(self.turns.home.observer())
+            with suppress(ReconcilerError):
+                self._arm(self.turns.home.observer())
             # Whoever waits for us need not wait for what the first look may have to do.
             self.manager.ready()
             held = len(self.eyes.places.files) + len(self.eyes.places.trees) + len(self.eyes.places.units)
@@ -136,9 +138,10 @@ class Watcher:
         except Stop:
             self._tell(Line("waiting", "ended during a run; the next one settles what was under way", NOTICE))
         finally:
+            self._ending = True
+            signal.setitimer(signal.ITIMER_REAL, 0)
             self.manager.stopping()
             self.follow.end()
-            signal.setitimer(signal.ITIMER_REAL, 0)
             self.state = "ended"
             self._figures()
             for teller in self.tellers:
@@ -205,11 +208,10 @@ class Watcher:
 
     def _gather(self) -> None:
         """Take what eyes and the bus tell."""
-        now = time.time()
+        now = time.monotonic()
         for notice in self.eyes.notices():
             if isinstance(notice, Lost):
-                self._tell(Line("lost", f"{notice.why}; everything is looked at", INFO))
-                self._add(Concern(everything=True, desired=True))
+                self._lost(notice)
                 continue
             found = self.eyes.places.concerned(notice)
             if found.desired:
@@ -222,7 +224,7 @@ class Watcher:
                 found.addresses.discard(address)
             flooded = [until for a in found.addresses if (until := self.turns.fights.until((str(a),), now)) is not None]
             if flooded:
-                self._later(found, time.monotonic() + max(flooded) - now)
+                self._later(found, max(flooded))
             else:
                 self._add(found)
         if self._bus is not None:
@@ -235,8 +237,18 @@ class Watcher:
                 self._bus.close()
                 self._bus, self._poll = None, time.monotonic() + POLL
 
+    def _lost(self, notice: Lost) -> None:
+        """Look at everything, but not as often as somebody makes us lose events."""
+        concern, since = Concern(everything=True, desired=True, moved=True), time.monotonic() - self._lost_at
+        if since < BREATH:
+            self._later(concern, time.monotonic() + BREATH - since)
+            return
+        self._lost_at = time.monotonic()
+        self._tell(Line("lost", f"{notice.why}; everything is looked at", INFO))
+        self._add(concern)
+
     def _fought(self) -> set[Address]:
-        going = self.turns.fights.going_on(time.time())
+        going = self.turns.fights.going_on(time.monotonic())
         return {Address.parse(key[0]) for key in going}
 
     def _add(self, concern: Concern) -> None:
@@ -289,16 +301,11 @@ class Watcher:
         self._upgrade = 0.0
         self._said.pop("upgrade", None)
         concern, began, self.pending = self.pending, self._first, Concern()
-        self._busy = True
-        try:
-            if concern.desired:
-                self._read()
-            if self.wanted is not None:
-                outcome = self._turn(concern)
-                if outcome is not None:
-                    self._after(concern, outcome, began)
-        finally:
-            self._busy = False
+        if concern.desired:
+            self._read()
+        outcome = self._turn(concern) if self.wanted is not None else None
+        if outcome is not None:
+            self._after(concern, outcome, began)
         if concern.everything:
             self._full = time.monotonic() + self.rhythm.full
         self._figures()
@@ -336,7 +343,8 @@ class Watcher:
                 self._tell(Line("fight", text, WARNING, {"address": str(drift.address), "with": drift.fight["with"]}))
         if outcome.report is not None and outcome.state in ("done", "failed") and outcome.report.transitions:
             self._tell(self._ran(outcome, took))
-        if outcome.state in ("waiting", "refused", "failed") or (outcome.state == "drifted" and outcome.message):
+        hindered = outcome.state in ("waiting", "refused") or (outcome.state == "drifted" and bool(outcome.message))
+        if hindered or (outcome.state == "failed" and outcome.report is None):
             self._once(outcome.state, self._hindrance(outcome))
         elif outcome.state in ("done", "converged") and (concern.everything or concern.desired):
             for key in ("waiting", "refused", "failed", "drifted"):
@@ -355,7 +363,7 @@ class Watcher:
         found = Concern()
         if outcome.state in ("waiting", "failed", "drifted", "refused"):
             found.take(concern)
-        for key in self.turns.fights.going_on(time.time()):
+        for key in self.turns.fights.going_on(time.monotonic()):
             address = Address.parse(key[0])
             found.add(address)
             top = address.name.rstrip("/") + "/"
@@ -408,10 +416,11 @@ class Watcher:
 
     def _arm(self, host: Observer) -> None:
         """Look after the places that matter now."""
-        assert self.wanted is not None
-        engine = Engine(host, self.turns.home.reader())
-        goals, _, _ = self.wanted.prepare(engine)
-        places = Places.of(host, {**goals.audit, **goals.targets}, self.source.paths, self.log_path)
+        targets: dict[Address, Target] = {}
+        if self.wanted is not None:
+            goals, _, _ = self.wanted.prepare(Engine(host, self.turns.home.reader()))
+            targets = {**goals.audit, **goals.targets}
+        places = Places.of(host, targets, self.source.paths, self.log_path)
         self.eyes.look_after(places, host.mounts())
         if self.eyes.blind:
             listed = ", ".join(sorted(self.eyes.blind)[:5])
@@ -446,11 +455,11 @@ class Watcher:
 
     def _figures(self) -> None:
         """What holds now, for whoever shows it."""
-        going = self.turns.fights.going_on(time.time())
+        going, now = self.turns.fights.going_on(time.monotonic()), time.monotonic()
         fights = [
             {
                 "field": list(key),
-                "until": datetime.fromtimestamp(fight.until, UTC).isoformat(timespec="seconds"),
+                "until": wall(fight.until, now).isoformat(timespec="seconds"),
                 "with": sorted(fight.others)[:5],
             }
             for key, fight in going.items()
@@ -470,17 +479,21 @@ class Watcher:
             "full": round(max(0.0, self._full - time.monotonic())),
         }  # fmt: skip
         self.manager.status(f"{self.state}: {printable(message)[:200]}" if message else self.state)
-        for teller in self.tellers:
-            teller.figures(state)
+        for number, teller in enumerate(self.tellers):
+            try:
+                teller.figures(state)
+                self._said.pop(f"teller {number}", None)
+            except ReconcilerError as error:
+                # Who cannot be told keeps no repair waiting.
+                self._once(f"teller {number}", Line("trouble", f"could not be told: {error}", WARNING))
 
     def _handle_signals(self) -> None:
         def end(number: int, frame: Any) -> None:  # noqa: ARG001 - a handler gets both
             self._stopping = True
-            if self._busy:
-                signal.setitimer(signal.ITIMER_REAL, GRACE)
+            signal.setitimer(signal.ITIMER_REAL, GRACE)
 
         def now(number: int, frame: Any) -> None:  # noqa: ARG001
-            if self._busy:
+            if not self._ending:
                 raise Stop
 
         def again(number: int, frame: Any) -> None:  # noqa: ARG001

@@ -9,7 +9,9 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,8 @@ PLACES = Places(
         (Notice("/etc/systemd/system/flxd.service.d/zz.conf"), {DAEMON}),
         (Notice("/etc/systemd/system/multi-user.target.wants/flxd.service"), {DAEMON}),
         (Notice("/etc/systemd/system/other.service.d/zz.conf"), set()),
-        (Notice("/opt/a/.reconciler-quarantine/r1/x"), set()),
+        (Notice("/opt/a/.reconciler-x"), {TREE}),
+        (Notice("/opt/a/.reconciler-quarantine/r1/x"), {TREE}),
         (Notice("/var/lib/reconciler/events.db-journal"), set()),
     ],
 )
@@ -166,6 +169,12 @@ def test_causes_from_the_packages_log(tmp_path: Path, utc: None) -> None:
     vim = Who(7, "vim", "/usr/bin/vim", 0, 0)
     assert cause(host, asked("/etc/else", whos=(vim,))).kind == "process", "who was seen goes before a mere coincidence"
     assert cause(host, asked("/opt/a/f1", whos=(Who(8, "dpkg", "/usr/bin/dpkg", 0),))).kind == "package"
+    assert cause(host, asked("/etc/else", whos=(Who(8, "dpkg", "/usr/bin/dpkg", 0),))).kind == "package"
+    liar = Who(9, "dpkg", "/tmp/evil", 1234)
+    assert cause(host, asked("/etc/else", whos=(liar,))).kind == "process", "a name anybody can give himself"
+    both = cause(host, asked("/etc/else", whos=(vim, Who(10)))).text
+    assert both == "process 7 (vim) of root, or process 10, which has ended"
+    assert Who(1, "vi) of root", "", 0).text == 'process 1 ("vi) of root") of root'
     late = Asked(("/opt/a/f1",), NOW + timedelta(hours=1), NOW + timedelta(hours=2))
     assert cause(host, late).kind == "unknown"
 
@@ -191,7 +200,7 @@ def test_causes_from_the_audit_log(tmp_path: Path, utc: None) -> None:
 
     assert (at("/opt/a/f1").kind, at("/opt/a/f1").details["process"]["login_uid"]) == ("audit", 1000)
     assert "(chown)" in at("/opt/a/f1").text and "record 901" in at("/opt/a/f1").text
-    assert "(new name)" in at("/opt/a/ab ").text, "names in hexadecimal are read, and what failed is no cause"
+    assert '("new name")' in at("/opt/a/ab ").text, "names in hexadecimal are read, and what failed is no cause"
     assert at("/opt/a/f2").kind == "unknown"
 
 
@@ -317,16 +326,80 @@ def test_fanotify_marks_a_whole_file_system_for_trees(tmp_path: Path) -> None:
         eye.close()
 
 
-def test_where_handles_cannot_be_opened_the_file_system_is_not_marked(tmp_path: Path) -> None:
+def test_where_handles_cannot_be_opened_the_file_system_is_not_marked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     eye = kernel()
     try:
-        real = eye._c
-        eye._c = type("Denied", (), {"__getattr__": lambda self, name: getattr(real, name),
-                                     "open_by_handle_at": staticmethod(lambda *args: -1)})()  # fmt: skip
-        assert not eye.tree(str(tmp_path)) and not eye._mounts
+        monkeypatch.setattr(eye, "_reached", lambda mount, handle: None)
+        assert not eye.tree(str(tmp_path)) and not eye._tops
     finally:
-        eye._c = real
         eye.close()
+
+
+def test_one_file_system_at_two_places(tmp_path: Path) -> None:
+    """What lies in one mount has no path in another one of the same file system."""
+    import subprocess
+
+    (tmp_path / "a/one").mkdir(parents=True)
+    (tmp_path / "b/two").mkdir(parents=True)
+    (tmp_path / "here").mkdir()
+    if subprocess.run(["mount", "--bind", tmp_path / "b", tmp_path / "here"], check=False).returncode:
+        pytest.skip("nothing can be mounted here")
+    eye = kernel()
+    try:
+        tops = [str(tmp_path / "a/one"), str(tmp_path / "here/two")]
+        eye.matters = lambda path: any(path.startswith(top) for top in tops)
+        if not all(map(eye.tree, tops)):
+            pytest.skip("this file system cannot be marked")
+        for top in tops:
+            (Path(top) / "f").touch()
+        waited(eye, lambda seen: {f"{top}/f" for top in tops} <= paths(seen))
+    finally:
+        eye.close()
+        subprocess.run(["umount", tmp_path / "here"], check=True)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_who_owns_a_tree_cannot_blind_the_dogs(tmp_path: Path) -> None:
+    """Fast renames break watchdog's bookkeeping, and its thread with that: it is noticed, told, and started anew."""
+    dogs = Dogs()
+    try:
+        for name in ("tree", "other"):
+            (tmp_path / name).mkdir()
+            assert dogs.watch(str(tmp_path / name), whole=name == "tree")
+        native = dogs._native
+        dogs._native._inotify_fd.handle_event = lambda event: 1 / 0
+        (tmp_path / "tree/x").touch()
+        waited(dogs, lambda seen: any(isinstance(each, Lost) for each in seen))
+        assert dogs._native is not native
+        time.sleep(0.2)
+        (tmp_path / "tree/y").touch()
+        (tmp_path / "other/z").touch()
+        waited(dogs, lambda seen: {str(tmp_path / "tree/y"), str(tmp_path / "other/z")} <= paths(seen))
+        limit = time.monotonic() + 3
+        while time.monotonic() < limit:
+            churn(tmp_path / "tree")
+        list(dogs.notices())
+        time.sleep(max(0.0, dogs._again - time.monotonic()) + 0.2)
+        list(dogs.notices())
+        time.sleep(0.3)
+        (tmp_path / "tree/after").touch()
+        waited(dogs, lambda seen: str(tmp_path / "tree/after") in paths(seen))
+    finally:
+        dogs.close()
+
+
+def churn(top: Path) -> None:
+    """Make and rename directories as fast as can be."""
+    for number in range(40):
+        one, two, three = top / f"d{number % 7}", top / f"e{number % 5}{number % 3}", top / f"q{number % 4}"
+        for act in (
+            partial((one / "a/b").mkdir, parents=True, exist_ok=True), partial(one.rename, two),
+            partial((two / "a").rename, three), (three / "b").rmdir, three.rmdir,
+        ):  # fmt: skip
+            with suppress(OSError):
+                act()
 
 
 def test_dogs_see_owners_modes_and_new_directories_deep_in_a_tree(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -274,6 +275,60 @@ def test_opentelemetry_gets_spans_and_records(place: Path, start: Callable[..., 
         ),
         20,
     )
+
+
+def test_what_cannot_be_told_keeps_no_repair_waiting(place: Path, start: Callable[..., Running]) -> None:
+    (place / "told.d").mkdir()
+    watch = start(
+        place / "desired", "--metrics-file", place / "told.d/x.prom", "--cloudevents", place / "told.d/x.json"
+    )
+    watch.wait(lambda: "converged" in watch.said())
+    (place / "told.d/x.json").unlink()
+    os.mkfifo(place / "told.d/x.json")
+    one = place / "root/etc/one.conf"
+    one.write_text("drift\n")
+    watch.wait(lambda: one.read_text() == "one\n")
+    watch.wait(lambda: "is no regular file; delivered later" in watch.said() or "no such device" in watch.said())
+    shutil.rmtree(place / "told.d")
+    for _ in range(2):
+        one.write_text("drift\n")
+        watch.wait(lambda: one.read_text() == "one\n")
+        time.sleep(0.5)
+    watch.wait(lambda: watch.said().count("x.prom: no such file") == 1)
+
+
+def test_a_flood_of_what_may_only_be_told_is_told_a_few_times(place: Path, start: Callable[..., Running]) -> None:
+    reconciler("apply", place / "desired", "--yes", root=place / "root", check=0)
+    span = "-".join(time.strftime("%H:%M", time.gmtime(time.time() + seconds)) for seconds in (7200, 7260))
+    watch, path = start(place / "desired", "--window", f"{span} UTC"), place / "root/opt/agent/deep/f3"
+    seq = len(watch.events())
+    for number in range(40):
+        path.chmod(0o700 + number)
+        time.sleep(0.1)
+    assert 1 <= len([e for e in watch.events()[seq:] if e.type == "drift.found"]) <= 5
+    assert "waits for the maintenance window" in watch.said()
+
+
+def test_a_log_that_goes_away_is_missed(place: Path, start: Callable[..., Running]) -> None:
+    watch, one = start(place / "desired"), place / "root/etc/one.conf"
+    watch.wait(lambda: "converged" in watch.said())
+    os.rename(place / "root/var/lib/reconciler", place / "away")
+    one.write_text("drift\n")
+    watch.wait(lambda: "it was removed or replaced; put it back" in watch.said())
+    assert one.read_text() == "drift\n" and not (place / "root/var/lib/reconciler/events.db").exists()
+    shutil.rmtree(place / "root/var/lib/reconciler", ignore_errors=True)
+    os.rename(place / "away", place / "root/var/lib/reconciler")
+    watch.process.send_signal(signal.SIGHUP)
+    watch.wait(lambda: one.read_text() == "one\n")
+
+
+def test_a_resource_that_goes_is_given_back_and_no_drift(place: Path, start: Callable[..., Running]) -> None:
+    watch = start(place / "desired")
+    watch.wait(lambda: "converged" in watch.said())
+    (place / "desired/d.yaml").write_text(DESIRED[: DESIRED.index("  - tree")])
+    watch.wait(lambda: (place / "root/opt/agent/deep/f3").stat().st_uid == 0)
+    watch.wait(lambda: watch.events()[-1].type == "run.finished")
+    assert not [e for e in watch.events() if e.type == "drift.found"]
 
 
 def test_the_branch_of_a_repository_is_followed_and_its_drift_repaired(
