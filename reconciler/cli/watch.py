@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -74,7 +76,7 @@ def watch(
     from ..watching.sources import Files, Kept
     from ..watching.telling import Manager, StateFile, Voice
     from ..watching.turns import Settings, Turns
-    from ..watching.watcher import Rhythm, Watcher
+    from ..watching.watcher import Watcher
 
     if because is not None and not once:
         raise Usage("--because says why there is one look; it needs --once")
@@ -124,12 +126,35 @@ def watch(
         manager=manager,
         kept=None if dry_run else Kept(os.path.join(state, f"{stem}.desired")),
         log_path=os.path.abspath(place.log_path()),
-        rhythm=Rhythm(full_look),
+        full=full_look,
         follow=follow,
     )
-    if not once:
+    if once:
+        return watcher.alone()
+    if dry_run:
         return watcher.run()
-    return watcher.alone()
+    with alone(f"{os.path.join(state, stem)}.watching"):
+        return watcher.run()
+
+
+@contextmanager
+def alone(path: str) -> Iterator[None]:
+    """Hold what only one watch of a host and log can hold; the kernel frees it, however that ends."""
+    from ..errors import Busy
+
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = os.read(fd, 20).decode("ascii", "replace")
+            who = who if who.isdecimal() else "that cannot be named"
+            raise Busy(f"another watch of this host runs: process {who}; 'systemctl stop reconciler-watch'") from None
+        os.ftruncate(fd, 0)
+        os.write(fd, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(fd)
 
 
 def _followed(ctx: click.Context, one: Sync, interval: float) -> tuple[Source, Follower]:

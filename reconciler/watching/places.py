@@ -43,9 +43,7 @@ class Concern:
         """Have a thing looked at."""
         self.addresses.add(address)
         if notice is not None:
-            listed = self.notices.setdefault(address, [])
-            if len(listed) < MOST:
-                listed.append(notice)
+            self.notices.setdefault(address, []).append(notice)
 
     def take(self, other: Concern) -> None:
         """What another one says too."""
@@ -57,13 +55,17 @@ class Concern:
         for mine, theirs in ((self.alone, other.alone), (self.whole, other.whole)):
             for address, paths in theirs.items():
                 mine.setdefault(address, set()).update(paths)
+                if len(mine[address]) > MOST:
+                    # Whoever makes more of them than that gets the whole tree looked at, and none of our memory.
+                    self.alone.pop(address, None)
+                    self.whole[address] = {b""}
         for address, listed in other.notices.items():
-            self.notices.setdefault(address, []).extend(listed)
+            self.notices[address] = [*self.notices.get(address, ()), *listed][-MOST:]
 
     def scope(self, tree: Address) -> Scope | None:
         """The part of a tree that is concerned; None for all of it."""
         alone, whole = self.alone.get(tree, set()), self.whole.get(tree, set())
-        if self.everything or len(alone) + len(whole) > MOST or (tree in self.addresses and not alone and not whole):
+        if self.everything or b"" in whole or (tree in self.addresses and not alone and not whole):
             return None
         return Scope(frozenset(alone), frozenset(whole))
 

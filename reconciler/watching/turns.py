@@ -23,7 +23,7 @@ from ..host.port import Host, Observer, Scope
 from ..host.who import Who
 from ..kinds.daemon import Daemon
 from ..ledger import Ledger, Run, input_of
-from ..log.store import LogReader
+from ..log.store import LogReader, timestamp
 from ..log.writer import LogWriter
 from ..model import Address, Json, Target
 from ..plan import Plan, Transition
@@ -84,8 +84,6 @@ class Outcome:
     code: int = 0
     seq: int = -1
     """The log's last event that was taken into account."""
-    targets: Mapping[Address, Target] = field(default_factory=dict)
-    """Everything that is looked after."""
 
     @property
     def run(self) -> str | None:
@@ -110,7 +108,7 @@ class Turns:
 
     def remember(self, log: LogReader) -> None:
         """Take up from the log where an earlier watch left off: its fights, and what it reported."""
-        since = log.last_before((datetime.now(UTC) - timedelta(hours=1)).isoformat().replace("+00:00", "Z"))
+        since = log.last_before(timestamp(datetime.now(UTC) - timedelta(hours=1)))
         for event in log.events(since):
             if event.type != "drift.found" or "fields" not in event.data or event.address is None:
                 continue
@@ -156,7 +154,7 @@ class Turns:
         for address in [a for a in self.told if a not in there and (concern.everything or a in concern.addresses)]:
             del self.told[address]
         found = self._new(listed)
-        looked = Outcome("converged", targets={**goals.audit, **goals.targets}, plan=plan, seq=seq)
+        looked = Outcome("converged", plan=plan, seq=seq)
         if concern.everything and not (plan.transitions or plan.audit or plan.blocked):
             self.looked = datetime.now(UTC)
         due = self.fights.next(time.monotonic())
@@ -178,7 +176,7 @@ class Turns:
                 self.applied = self._input(wanted)
             return looked
         if self.settings.dry_run:
-            return replace(looked, state="drifted", drift=found, message="a dry run: nothing is changed")
+            return self._reported(looked, wanted, concern, found, "a dry run: nothing is changed")
         return self._act(wanted, concern, looked)
 
     def _act(self, wanted: Wanted, concern: Concern, looked: Outcome) -> Outcome:

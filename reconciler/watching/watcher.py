@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,13 +46,6 @@ class Stop(BaseException):
     """The time to end has come; what is under way is settled by the next run."""
 
 
-@dataclass(frozen=True)
-class Rhythm:
-    """How often is looked without any event, in seconds."""
-
-    full: float = 1800.0
-
-
 class Watcher:
     """Stays until it is told to end."""
 
@@ -67,12 +59,14 @@ class Watcher:
         manager: Manager,
         kept: Kept | None,
         log_path: str,
-        rhythm: Rhythm,
+        full: float,
         follow: Follower | None = None,
     ) -> None:
         self.turns, self.source, self.eyes = turns, source, eyes
         self.tellers, self.manager, self.kept, self.follow = tellers, manager, kept, follow or Follower(())
-        self.log_path, self.rhythm = log_path, rhythm
+        self.log_path = log_path
+        self.every = full
+        """Seconds between two looks at everything without any event."""
         self.wanted: Wanted | None = None
         self.pending = Concern()
         self.state = "starting"
@@ -119,7 +113,7 @@ class Watcher:
         try:
             with suppress(ReconcilerError):
                 self.turns.remember(self.turns.home.reader())
-            self._full = time.monotonic() + self.rhythm.full
+            self._full = time.monotonic() + self.every
             self.follow.begin()
             self._read()
             with suppress(ReconcilerError):
@@ -208,7 +202,7 @@ class Watcher:
 
     def _gather(self) -> None:
         """Take what eyes and the bus tell."""
-        now = time.monotonic()
+        now, fought = time.monotonic(), self._fought()
         for notice in self.eyes.notices():
             if isinstance(notice, Lost):
                 self._lost(notice)
@@ -219,7 +213,6 @@ class Watcher:
             if found.log:
                 found.log = False
                 found.everything = found.desired = self._foreign()
-            fought = self._fought()
             for address in [a for a in found.addresses if a in fought and a.kind != "tree"]:
                 found.addresses.discard(address)
             flooded = [until for a in found.addresses if (until := self.turns.fights.until((str(a),), now)) is not None]
@@ -307,7 +300,7 @@ class Watcher:
         if outcome is not None:
             self._after(concern, outcome, began)
         if concern.everything:
-            self._full = time.monotonic() + self.rhythm.full
+            self._full = time.monotonic() + self.every
         self._figures()
 
     def _turn(self, concern: Concern) -> Outcome | None:

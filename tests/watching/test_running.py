@@ -167,6 +167,26 @@ def test_nothing_is_done_after_its_own_writes(place: Path, start: Callable[..., 
     assert len(watch.events()) == seq
 
 
+def test_one_watch_of_a_host_is_enough(place: Path, start: Callable[..., Running]) -> None:
+    watch = start(place / "desired")
+    second = reconciler("watch", place / "desired", root=place / "root", check=4)
+    assert f"process {watch.process.pid}" in second.stderr
+    watch.process.kill()
+    watch.process.wait()
+    start(place / "desired").end()
+
+
+def test_a_dry_run_tells_once_and_writes_nothing(place: Path, start: Callable[..., Running]) -> None:
+    before = stamps(place / "root")
+    watch = start(place / "desired", "--dry-run")
+    watch.wait(lambda: "a dry run" in watch.said())
+    for _ in range(3):
+        watch.process.send_signal(signal.SIGHUP)
+        time.sleep(0.4)
+    watch.end()
+    assert stamps(place / "root") == before
+
+
 def test_once_has_the_exit_codes_of_apply(place: Path) -> None:
     def once(*words: str) -> subprocess.CompletedProcess[str]:
         return reconciler("watch", "--once", place / "desired", *words, root=place / "root")
