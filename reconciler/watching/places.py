@@ -16,6 +16,7 @@ from ..model import Address, Target, inside
 from .notices import Notice
 
 YAML = (".yaml", ".yml")
+MOST_LINKS = 40
 MOST = 1000
 """More paths of one tree than this, and the whole tree is looked at."""
 
@@ -177,8 +178,25 @@ def _leading(host: Observer, path: str) -> list[str]:
     return [path]
 
 
+def links(path: str) -> list[str]:
+    """Every symbolic link on the way to where a path leads: releases are often switched by replacing one."""
+    found: list[str] = []
+    pending, at = os.path.abspath(path).strip("/").split("/"), ""
+    while pending and len(found) < MOST_LINKS:
+        name = pending.pop(0)
+        here = os.path.normpath(f"{at}/{name}")
+        if not os.path.islink(here):
+            at = here
+            continue
+        found.append(here)
+        whole = os.path.normpath(os.path.join(at or "/", os.readlink(here)))
+        pending, at = [*whole.strip("/").split("/"), *pending], ""
+    return found
+
+
 def _and_below(path: str) -> Iterator[str]:
-    """A path of the desired state, where it leads, and the directories below."""
+    """A path of the desired state, where it leads and by which links, and the directories below."""
+    yield from links(path)
     for start in dict.fromkeys((os.path.abspath(path), os.path.realpath(path))):
         yield start
         for directory, below, _ in os.walk(start):

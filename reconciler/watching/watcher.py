@@ -270,7 +270,7 @@ class Watcher:
         try:
             found = self.source.read(host)
             self._said.pop("mistake", None)
-        except Mistakes as error:
+        except ReconcilerError as error:
             if self.wanted is None and self.kept is not None and not self.single:
                 self.wanted = self.kept.get(host)
             stays = "the last good state stays in force" if self.wanted is not None else "nothing is done until it is"

@@ -154,6 +154,28 @@ def test_an_edit_is_applied_and_drift_is_repaired(place: Path, start: Callable[.
     assert reconciler("log", "verify", root=place / "root", check=0)
 
 
+def test_a_release_is_switched_by_replacing_a_link(place: Path, start: Callable[..., Running]) -> None:
+    """However many links lead there, and whichever of them is replaced; the others are looked after as before."""
+    one = place / "root/etc/one.conf"
+    for name in ("uno", "due", "tre"):
+        (place / f"releases/{name}").mkdir(parents=True)
+        (place / f"releases/{name}/d.yaml").write_text(DESIRED.replace('"one\\n"', f'"{name}\\n"'))
+    (place / "current").symlink_to("releases/uno")
+    (place / "link").symlink_to(place / "current")
+    watch = start(place / "link")
+    watch.wait(lambda: "converged" in watch.said() and one.read_text() == "uno\n")
+    for name in ("due", "tre"):
+        (place / "next").symlink_to(place / f"releases/{name}")
+        os.rename(place / "next", place / "current")
+        watch.wait(lambda name=name: one.read_text() == f"{name}\n")  # type: ignore[misc]
+        watch.wait(lambda: watch.events()[-1].type == "run.finished")
+    shutil.rmtree(place / "releases/tre")
+    watch.wait(lambda: "the last good state stays in force" in watch.said())
+    (place / "releases/tre").mkdir()
+    (place / "releases/tre/d.yaml").write_text(DESIRED.replace('"one\\n"', '"quattro\\n"'))
+    watch.wait(lambda: one.read_text() == "quattro\n")
+
+
 def test_nothing_is_done_after_its_own_writes(place: Path, start: Callable[..., Running]) -> None:
     watch = start(place / "desired")
     watch.wait(lambda: "converged" in watch.said())
