@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from .model import Address, Field, Json
 
@@ -54,11 +55,12 @@ def in_order(holds: Holds) -> list[tuple[Address, dict[Field, Hold]]]:
 
 def facts_of(holds: Holds) -> dict[str, Json]:
     """Holds as facts."""
-    return {
-        f"{HOLD}{address}\t{json.dumps(list(name))}": hold.json()
-        for address, fields in holds.items()
-        for name, hold in fields.items()
-    }
+    return {_key(address, name): hold.json() for address, fields in holds.items() for name, hold in fields.items()}
+
+
+@lru_cache(maxsize=1 << 16)
+def _key(address: Address, name: Field) -> str:
+    return f"{HOLD}{address}\t{json.dumps(list(name))}"
 
 
 def placed(value: Json, address: Address, seq: int) -> Json:

@@ -248,13 +248,12 @@ class Ledger:
 
     def deployments(self) -> dict[str, list[Address]]:
         """Every deployment that holds something, with what it holds, oldest first."""
-        found: dict[str, list[Address]] = {}
+        found: dict[str, dict[Address, None]] = {}
         for address, fields in self.holds.items():
             for hold in fields.values():
                 for name in hold.holders:
-                    if address not in found.setdefault(name, []):
-                        found[name].append(address)
-        return found
+                    found.setdefault(name, {})[address] = None
+        return {name: list(addresses) for name, addresses in found.items()}
 
     def held_by(self, deployment: str, address: Address) -> dict[Field, Hold]:
         """The fields of a thing that a deployment holds."""

@@ -125,10 +125,9 @@ def from_desired(
         for address, terms in terms_of(document).items():
             if ledger.terms.get(address) != terms:
                 goals.terms[address] = terms
-        enforced = document.enforced()
         for wished in document.resources:
             resource, address = wished.resource, wished.resource.address
-            audited = wished not in enforced
+            audited = not document.enforces(wished)
             sink, going = (goals.audit, frozenset({document.name})) if audited else (goals.targets, parting)
             if not audited:
                 goals.claims.append((document.name, resource))

@@ -68,6 +68,8 @@ def examine(place: Place) -> list[dict[str, Any]]:
     add("walks", True, "compiled" if swift() else slow)
     visudo = shutil.which("visudo", path="/usr/sbin:/usr/bin:/sbin:/bin")
     add("visudo", True, visudo or "not found: sudoers files with 'validate: visudo' would be blocked")
+    if host.live:
+        add("watch", True, eyes())
     log = place.reader()
     if not log.exists and not os.path.exists(log.head_file()):
         add("log", True, f"none yet; the first apply makes {log.path}")
@@ -83,6 +85,17 @@ def examine(place: Place) -> list[dict[str, Any]]:
     except ReconcilerError as error:
         add("log", False, str(error))
     return checks
+
+
+def eyes() -> str:
+    """What tells a watch of changes here."""
+    from ..watching.fanotify import Fanotify
+
+    try:
+        Fanotify(lambda path: False).close()
+    except OSError as error:
+        return f"inotify; no fanotify ({(error.strerror or '').lower()}), so that drift names no process"
+    return "fanotify: drift names the process"
 
 
 def unlike(log: LogReader) -> str:

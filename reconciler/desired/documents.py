@@ -84,9 +84,13 @@ class Document:
     as_root: tuple[str, ...] = ()
     """Programs of the agent that run as root in every mode."""
 
+    def enforces(self, wished: Wished) -> bool:
+        """Whether a wish is brought about, and not only looked at."""
+        return (wished.resource.policy or self.policy) != "audit"
+
     def enforced(self) -> list[Wished]:
-        """What is brought about, and not only looked at."""
-        return [wished for wished in self.resources if (wished.resource.policy or self.policy) != "audit"]
+        """What is brought about."""
+        return [wished for wished in self.resources if self.enforces(wished)]
 
     def access_source(self, path: str) -> Source:
         """Where the policy on a path was written; the deployment's own line where a profile wrote it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import selectors
 import signal
@@ -44,6 +46,13 @@ GRACE = 1.2
 
 class Stop(BaseException):
     """The time to end has come; what is under way is settled by the next run."""
+
+
+def slim() -> None:
+    """Give back to the system what a look at everything took, since the next one is far away."""
+    gc.collect()
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Watcher:
@@ -301,6 +310,7 @@ class Watcher:
             self._after(concern, outcome, began)
         if concern.everything:
             self._full = time.monotonic() + self.every
+            slim()
         self._figures()
 
     def _turn(self, concern: Concern) -> Outcome | None:
