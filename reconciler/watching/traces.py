@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -11,6 +12,9 @@ from ..host.port import Observer
 from ..model import Json
 from ..survey import facts
 from .telling import ERROR, NOTICE, WARNING, Line, Teller
+
+LAST = 0.4
+"""Seconds for what is left to be sent, of spans and of records."""
 
 
 class Traces(Teller):
@@ -37,7 +41,10 @@ class Traces(Teller):
                 "host.id": known["machine_id"] or "unknown",
             }
         )
-        self._spans, self._records = TracerProvider(resource=resource), LoggerProvider(resource=resource)
+        self._spans, self._records = (
+            TracerProvider(resource=resource, shutdown_on_exit=False),
+            LoggerProvider(resource=resource, shutdown_on_exit=False),
+        )
         self._spans.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._records.add_log_record_processor(BatchLogRecordProcessor(OTLPLogExporter()))
         self._tracer: Any = self._spans.get_tracer("reconciler.watch", __version__)
@@ -64,9 +71,11 @@ class Traces(Teller):
         )
 
     def close(self) -> None:
-        """Send what is left."""
-        self._spans.shutdown()
-        self._records.shutdown()
+        """Send what is left, as far as that goes quickly: a collector that is away keeps nobody from ending."""
+        for provider in (self._spans, self._records):
+            thread = threading.Thread(target=provider.shutdown, daemon=True)
+            thread.start()
+            thread.join(LAST)
 
 
 def _plain(value: Json) -> Json:

@@ -373,6 +373,16 @@ def test_a_resource_that_goes_is_given_back_and_no_drift(place: Path, start: Cal
     assert not [e for e in watch.events() if e.type == "drift.found"]
 
 
+def test_a_collector_that_is_away_keeps_nobody_from_ending(place: Path, start: Callable[..., Running]) -> None:
+    watch = start(place / "desired", "--otel", env={"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"})
+    watch.wait(lambda: "converged" in watch.said())
+    (place / "root/etc/one.conf").write_text("drift\n")
+    watch.wait(lambda: "repaired" in watch.said())
+    began = time.monotonic()
+    watch.process.terminate()
+    assert watch.process.wait(20) == 0 and time.monotonic() - began < 2
+
+
 def test_the_branch_of_a_repository_is_followed_and_its_drift_repaired(
     place: Path, start: Callable[..., Running], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
