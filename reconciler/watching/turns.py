@@ -36,6 +36,9 @@ from .places import Concern
 
 PATIENCE = 10.0
 """Seconds to wait for another run."""
+LATER = 3600.0
+"""Seconds until what failed is tried again, at most; it begins with two."""
+FAILED = {"failed", "undone", "stuck", "stale"}
 REPORTS = 5
 """Reports of one thing in a minute, at most."""
 FAR = 200
@@ -81,6 +84,8 @@ class Outcome:
     """What came of a transition that was cut off before."""
     again: float | None = None
     """When to look once more, in seconds from now."""
+    failed: frozenset[Address] = frozenset()
+    """What a run tried and did not bring about."""
     code: int = 0
     seq: int = -1
     """The log's last event that was taken into account."""
@@ -135,7 +140,7 @@ class Turns:
         except Refused as error:
             return Outcome("refused", str(error), code=error.exit_code)
         except ReconcilerError as error:
-            return Outcome("failed", str(error), again=60.0, code=error.exit_code)
+            return Outcome("failed", str(error), again=LATER, code=error.exit_code)
 
     def _turn(self, wanted: Wanted, concern: Concern) -> Outcome:
         log = self.home.reader()
@@ -210,13 +215,12 @@ class Turns:
         if report.outcome in ("converged", "unchanged", "partial") and (concern.everything or concern.desired):
             self.applied = self._input(wanted)
         code = report.exit_code
-        state = "done" if code in (0, 5) else "failed"
-        trouble = [f"{t.verb} {t.address}: {error}" for t, _, error in report.transitions if error]
-        again = looked.again if code == 0 else 60.0
-        message = "; ".join(trouble[:3])
+        failed = frozenset(t.address for t, result, _ in report.transitions if result in FAILED)
+        trouble = [f"{t.verb} {t.address}: {error}" for t, result, error in report.transitions if result in FAILED]
+        again = LATER if failed or code == 1 else looked.again
         return replace(
-            looked, state=state, drift=found + audited, report=report, plan=plan, settled=settled, code=code,
-            again=again, message=message,
+            looked, state="failed" if failed or code == 1 else "done", drift=found + audited, report=report, plan=plan,
+            settled=settled, code=code, again=again, message="; ".join(trouble[:3]), failed=failed,
         )  # fmt: skip
 
     def _reported(self, looked: Outcome, wanted: Wanted, concern: Concern, found: list[Drift], why: str) -> Outcome:

@@ -28,7 +28,7 @@ from .notices import Lost
 from .places import Concern, Places
 from .sources import Follower, Kept, Source
 from .telling import ERROR, INFO, NOTICE, WARNING, Line, Manager, Teller
-from .turns import Outcome, Turns, wall
+from .turns import LATER, Outcome, Turns, wall
 
 QUIET, LONGEST = 0.05, 0.3
 """Seconds without an event, and in all, that are waited before a look: one save of an editor is several events."""
@@ -324,7 +324,7 @@ class Watcher:
             self._once("mistake", Line("mistake", f"the desired state cannot be used on this host\n{error}", ERROR))
             return None
         except ReconcilerError as error:
-            outcome = Outcome("failed", str(error), again=60.0, code=error.exit_code)
+            outcome = Outcome("failed", str(error), again=LATER, code=error.exit_code)
         self.state = "converged" if outcome.state == "done" and not outcome.code else outcome.state
         if self.kept is not None and outcome.state in ("done", "converged") and concern.desired:
             self.kept.put(self.wanted)
@@ -355,16 +355,21 @@ class Watcher:
         before, self._retry, again = self._retry, None, outcome.again
         if before is not None and not concern.everything:
             self._later(before[1], before[0])
-        self._failures = self._failures + 1 if outcome.state == "failed" else 0
+        if outcome.state == "failed":
+            self._failures += 1
+        elif before is None or concern.everything:
+            self._failures = 0
         if again is not None:
             # What failed is tried again soon at first, since somebody may just have been quicker.
-            again = min(again, 2.0**self._failures) if self._failures else again
+            again = min(again, 2.0 ** min(self._failures, 20)) if outcome.state == "failed" else again
             self._later(self._again(concern, outcome), time.monotonic() + again)
 
     def _again(self, concern: Concern, outcome: Outcome) -> Concern:
         """What is to be looked at later: what could not be done, and what others fought for."""
         found = Concern()
-        if outcome.state in ("waiting", "failed", "drifted", "refused"):
+        if outcome.failed and not (concern.everything or concern.desired):
+            found.take(Concern(addresses=set(outcome.failed)))
+        elif outcome.state in ("waiting", "failed", "drifted", "refused"):
             found.take(concern)
         for key in self.turns.fights.going_on(time.monotonic()):
             address = Address.parse(key[0])
@@ -376,7 +381,8 @@ class Watcher:
         return found if found else Concern(everything=True)
 
     def _drifted(self, drift: Drift, outcome: Outcome, took: float) -> Line:
-        repaired = outcome.state == "done" and drift.corrected
+        repaired = outcome.state in ("done", "failed") and drift.corrected and drift.address not in outcome.failed
+        repaired = repaired and outcome.report is not None
         what, why = summary(drift, repaired=repaired), f"cause: {drift.cause.text}"
         if repaired:
             text = f"{outcome.run}: repaired {drift.address}: {what}; {why}; {took:.2f} s"

@@ -377,6 +377,26 @@ def test_the_unit_is_a_good_citizen(watched: Watched) -> None:
     assert "code=killed" not in machine.run("systemctl", "status", "reconciler-watch", check=None).stdout
 
 
+def test_a_daemon_that_does_not_start_is_tried_less_and_less_often(watched: Watched) -> None:
+    machine, sh = watched.machine, watched.sh
+    seq = watched.quiet()
+    machine.put("/etc/systemd/system/flxd.service", UNIT.replace("/bin/sleep infinity", "/bin/false"))
+    sh("systemctl daemon-reload; sed -i s/Level=3/Level=4/ /etc/agent/agent.ini")
+    watched.wait(lambda: "could not be" in watched.journal() or "does not stay up" in watched.journal(), 30)
+    assert watched.wait(lambda: "Level=3" in sh("cat /etc/agent/agent.ini"), 30) < 30
+    sh("chown root /opt/agent/a/b/c/f1")
+    assert watched.wait(lambda: sh("stat -c %U /opt/agent/a/b/c/f1") == "flx", 30) < 20, (
+        "others are not kept waiting for ever"
+    )
+    time.sleep(25)
+    runs = len([e for e in watched.events(seq) if e.type == "run.started"])
+    assert 2 <= runs <= 7, runs
+    machine.put("/etc/systemd/system/flxd.service", UNIT)
+    sh("systemctl daemon-reload; systemctl reset-failed flxd; true")
+    machine.run("systemctl", "reload", "reconciler-watch")
+    watched.wait(lambda: machine.uid_of("flxd") == "flx", 20)
+
+
 def test_it_ends_within_two_seconds_in_the_middle_of_a_run(watched: Watched) -> None:
     machine, sh = watched.machine, watched.sh
     machine.put("/etc/systemd/system/flxd.service", UNIT.replace("[Install]", "ExecStartPre=/bin/sleep 20\n[Install]"))
