@@ -10,7 +10,7 @@ from ..causes import UNKNOWN, Cause
 from ..engine import Engine
 from ..host.resolve import printable
 from ..kinds import kinds
-from ..kinds.daemon import FRESH
+from ..kinds.daemon import FRESH, DaemonState
 from ..model import EXISTS, MARK, PATHS, Address, Json
 from ..plan import Plan, Transition
 
@@ -107,7 +107,13 @@ def _drift(engine: Engine, transition: Transition, *, applied: bool, enforced: b
     held = engine.ledger.holds.get(address, {})
     fields: list[Json] = []
     for change in transition.step.changes:
-        if change.field in (MARK, FRESH):
+        if change.field == MARK:
+            continue
+        if change.field == FRESH:
+            # A restart follows from other changes, or from a process that is not what its unit says.
+            seen = transition.prospect.before
+            if isinstance(seen, DaemonState) and seen.misfit and not seen.stale:
+                fields.append({"field": ["process"], "before": "as its unit says", "after": seen.misfit})
             continue
         hold = held.get(change.field)
         if address.kind == "tree" and change.field == PATHS:

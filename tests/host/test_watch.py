@@ -340,6 +340,21 @@ def test_suspended_held_back_and_uninstalled_things_stay(watched: Watched) -> No
     watched.wait(lambda: sh("cat /etc/agent/agent.conf 2>/dev/null; true") == "port = 10", 8)
 
 
+def test_a_process_that_is_not_what_its_unit_says_is_drift(watched: Watched) -> None:
+    machine, sh = watched.machine, watched.sh
+    machine.reconciler("suspend", "--why", "x")
+    drop_in = "/etc/systemd/system/flxd.service.d/reconciler.conf"
+    sh(f"cp -p {drop_in} /root/keep; sed -i s/User=.*/User=root/ {drop_in}; systemctl daemon-reload; systemctl restart flxd; "
+       f"cp -p /root/keep {drop_in}; systemctl daemon-reload")  # fmt: skip
+    assert machine.uid_of("flxd") == "root"
+    seq = watched.quiet()
+    machine.reconciler("resume")
+    watched.wait(lambda: machine.uid_of("flxd") == "flx", 5)
+    watched.wait(lambda: watched.drift(seq), 5)
+    told = [field for event in watched.drift(seq) for field in event.data["fields"]]
+    assert [field["field"] for field in told] == [["process"]] and "runs as root, not as flx" in told[0]["after"], told
+
+
 def test_the_unit_is_a_good_citizen(watched: Watched) -> None:
     machine = watched.machine
     exposure = machine.run("systemd-analyze", "security", "--no-pager", "reconciler-watch", check=None).stdout
