@@ -183,6 +183,10 @@ def test_a_chain_deeper_than_any_path_may_be_long(tmp_path: Path) -> None:
     subprocess.run(["rm", "-rf", str(root / "srv/tr")], check=True)
 
 
+MOST = 95_000
+"""Forty for the program and its libraries, thirty-five for the names; facts kept by name would be twice as much again."""
+
+
 def test_three_hundred_thousand_names_in_one_directory(tmp_path: Path) -> None:
     root, many = system(tmp_path / "root"), 300_000
     (root / "srv/tr").mkdir(parents=True)
@@ -192,12 +196,12 @@ def test_three_hundred_thousand_names_in_one_directory(tmp_path: Path) -> None:
     os.close(here)
     wanted = written(tmp_path)
     _, peak = measured("apply", str(wanted), "--yes", "--root", str(root))
-    assert peak < 80_000, "kilobytes"
+    assert peak < MOST, "kilobytes"
     uid = (root / "srv/tr").stat().st_uid
     count = "find srv/tr -uid {} | wc -l"
     assert int(subprocess.check_output(count.format(uid), shell=True, cwd=root)) == many + 1
     _, peak = measured("rollback", "--yes", "--root", str(root))
-    assert peak < 80_000, "kilobytes"
+    assert peak < MOST, "kilobytes"
     assert int(subprocess.check_output(count.format(0), shell=True, cwd=root)) == many + 1
     shutil.rmtree(root / "srv/tr")
 

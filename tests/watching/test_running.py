@@ -41,6 +41,7 @@ class Running:
     def __init__(self, root: Path, *words: str | Path, env: dict[str, str] | None = None) -> None:
         self.root = root
         self.told = root.parent / "told"
+        self.told.write_bytes(b"")
         command = [sys.executable, "-B", "-m", "reconciler", "--root", str(root), "watch", *map(str, words)]
         with open(self.told, "ab") as told:
             self.process = subprocess.Popen(
