@@ -25,6 +25,7 @@ from ..log.events import Event
 from ..log.store import LogReader
 from ..model import Json
 from ..survey import facts
+from . import beside
 from .telling import Teller
 
 AT_ONCE = 200
@@ -114,12 +115,7 @@ class CloudEvents(Teller):
 
     def _keep(self, seq: int) -> None:
         self._after = seq
-        spare = f"{self.cursor}.new"
-        with suppress(OSError):
-            fd = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(fd, "w", encoding="utf-8") as file:
-                json.dump({self.where: seq}, file)
-            os.rename(spare, self.cursor)
+        beside.put(self.cursor, json.dumps({self.where: seq}))
 
     def _deliver(self, told: Json) -> bool:
         raw = json.dumps(told, ensure_ascii=True)

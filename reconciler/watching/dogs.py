@@ -64,8 +64,6 @@ class Barking(FileSystemEventHandler):
 class Dogs:
     """Watches directories and trees; whoever waits is woken through a pipe."""
 
-    name = "inotify"
-
     def __init__(self) -> None:
         self._ours, self._theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._seen: deque[Notice] = deque()

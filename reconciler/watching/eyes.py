@@ -16,8 +16,6 @@ from .places import Places
 if TYPE_CHECKING:
     from .dogs import Dogs
 
-NONE = frozenset[str]()
-
 
 class Eyes:
     """Looks after places: by fanotify where the kernel allows it, else by inotify, else by polling."""
@@ -50,25 +48,25 @@ class Eyes:
             self._kernel.forget()
         left: set[tuple[str, bool]] = set()
         named = 0
-        for path in sorted(places.directories()):
+        wanted = [*((path, False) for path in places.directories()), *((top, True) for top in places.trees)]
+        for path, whole in sorted(wanted, key=lambda item: (item[1], item[0])):
             if not os.path.isdir(path):
                 continue
-            if not self._remote(path, mounts) and self._kernel is not None and self._kernel.directory(path):
+            if not self._remote(path, mounts) and self._seen(path, whole=whole):
                 named += 1
             else:
-                left.add((path, False))
-        for top in sorted(places.trees):
-            if not os.path.isdir(top):
-                continue
-            if not self._remote(top, mounts) and self._kernel is not None and self._kernel.tree(top):
-                named += 1
-            else:
-                left.add((top, True))
+                left.add((path, whole))
         if left or self._dogs is not None:
             self._release(left, mounts)
         polled = len(self._dogs.polled) if self._dogs is not None else 0
         seen = {"fanotify": named, "inotify": len(left) - polled - len(self.blind), "polling": polled}
         self.by = {name: count for name, count in seen.items() if count}
+
+    def _seen(self, path: str, *, whole: bool) -> bool:
+        """Whether the kernel's own eye looks after a directory, or a whole tree."""
+        if self._kernel is None:
+            return False
+        return self._kernel.tree(path) if whole else self._kernel.directory(path)
 
     def _release(self, left: set[tuple[str, bool]], mounts: list[tuple[str, str]]) -> None:
         """Dogs for what the kernel's own eye does not see."""

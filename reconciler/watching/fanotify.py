@@ -18,7 +18,7 @@ from .notices import Lost, Notice
 
 CLOEXEC, NONBLOCK, DIRECTORY_AND_NAME = 0x1, 0x2, 0xC00
 ADD, FILESYSTEM = 0x1, 0x100
-MODIFY, ATTRIB, CLOSE_WRITE = 0x2, 0x4, 0x8
+MODIFY, ATTRIB = 0x2, 0x4
 MOVED_FROM, MOVED_TO, CREATE, DELETE = 0x40, 0x80, 0x100, 0x200
 DELETE_SELF, MOVE_SELF, OVERFLOW = 0x400, 0x800, 0x4000
 ON_CHILD, ON_DIRECTORY = 0x08000000, 0x40000000
@@ -36,8 +36,6 @@ REMEMBERED = 4096
 
 class Fanotify:
     """The kernel's eye; raises OSError where there is none for us."""
-
-    name = "fanotify"
 
     def __init__(self, matters: Callable[[str], bool]) -> None:
         self._c = ctypes.CDLL(None, use_errno=True)

@@ -83,10 +83,6 @@ class Fights:
         """When the next of them is due to be looked at again."""
         return min((fight.until for fight in self._known.values() if fight.until > now), default=None)
 
-    def resolved(self) -> None:
-        """Somebody took a decision: all is tried anew."""
-        self._known.clear()
-
     def _forget(self, now: float) -> None:
         """What is long ago, so that a month needs no more room than a day."""
         for key in [k for k, f in self._known.items() if now - max([f.until, *f.times]) > LONGEST]:

@@ -17,6 +17,7 @@ from ..errors import Mistake, Mistakes
 from ..host.port import Observer
 from ..model import Json
 from ..wanted import Wanted
+from . import beside
 
 REVIVAL = 60.0
 """Seconds until a sync that ended is started again."""
@@ -127,12 +128,7 @@ class Kept:
         with suppress(OSError), open(self.path, encoding="utf-8") as file:
             if file.read() == text:
                 return
-        spare = f"{self.path}.new"
-        with suppress(OSError):
-            fd = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(fd, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.rename(spare, self.path)
+        beside.put(self.path, text)
 
     def get(self, host: Observer) -> Wanted | None:
         """What was kept; None where nothing was, or it cannot be used any more."""

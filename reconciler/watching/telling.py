@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from ..host.resolve import printable
 from ..model import Json
+from . import beside
 
 ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
 """Priorities as syslog has them."""
@@ -174,9 +175,4 @@ class StateFile(Teller):
 
     def figures(self, state: Mapping[str, Json]) -> None:
         """Put it in place."""
-        spare = f"{self.path}.new"
-        with suppress(OSError):
-            fd = os.open(spare, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(fd, "w", encoding="utf-8") as file:
-                json.dump(state, file)
-            os.rename(spare, self.path)
+        beside.put(self.path, json.dumps(state))
