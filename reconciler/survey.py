@@ -261,7 +261,7 @@ class Surveyor:
                 if EXISTS not in after:
                     goals.leaves += [
                         (deployment, address, f)
-                        for f, holders in after.items()
+                        for f, holders in sorted(after.items())
                         if deployment in holders and len(holders) > 1 and f not in spoken
                     ]
 
