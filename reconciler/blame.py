@@ -209,9 +209,6 @@ class Blame:
 
 def _called(address: Address, name: str) -> bool:
     """Whether a word means this very thing."""
-    short = address.name.removesuffix(".service")
     kind = kinds().get(address.kind)
     files = kind.edits(address.name) if kind is not None else ()
-    return name in (str(address), f"{address.kind}:{short}") or (
-        name.startswith("/") and name in (address.name, *files)
-    )
+    return name in (str(address), kinds().short(address)) or (name.startswith("/") and name in (address.name, *files))

@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from dataclasses import replace as with_
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -35,8 +34,7 @@ from .host.port import (
 )
 from .host.resolve import printable
 from .kinds import kinds
-from .kinds.base import SECRET, Context
-from .kinds.tree import TreeKind, Work
+from .kinds.base import SECRET
 from .log.vault import Vault
 from .model import Absent, Address, Json
 from .modes import SPECIAL
@@ -258,7 +256,7 @@ def script(host: Observer, plan: Plan, vault: Vault, about: Mapping[str, Json], 
         address = transition.address
         recorder.lines, recorder.hidden = [], _hidden(transition, sealed.get(address, "none"))
         # Whether the name service agrees is asked of a host that was really changed.
-        recorder.live = host.live and address.kind not in ("account", "group")
+        recorder.live = host.live and not kinds().owns(address)
         _perform(recorder, transition, vault)
         lines += [f"# {transition.verb} {printable(str(address))}", *recorder.lines, ""]
     lines.append("exit $failed")
@@ -268,12 +266,8 @@ def script(host: Observer, plan: Plan, vault: Vault, about: Mapping[str, Json], 
 def _perform(recorder: Recorder, transition: Transition, vault: Vault) -> None:
     found, step, address = transition.prospect, transition.step, transition.address
     kind = kinds()[address.kind]
-    if isinstance(kind, TreeKind) and step.verb == "own":
-        # What a turn hands on, as in the engine.
-        survey = kind.survey(recorder, found.target, Context(vault=vault, recording=True))
-        assert survey is not None
-        found = with_(found, work=Work(survey, {}, 0.0))
-    for path, reason in kind.perform(recorder, found, step, step.changes, vault):
+    host: Any = recorder
+    for path, reason in kind.perform(host, kind.renewed(host, found, vault), step, step.changes, vault):
         recorder.lines.append(f"bad {quoted(f'{path}: {reason}')}")
 
 

@@ -17,7 +17,6 @@ from .errors import ReconcilerError
 from .host.port import REPLACED, Host
 from .kinds import kinds
 from .kinds.base import Context, Prospect, Step
-from .kinds.daemon import DaemonState
 from .ledger import Run, post
 from .log.events import Event
 from .log.writer import LogWriter
@@ -307,10 +306,10 @@ class Engine(Surveyor):
         """
         wanted = {c.field for c in listed} & LOOKS - set(held)
         found: dict[Field, Json] = {}
-        if address.kind not in ("file", "ini") or not wanted or any(c.field == EXISTS for c in listed):
+        if not kinds().single(address) or not wanted or any(c.field == EXISTS for c in listed):
             return found
         for tree, fields in self.ledger.holds.items():
-            if tree.kind == "tree" and PATHS in fields and inside(address.name, tree.name):
+            if PATHS in fields and inside(address.name, tree.name):
                 record = recorded_in(fields[PATHS].origin, self.vault, address.name)
                 for name in wanted:
                     if record is None or record.after is None:
@@ -356,8 +355,7 @@ class Engine(Surveyor):
             ended: dict[str, Json] = {"v": 1, "started": started.seq, "clock": self._clock()}
             ended |= {"left": left} if left else {}
             if data["verb"] in ("start", "restart"):
-                seen = kind.read(host, address.name)
-                ended["process"] = dict(seen.process) if isinstance(seen, DaemonState) and seen.process else None
+                ended["process"] = kind.process(host, address.name)
             self.say(run, "transition.succeeded", ended, started.deployment, started.address)
             return None, "succeeded"
         why = error or problem

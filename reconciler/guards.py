@@ -6,7 +6,7 @@ from .engine import Engine
 from .errors import Refused, Tampered
 from .log.chain import verify
 from .log.store import LogReader
-from .plan import Plan
+from .plan import POLICY, Plan
 from .survey import Options
 
 APPROVERS = "/etc/reconciler/approvers"
@@ -34,7 +34,7 @@ def nothing_awaited(engine: Engine) -> None:
 
 def refused(plan: Plan, options: Options) -> str | None:
     """Why this plan must not be carried out; None where it may."""
-    forbidden = [item for item in plan.blocked if item.address.kind == "access"]
+    forbidden = [item for item in plan.blocked if item.address.kind == POLICY]
     if forbidden and options.skip_blocked:
         return f"{len(forbidden)} forbidden by an access policy, which --skip-blocked does not leave out"
     if plan.blocked and not options.skip_blocked:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
 from .holds import HOLD, Hold, Holds, facts_of, holds_of, in_order, layered, merged, placed
+from .kinds import kinds
 from .kinds.base import gone
 from .log.events import Event, run_key
 from .model import EXISTS, MARK, PATHS, Address, Field, Json, inside
@@ -430,7 +431,7 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
         ledger.changed[address] = (ended.seq, ended.data.get("clock"))
     if ended.data.get("process") is not None:
         ledger.processes[address] = (ended.seq, ended.data["process"])
-    if address.kind == "daemon":
+    if kinds().runs(address):
         ledger.daemons[address] = str(started.deployment)
     if data["verb"] in ("start", "restart"):
         # A daemon that we failed to bring up again is owed a start by whatever run comes next.
@@ -459,9 +460,7 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
         if name == EXISTS and gone(after):
             store = _store(after)
             if store:
-                inside_it = [
-                    a for a in ledger.holds if a.kind in ("tree", "file", "ini") and inside(a.name, address.name)
-                ]
+                inside_it = [a for a in ledger.holds if kinds().located(a) and inside(a.name, address.name)]
                 ledger.stored[store] = (
                     started.run,
                     deployment,
@@ -501,7 +500,7 @@ def _hand_on_parents(ledger: Ledger, address: Address, hold: Hold | None) -> Non
     made = around.get("missing", []) if isinstance(around, dict) else []
     for other, fields in ledger.holds.items():
         theirs = fields.get(EXISTS)
-        if other == address or theirs is None or other.kind not in ("file", "ini") or not gone(theirs.origin):
+        if other == address or theirs is None or not kinds().single(other) or not gone(theirs.origin):
             continue
         needed = [path for path in made if inside(other.name, path)]
         if needed:

@@ -39,6 +39,9 @@ Field = tuple[str, ...]
 EXISTS: Field = ("exists",)
 """The field that says whether the thing is there at all."""
 
+CONTENT: Field = ("content",)
+"""The bytes of a file as a whole."""
+
 PATHS: Field = ("paths",)
 """The paths of a tree as a whole: owners, groups, modes."""
 
@@ -57,17 +60,13 @@ class Address(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Address:
-        """Read ``kind:name``; a daemon without a suffix is a service.
+        """Read ``kind:name`` as it is written in logs and plans; what people write is read by `Kinds.address`.
 
-        >>> str(Address.parse("daemon:ndtask"))
-        'daemon:ndtask.service'
+        >>> str(Address.parse("file:/etc//agent.conf"))
+        'file:/etc/agent.conf'
         """
         kind, _, name = text.partition(":")
-        if kind == "daemon" and "." not in name:
-            name += ".service"
-        if name.startswith("/"):
-            name = clean_path(name)
-        return cls(kind, name)
+        return cls(kind, clean_path(name) if name.startswith("/") else name)
 
 
 def clean_path(path: str) -> str:
@@ -162,7 +161,86 @@ class Resource(BaseModel):
     @property
     def address(self) -> Address:
         """The thing that this is a wish about."""
-        return Address.parse(f"{self.kind}:{self.name}")
+        return Address(self.kind, self.canonical(self.name))
+
+    @classmethod
+    def canonical(cls, name: str) -> str:
+        """The one way to write a name: two names never mean one thing."""
+        return clean_path(name) if name.startswith("/") else name
+
+    @property
+    def implied(self) -> bool:
+        """Whether another resource brought this one along, so that what is said elsewhere counts in its place."""
+        return False
+
+    def implies(self) -> list[tuple[str, dict[str, Any]]]:
+        """Resources that come with this one where the document does not name them: kind and keys."""
+        return []
+
+    def terms(self) -> Json:
+        """What an uninstall, which has no desired state, has to know of it; None where that is nothing."""
+        return None
+
+    def named(self) -> Mapping[str, tuple[str, ...]]:
+        """The addresses that it names, by key; the deployment must have them."""
+        return {"after": self.after}
+
+    def mistakes(self) -> list[tuple[str, str]]:
+        """What is wrong with it beside its types: each with what would be right."""
+        return []
+
+    def lints(self) -> list[tuple[str, str]]:
+        """What is allowed and seldom meant: each with what to do about it."""
+        return []
+
+    def spoken(self) -> dict[tuple[str, ...], Any]:
+        """What it says, flat: two deployments contradict each other where one of these differs."""
+        return flattened(self.model_dump(exclude_unset=True, exclude={"name", "after", "policy", "implied_by"}))
+
+    def contradicts(self, other: Any) -> str:
+        """Why one host cannot have both, where no single field tells it; empty where it can."""
+        return ""
+
+    def joined(self, other: Any) -> Any:
+        """This wish and that of another deployment for the same thing, as one; where both speak, this one counts."""
+        mine, theirs = self._given(), other._given()
+        both = {**theirs, **mine}
+        for name in ADDING:
+            a, b = mine.get(name), theirs.get(name)
+            if isinstance(a, tuple | list) and isinstance(b, tuple | list):
+                both[name] = [*a, *(item for item in b if item not in a)]
+            elif isinstance(a, dict) and isinstance(b, dict):
+                both[name] = {
+                    k: {**b.get(k, {}), **a.get(k, {})} if isinstance(a.get(k, b.get(k)), dict) else a.get(k, b.get(k))
+                    for k in (*a, *b)
+                }
+        aliases = {f: info.alias for f, info in type(self).model_fields.items() if info.alias}
+        return type(self).model_validate({aliases.get(k, k): v for k, v in both.items()})
+
+    def _given(self) -> dict[str, Json]:
+        """What it gives, as data; secrets as they are, with what was read of them."""
+        plain = self.model_dump(exclude_unset=True)
+        return plain | {name: getattr(self, name) for name in ("set", "content") if name in plain}
+
+    def subjects(self) -> set[str]:
+        """The accounts that it is about."""
+        return set()
+
+    def may_run(self) -> set[str]:
+        """The accounts that may run what belongs to it."""
+        return set()
+
+    def asked(self, path: str, kind: str, mode: int) -> tuple[str | None, str | None, int]:
+        """Owner, group and mode that it asks for at a path inside it, of a type (`kind`) and mode; None: left."""
+        return None, None, mode
+
+    def capable(self) -> dict[str, str]:
+        """The programs to which it gives capabilities, by path."""
+        return {}
+
+    def rooted(self) -> set[str]:
+        """The paths in it that are left to root."""
+        return set()
 
     def wishes(self, before: State) -> Mapping[Field, Json]:
         """The fields this resource speaks of, each with the value it asks for."""
@@ -175,6 +253,24 @@ class Resource(BaseModel):
     def requires(self) -> set[Address]:
         """What has to be there first, by the meaning of this wish."""
         return set()
+
+
+ADDING = ("groups", "set", "unset", "except_", "capabilities", "restart_on")
+"""Keys whose values add up where two deployments give them."""
+
+
+def flattened(value: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Every value with the keys that lead to it; a secret is one value.
+
+    >>> flattened({"set": {"S": {"k": "v"}}, "mode": "0644"})
+    {('set', 'S', 'k'): 'v', ('mode',): '0644'}
+    """
+    if not isinstance(value, dict) or value.get("secret") is True:
+        return {path: value}
+    found: dict[tuple[str, ...], Any] = {}
+    for key, inner in value.items():
+        found |= flattened(inner, (*path, str(key)))
+    return found
 
 
 @dataclass(frozen=True)

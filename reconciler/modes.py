@@ -170,3 +170,20 @@ def show_capability(data: bytes | None) -> str | None:
     flags = ("e" if magic & 1 else "") + ("i" if inheritable else "") + ("p" if permitted else "")
     names = [f"cap_{name}" for bit, name in enumerate(CAPABILITIES) if (permitted | inheritable) >> bit & 1]
     return f"{','.join(names)}+{flags}"
+
+
+def odd_mode(key: str, spec: str | None) -> list[tuple[str, str]]:
+    """What in a mode is allowed and seldom meant, each with what to do about it; ``key``: what it is called.
+
+    >>> odd_mode("mode", "0666"), odd_mode("directory_mode", "1777")
+    ([('mode 0666 lets everybody write', "leave 'o=w' away")], [])
+    """
+    if spec is None:
+        return []
+    directory = key == "directory_mode"
+    mode, found = apply_mode(spec, 0, directory=directory), []
+    if mode & 0o002 and not (directory and mode & 0o1000):
+        found.append((f"{key} {spec} lets everybody write", "leave 'o=w' away"))
+    if mode & SPECIAL and not directory:
+        found.append((f"{key} {spec} is setuid or setgid", "it runs as its owner for everybody; is that meant?"))
+    return found

@@ -13,10 +13,8 @@ from .errors import HostError, LogError, ReconcilerError
 from .host.port import Observer
 from .host.recording import Recording
 from .kinds import kinds
-from .kinds.file import CONTENT
 from .kinds.secrets import marked
-from .kinds.units import PLACES
-from .model import PATHS, Absent, Field
+from .model import CONTENT, PATHS, Absent, Field
 from .plan import Plan
 from .redaction import Redactor
 from .survey import Options, refusal
@@ -46,7 +44,10 @@ def look(engine: Engine, documents: Iterable[Document], foresee: Callable[[Engin
             host.digested.add(address.name)
     for path in LISTED:
         _listed(host, path)
-    _units(host)
+    for kind in kinds().values():
+        for name in kind.every(host):
+            with suppress(HostError):
+                kind.read(host, name)
     host.processes()
     listed = list(documents)
     conceal(listed)
@@ -79,40 +80,31 @@ def _listed(host: Observer, directory: str) -> None:
         directory = os.path.dirname(directory)
 
 
-def _units(host: Observer) -> None:
-    """Every service of the host."""
-    names: set[str] = set()
-    for place in PLACES:
-        with suppress(HostError):
-            names |= {name for name in host.names(place) if name.endswith(".service") and "@" not in name}
-    for name in sorted(names):
-        with suppress(HostError):
-            kinds()["daemon"].read(host, name)
-
-
 def redactor_of(engine: Engine, documents: Iterable[Document], key: bytes) -> Redactor:
     """Takes out what is secret though no name says so: by the documents, by the log, by the mode of a file."""
     secrets: dict[str, set[Field]] = {}
     asked: dict[str, set[Field]] = {}
     clear: set[str] = set()
-    whole = {address.name for address in engine.ledger.holds if address.kind == "file"}
+    whole = {a.name for a in engine.ledger.holds if a.kind in kinds() and kinds()[a.kind].whole}
     for document in documents:
         for wished in document.resources:
             resource = wished.resource
             secrets.setdefault(resource.name, set()).update(resource.secrets())
-            for path in kinds()[resource.kind].edits(resource.name):
+            kind = kinds()[resource.kind]
+            for path in kind.edits(resource.name):
                 secrets.setdefault(path, set())
-            if resource.kind == "file":
+            if kind.whole:
                 whole.add(resource.name)
                 content = getattr(resource, "content", None)
                 clear |= {content.encode().decode("latin-1")} if isinstance(content, str) else set()
-            elif resource.kind == "ini":
-                asked.setdefault(resource.name, set()).update(f for f in resource.wishes(Absent()) if len(f) == 2)
+            if keys := kind.keys(resource.wishes(Absent())):
+                asked.setdefault(resource.name, set()).update(keys)
     for address, fields in engine.ledger.holds.items():
-        for path in (address.name, *kinds()[address.kind].edits(address.name)) if address.kind in kinds() else ():
+        known = kinds().get(address.kind)
+        for path in (address.name, *known.edits(address.name)) if known is not None else ():
             secrets.setdefault(path, set())
         for field, hold in fields.items():
-            if address.kind == "ini" and len(field) == 2:
+            if known is not None and known.keys([field]):
                 asked.setdefault(address.name, set()).add(field)
             for value in (hold.origin, hold.current):
                 with suppress(LogError):

@@ -21,6 +21,8 @@ from .model import MARK, Absent, Address, Json, Target, inside
 
 CHANGING = {"change", "own", "write", "set-mode", "enable", "disable"}
 RUNNING = {"start", "stop", "restart"}
+POLICY, DEPLOYMENT = "access", "deployment"
+"""What can be blocked besides a resource: a path by an access policy, a whole deployment."""
 Node = tuple[Address, str, bool]
 
 
@@ -197,7 +199,8 @@ def transitions(prospects: Mapping[Address, Prospect]) -> list[Transition]:
 
 def _before(t: Transition, by_address: Mapping[Address, list[Transition]]) -> Iterable[tuple[Transition, bool]]:
     """The transitions that must come before this one (True) or after it (False)."""
-    kind, name = kinds()[t.address.kind], t.address.name
+    known, name = kinds(), t.address.name
+    kind = known[t.address.kind]
     will, used = kind.ties(t.prospect)
     will = will | t.target.requires | (t.target.wish.requires() if t.target.wish else set())
     going = isinstance(t.prospect.after, Absent)
@@ -205,20 +208,18 @@ def _before(t: Transition, by_address: Mapping[Address, list[Transition]]) -> It
     halting = t.verb == "stop"
     for address in _candidates(t, will | used, by_address, numbered=bool(takes)):
         others = by_address[address]
-        removes = isinstance(others[0].prospect.after, Absent) and address.kind != "daemon"
+        removes = isinstance(others[0].prospect.after, Absent) and not known.runs(address)
         same = others[0].target.deployment == t.target.deployment
         for other in others:
             if takes and address.kind == t.address.kind and takes & kind.numbers(other.prospect.before):
                 yield other, True
-            if (t.address.kind == "daemon" and address.kind in ("tree", "ini", "file") and same) or (
-                t.address.kind == "daemon" and address.kind in ("account", "group") and not removes and same
-            ):
+            if kind.runs and same and (known.located(address) or (known.owns(address) and not removes)):
                 yield other, not halting
             elif removes and address in used:
                 yield other, False
             elif not removes and not going and address in will and other.verb != "stop":
                 yield other, True
-            elif _below(name, address) and t.address.kind in ("file", "ini", "tree"):
+            elif kind.located and _below(name, address):
                 # What is given back inside a tree goes first, so that the tree finds it as it will be; but a file
                 # that comes back waits until the directory round it is the right one.
                 renewed = other.verb in ("create", "remove") and t.verb == "create"
@@ -229,13 +230,14 @@ def _candidates(
     t: Transition, named: set[Address], by_address: Mapping[Address, list[Transition]], *, numbered: bool
 ) -> list[Address]:
     """The other things of the plan that a transition can have to do with, so that not all are asked of all."""
-    if t.address.kind == "daemon":
+    if kinds().runs(t.address):
         found = set(by_address)
     else:
         found = {address for address in named if address in by_address}
         # A tree round a path is one of the paths above it.
-        parts = t.address.name.split("/") if t.address.kind in ("file", "ini", "tree") else []
-        above = (Address("tree", "/".join(parts[:n]) or "/") for n in range(1, len(parts)))
+        parts = t.address.name.split("/") if kinds().located(t.address) else []
+        spanning = [name for name, kind in kinds().items() if kind.spans]
+        above = (Address(kind, "/".join(parts[:n]) or "/") for n in range(1, len(parts)) for kind in spanning)
         found |= {address for address in above if address in by_address}
         if numbered:
             found |= {address for address in by_address if address.kind == t.address.kind}
@@ -244,7 +246,7 @@ def _candidates(
 
 def _below(name: str, address: Address) -> bool:
     """Whether a path lies in a tree of the plan."""
-    return address.kind == "tree" and name != address.name and inside(name, address.name)
+    return kinds().spans(address) and name != address.name and inside(name, address.name)
 
 
 def _sorted(nodes: list[Transition], edges: Mapping[Node, set[Node]]) -> list[Transition]:

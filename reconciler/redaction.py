@@ -14,14 +14,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from .inifile import IniFile
-from .kinds.file import CONTENT
-from .kinds.ini import SECRET_KEY
-from .kinds.secrets import marked
-from .model import EXISTS, Address, Field, Json
+from .kinds.secrets import ASSIGNED, SECRET_KEY, marked
+from .model import CONTENT, EXISTS, Address, Field, Json
 
-NAMED = r"[\w.-]*(?:passw|secret|token)[\w.-]*"
-ASSIGNED = re.compile(rf"(?i)({NAMED}[\"']?\s*[=:]\s*|(?<!\S)-{NAMED}[ \t]+)(\S.*)", re.DOTALL)
-"""NAME=VALUE or --NAME VALUE anywhere, where the name says that it is a secret; all that follows is taken for it."""
 UNITS = re.compile(r"^/(?:etc|run|lib|usr/lib|usr/local/lib)/systemd/")
 ENVIRONMENT = re.compile(r"^(?:Environment|SetCredential|SetCredentialEncrypted)$")
 HASHED = ("/etc/passwd", "/etc/shadow", "/etc/group", "/etc/gshadow")

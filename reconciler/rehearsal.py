@@ -56,7 +56,7 @@ def looks(host: Observer, what: Plan | Iterable[str]) -> dict[str, str]:
         seen = kinds()[address.kind].read(host, address.name)
         told = {"reason": seen.reason} if isinstance(seen, Unknown) else seen.model_dump(mode="json", exclude=MOVING)
         digest = hashlib.sha256(canonical(told).encode())
-        if address.kind == "tree" and host.stat(address.name) is not None:
+        if kinds().spans(address) and host.stat(address.name) is not None:
             digest.update(b"%d" % sum(host.visit(address.name, lambda: partial(Summing, looker(host)))))
         found[text] = digest.hexdigest()
     return found

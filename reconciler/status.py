@@ -13,9 +13,7 @@ from .access.scene import Scene
 from .causes import UNKNOWN, Asked, cause, changed
 from .desired.documents import Document
 from .kinds import kinds
-from .kinds.account import Account
 from .kinds.base import Context, Prospect
-from .kinds.tree import Tree
 from .model import EXISTS, MARK, Absent, Json, Target, Unknown
 from .survey import hostname
 
@@ -52,8 +50,7 @@ def status(engine: Engine, documents: Iterable[Document], goals: Goals, plan: Pl
 def beside(engine: Engine, document: Document, becoming: Becoming) -> dict[str, Json]:
     """What holds of a deployment besides its resources: its processes, its access policy, its accounts' ways up."""
     host = engine.host
-    who = {w.resource.name for w in document.resources if isinstance(w.resource, Account)}
-    who |= {w.resource.owner for w in document.resources if isinstance(w.resource, Tree) and w.resource.owner}
+    who = {name for wished in document.resources for name in wished.resource.subjects()}
     running = processes(host, document) if host.live else []
     if not who and not document.access:
         return {"processes": running, "access": [], "escalation": []}
@@ -107,7 +104,7 @@ def resource(engine: Engine, target: Target, prospect: Prospect | None, reason: 
             hold = held.get(name)
             actual = kind.value(seen, name)
             drifted = False
-            if address.kind == "tree" and name != EXISTS:
+            if kind.spans and name != EXISTS:
                 drifted = hold is not None and bool(prospect and prospect.steps and target.wish is not None)
             elif hold is not None:
                 drifted = kind.altered(name, actual, engine.unseal(hold.current))
@@ -116,7 +113,7 @@ def resource(engine: Engine, target: Target, prospect: Prospect | None, reason: 
             if name != MARK and (drifted or name in wanted):
                 change = wanted.get(name)
                 shown = change.shown if change else (kind.display(name, actual), kind.display(name, actual))
-                applied = kind.display(name, engine.unseal(hold.current)) if hold and address.kind != "tree" else None
+                applied = kind.display(name, engine.unseal(hold.current)) if hold and not kind.spans else None
                 parts.append({"field": list(name), "applied": applied, "actual": shown[0], "desired": shown[1]})
     if prospect and prospect.steps:
         verb = prospect.steps[0].verb

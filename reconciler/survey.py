@@ -15,10 +15,8 @@ from typing import Any
 
 from .errors import HostError, LogError, Refused
 from .host.port import Observer, Scope
-from .inifile import IniFile, shown
 from .kinds import kinds
 from .kinds.base import Context, Prospect
-from .kinds.units import load as load_unit
 from .ledger import Ledger, fold
 from .log.books import Books
 from .log.store import LogReader, timestamp
@@ -149,16 +147,14 @@ class Surveyor:
         """Paths that never count as left behind by an account: quarantine, and daemons' runtime directories."""
         spared = [*self.ledger.stored, *(path.rsplit("/", 1)[0] for path in self.ledger.stored)]
         for address in goals.targets:
-            if address.kind == "daemon":
-                with suppress(HostError):
-                    unit = load_unit(self.host, address.name)
-                    spared += [f"/run/{name}" for name in unit.merged("Service", "RuntimeDirectory")]
+            with suppress(HostError, KeyError):
+                spared += kinds()[address.kind].spared(self.host, address.name)
         return tuple(spared)
 
     def survey(self, goals: Goals, options: Options, desired: Json = None, host: Json = None) -> Plan:
         """Look at every target and plan what it takes; nothing is written."""
         targets = dict(goals.targets)
-        trees = {t.deployment for a, t in targets.items() if a.kind == "tree"}
+        trees = {t.deployment for a, t in targets.items() if kinds().spans(a)}
         for address, deployment in self.ledger.daemons.items():
             if address in self.ledger.paused or deployment in trees:
                 targets.setdefault(address, Target(address, deployment))
@@ -174,7 +170,7 @@ class Surveyor:
             if options.skip_conflicts:
                 target = with_(target, options={**target.options, "skip_conflicts": True})
             context.planned[address] = self._prospect(target, context, options, plan)
-        self._foreign_processes(context, plan)
+        self._hindered(context, plan)
         self._one_path_twice(context, plan)
         blocked = {b.address for b in plan.blocked}
         workable = {a: p for a, p in context.planned.items() if a not in blocked}
@@ -282,37 +278,29 @@ class Surveyor:
             pending += [*targets[address].requires, *(wish.requires() if wish else ())]
         return {a: t for a, t in targets.items() if a in wanted}
 
-    def _foreign_processes(self, context: Context, plan: Plan) -> None:
-        """A process that runs from a tree to be handed over, and that no listed daemon owns, blocks that."""
-        from .kinds.services import running_from  # noqa: PLC0415 - beside its use
-
-        if not self.host.live:
-            return
-        units = {a.name for a in context.targets if a.kind == "daemon"}
+    def _hindered(self, context: Context, plan: Plan) -> None:
+        """Block what the plan as a whole does not allow."""
         for address, prospect in context.planned.items():
-            if not context.hands_over(address):
-                continue
-            strangers = [p for p in running_from(self.host, address.name) if p.cgroup.rsplit("/", 1)[-1] not in units]
-            if strangers:
-                told = ", ".join(f"{p.pid} ({p.name})" for p in strangers[:5])
-                reason = (
-                    f"runs programs that belong to no listed daemon: process {told}; stop them, or declare their daemon"
-                )
+            for reason in (
+                kinds()[address.kind].hindrances(self.host, prospect, context) if address.kind in kinds() else ()
+            ):
                 plan.blocked.append(blocked_by(prospect.target, reason, unknown=False))
 
     def _one_path_twice(self, context: Context, plan: Plan) -> None:
         """Two addresses that lead to one file through a link would undo each other for ever."""
         seen: dict[str, Address] = {}
-        for address, prospect in context.planned.items():
-            other = Address("ini" if address.kind == "file" else "file", address.name)
-            rival = context.planned.get(other) if address.kind in ("file", "ini") else None
-            if rival and prospect.target.wish is not None and rival.target.wish is None and rival.steps:
+        places: dict[str, list[Address]] = {}
+        for address in filter(kinds().located, context.planned):
+            places.setdefault(address.name, []).append(address)
+        for address, other in ((a, b) for listed in places.values() for a in listed for b in listed if a != b):
+            prospect, rival = context.planned[address], context.planned[other]
+            if prospect.target.wish is not None and rival.target.wish is None and rival.steps:
                 reason = f"{other} is given back by this very plan; apply once without this resource first"
                 plan.blocked.append(blocked_by(prospect.target, reason, unknown=False))
         for address, prospect in context.planned.items():
-            if address.kind in ("file", "ini") and prospect.target.wish is not None:
+            if kinds().single(address) and prospect.target.wish is not None:
                 with suppress(HostError):
-                    other = seen.setdefault(self.host.canonical(address.name), address)
+                    other = seen.setdefault(kinds()[address.kind].place(self.host, address.name), address)
                     if other != address:
                         reason = f"leads to the same file as {other}; declare it under one path"
                         plan.blocked.append(blocked_by(prospect.target, reason, unknown=False))
@@ -328,10 +316,11 @@ def looking_order(targets: Mapping[Address, Target]) -> list[Address]:
     def key(address: Address) -> tuple[int, float]:
         kind = kinds().get(address.kind)
         rank = kind.rank if kind else 99
-        if targets[address].wish is None and address.kind in ("account", "group"):
+        if targets[address].wish is None and kinds().owns(address):
             return (2, -rank)
-        if targets[address].wish is None and address.kind in ("file", "ini"):
-            return (0, rank)
+        if targets[address].wish is None and kinds().single(address):
+            # What lies deeper first, so that a directory round it is known to be empty then.
+            return (0, -len(address.name))
         # Of trees that go the inner ones first, so that the outer one is known to be empty then.
         return (1, rank - len(address.name) / 10**4 if targets[address].wish is None else rank)
 
@@ -343,13 +332,12 @@ def refusal(host: Observer, document: Any, ledger: Ledger) -> Blocked | None:
     symptom = document.refuse_where
     if symptom is None or document.name in ledger.deployments():
         return None
-    with suppress(HostError):
-        file = host.read(symptom["file"])
-        if file is not None:
-            value = shown(IniFile(file.data, fold=True).get(symptom["section"], symptom["key"]))
-            if value == symptom["value"]:
-                reason = f"{symptom['file']} says {symptom['key']}={value}, but {document.procedure}"
-                return Blocked(Address("ini", symptom["file"]), reason, False, document.source.json())
+    for kind in kinds().values():
+        with suppress(HostError):
+            found = kind.symptom(host, symptom)
+            if found is not None and found[1] == symptom["value"]:
+                reason = f"{symptom['file']} says {symptom['key']}={found[1]}, but {document.procedure}"
+                return Blocked(found[0], reason, False, document.source.json())
     return None
 
 

@@ -8,10 +8,6 @@ from dataclasses import dataclass, field, replace
 from .desired.documents import Document
 from .holds import Hold, merged
 from .kinds import kinds
-from .kinds.daemon import Daemon
-from .kinds.group import Group
-from .kinds.mapping import RscdMapping
-from .kinds.tree import Tree
 from .ledger import Ledger
 from .model import EXISTS, PATHS, Address, Field, Json, Resource, Target, inside
 from .past import Past, source_of
@@ -48,7 +44,7 @@ def _beside(target: Target, ledger: Ledger, leaving: set[Address]) -> Target:
     kept = {
         a.name: {f[0]: -1 for f in LOOKS & set(fields)}
         for a, fields in ledger.holds.items()
-        if a.kind in ("file", "ini") and a not in leaving and LOOKS & set(fields)
+        if kinds().single(a) and a not in leaving and LOOKS & set(fields)
     }
     return replace(target, options={**target.options, "spoken": kept})
 
@@ -59,9 +55,8 @@ def _related(one: str, other: str) -> bool:
 
 def _specific(addresses: Iterable[Address]) -> tuple[frozenset[str], tuple[str, ...]]:
     listed = list(addresses)
-    files = frozenset(a.name for a in listed if a.kind in ("file", "ini"))
-    files |= {path for a in listed if a.kind == "mapping" for path in kinds()["mapping"].edits(a.name)}
-    return files, tuple(sorted(a.name for a in listed if a.kind == "tree"))
+    files = frozenset(path for a in listed for path in kinds().paths(a))
+    return files, tuple(sorted(a.name for a in listed if kinds().spans(a)))
 
 
 def _options(ledger: Ledger, address: Address, nested: tuple[str, ...]) -> dict[str, Json]:
@@ -81,10 +76,9 @@ def terms_of(document: Document) -> dict[Address, Json]:
     """What an uninstall, which has no desired state, has to know of a resource."""
     found: dict[Address, Json] = {}
     for wished in document.enforced():
-        if isinstance(wished.resource, Tree):
-            found[wished.resource.address] = {"on_uninstall": wished.resource.on_uninstall}
-        elif isinstance(wished.resource, Daemon) and wished.resource.restart_on:
-            found[wished.resource.address] = {"restart_on": list(wished.resource.restart_on)}
+        terms = wished.resource.terms()
+        if terms is not None:
+            found[wished.resource.address] = terms
     return found
 
 
@@ -149,21 +143,21 @@ def from_desired(
                 {name: unseal(hold.current) for name, hold in held.items() if name in back},
                 made=made,
                 source=wished.source,
-                requires=frozenset({*map(Address.parse, resource.after)}),
+                requires=frozenset(map(kinds().address, resource.after)),
                 peers=files - {resource.name},
                 options=_options(ledger, address, tuple(t for t in trees if t != resource.name)),
             )
             first = sink.get(address)
             if first is None:
                 sink[address] = target
-            elif isinstance(resource, Group) and resource.implied_by:
+            elif resource.implied:
                 continue
             else:
                 sink[address] = _joined(first, target)
         mine = {w.resource.address for w in document.resources}
         left = [a for a in ledger.deployments().get(document.name, []) if a not in mine]
         gone = [a for a in left if a not in stays]
-        leaving = tuple(a.name for a in gone if a.kind == "tree")
+        leaving = tuple(a.name for a in gone if kinds().spans(a))
         audited = document.policy == "audit"
         sink, going = (goals.audit, frozenset({document.name})) if audited else (goals.targets, parting)
         if not audited:
@@ -174,9 +168,9 @@ def from_desired(
                 sink[address] = _beside(target, ledger, set(left))
     for leaver in goals.pruned:
         _uninstalled(goals, ledger, leaver, unseal, parting, stays)
-    for heir in stays:
+    for heir in filter(kinds().spans, stays):
         # A tree that steps out of one round it takes along what that knows of its paths.
-        around = [a for a in stays if a.kind == heir.kind == "tree" and a != heir and inside(heir.name, a.name)]
+        around = [a for a in stays if kinds().spans(a) and a != heir and inside(heir.name, a.name)]
         known = [a for a in around if PATHS in ledger.holds.get(a, {})]
         if known and PATHS not in ledger.holds.get(heir, {}):
             _inherited(goals, ledger, heir, max(known, key=lambda a: len(a.name)), stays)
@@ -189,13 +183,13 @@ def from_desired(
 
 def _bequeathed(goals: Goals, ledger: Ledger, address: Address, stays: Mapping[Address, set[str]]) -> bool:
     """Whether a tree that goes leaves all its paths to a tree round it; trees inside it inherit theirs."""
-    if address.kind != "tree":
+    if not kinds().spans(address):
         return False
     held = ledger.holds.get(address, {})
-    outer = [a for a in stays if a.kind == "tree" and inside(address.name, a.name)]
+    outer = [a for a in stays if kinds().spans(a) and inside(address.name, a.name)]
     whole = bool(outer) and EXISTS not in held
     # The paths of a tree inside that stays pass to it, with what they once were.
-    inner = [a for a in sorted(stays, key=str) if a.kind == "tree" and inside(a.name, address.name)]
+    inner = [a for a in sorted(stays, key=str) if kinds().spans(a) and inside(a.name, address.name)]
     for heir in [max(outer, key=lambda a: len(a.name))] if whole else inner:
         _inherited(goals, ledger, heir, address, stays)
     return whole
@@ -221,28 +215,7 @@ def _joined(first: Target, second: Target) -> Target:
     one, two = first.wish, second.wish
     if one is None or two is None:
         return second if one is None else first
-    if isinstance(one, RscdMapping) and isinstance(two, RscdMapping):
-        return _both(first, second, one.joined(two))
-    mine, other = _given(one), _given(two)
-    merged = {**other, **mine}
-    for name in ("groups", "set", "unset", "except_", "capabilities", "restart_on"):
-        a, b = mine.get(name), other.get(name)
-        if isinstance(a, tuple | list) and isinstance(b, tuple | list):
-            merged[name] = [*a, *(item for item in b if item not in a)]
-        elif isinstance(a, dict) and isinstance(b, dict):
-            merged[name] = {
-                k: {**b.get(k, {}), **a.get(k, {})} if isinstance(a.get(k, b.get(k)), dict) else a.get(k, b.get(k))
-                for k in (*a, *b)
-            }
-    aliases = {f: info.alias for f, info in type(one).model_fields.items() if info.alias}
-    wish = type(one).model_validate({aliases.get(k, k): v for k, v in merged.items()})
-    return _both(first, second, wish)
-
-
-def _given(wish: Resource) -> dict[str, Json]:
-    """What a wish gives, as data; secrets as they are, with what was read of them."""
-    plain = wish.model_dump(exclude_unset=True)
-    return plain | {name: getattr(wish, name) for name in ("set", "content") if name in plain}
+    return _both(first, second, one.joined(two))
 
 
 def _both(first: Target, second: Target, wish: Resource) -> Target:
@@ -278,7 +251,7 @@ def _returning(
                 back[name] = merged(
                     other.origin
                     for a, fields in ledger.holds.items()
-                    if a.kind == "tree" and _related(a.name, address.name)
+                    if kinds().spans(a) and _related(a.name, address.name)
                     for f, other in fields.items()
                     if f == name
                 )
@@ -319,14 +292,11 @@ def _uninstalled(
     _, trees = _specific([*stays, *kept, *mine])
     doomed = destroys(ledger, deployment) if quarantine else []
     for address in mine:
-        if any(
-            address.kind in ("file", "ini", "tree") and address != tree and inside(address.name, tree.name)
-            for tree in doomed
-        ):
+        if any(kinds().located(address) and address != tree and inside(address.name, tree.name) for tree in doomed):
             continue  # it goes with the tree, and comes back with it
         goals.leaves += [(deployment, address, name) for name in ledger.held_by(deployment, address)]
         policy = (ledger.terms.get(address) or {}).get("on_uninstall", "restore")
-        if address in stays or address in goals.targets or (address.kind == "tree" and policy == "keep"):
+        if address in stays or address in goals.targets or policy == "keep":
             continue
         if _bequeathed(goals, ledger, address, stays):
             continue
@@ -345,7 +315,7 @@ def destroys(ledger: Ledger, deployment: str) -> list[Address]:
     return [
         address
         for address in ledger.deployments().get(deployment, [])
-        if address.kind == "tree" and (ledger.terms.get(address) or {}).get("on_uninstall") == "delete"
+        if (ledger.terms.get(address) or {}).get("on_uninstall") == "delete"
     ]
 
 
@@ -354,14 +324,10 @@ def from_past(pasts: Mapping[Address, Past], ledger: Ledger, unseal: Unseal) -> 
     goals = Goals()
     _, trees = _specific([*ledger.holds, *pasts])
     files = frozenset(
-        a.name
-        for a, fields in ledger.holds.items()
-        if a.kind in ("file", "ini") and a not in pasts and LOOKS & set(fields)
+        a.name for a, fields in ledger.holds.items() if kinds().single(a) and a not in pasts and LOOKS & set(fields)
     )
     spoken = {
-        a.name: {f[0]: past.seqs[f] for f in LOOKS & set(past.values)}
-        for a, past in pasts.items()
-        if a.kind in ("file", "ini")
+        a.name: {f[0]: past.seqs[f] for f in LOOKS & set(past.values)} for a, past in pasts.items() if kinds().single(a)
     }
     for address, past in pasts.items():
         held = ledger.holds.get(address, {})
@@ -369,7 +335,7 @@ def from_past(pasts: Mapping[Address, Past], ledger: Ledger, unseal: Unseal) -> 
         for name, value in values.items():
             if isinstance(value, dict) and "layers" in value:
                 values[name] = merged(
-                    p.values.get(name) for a, p in pasts.items() if a.kind == "tree" and _related(a.name, address.name)
+                    p.values.get(name) for a, p in pasts.items() if kinds().spans(a) and _related(a.name, address.name)
                 )
         goals.targets[address] = Target(
             address,

@@ -13,7 +13,7 @@ from .engine import Engine
 from .errors import HostError, Mistake, Mistakes, Refused, Unseen
 from .host.port import Observer
 from .model import Address, Json
-from .plan import Blocked, Plan
+from .plan import DEPLOYMENT, Blocked, Plan
 from .survey import facts, hostname, refusal
 from .targets import from_desired
 
@@ -83,7 +83,7 @@ class Wanted:
         """What only the documents can say: unreadable facts, and modes without a way back."""
         for document in self.unknown:
             reason = f"is deployment {document.name!r} for this host? A fact of its match cannot be read"
-            plan.blocked.append(Blocked(Address("deployment", document.name), reason, True, document.source.json()))
+            plan.blocked.append(Blocked(Address(DEPLOYMENT, document.name), reason, True, document.source.json()))
         for document in self.documents:
             found = refusal(engine.host, document, engine.ledger)
             if found is not None:

@@ -8,16 +8,15 @@ from dataclasses import dataclass, field
 from ..desired.documents import Document
 from ..host.people import HostAccounts
 from ..host.port import Observer
-from ..kinds.file import FileState
-from ..kinds.tree import Tree
+from ..kinds import kinds
 from ..model import Absent, Address, Json
-from ..plan import Blocked, Plan, Transition
+from ..plan import POLICY, Blocked, Plan, Transition
 from ..rscd.compare import newcomer
 from ..rscd.resolver import Account, Listed
 from ..rscd.resolver import Target as Agent
 from ..rscd.text import gathered
 from .becoming import POWERS, ROOT_GROUPS, Becoming, membership
-from .foresight import Then
+from .foresight import Then, after, before
 from .policy import policy, policy_text
 from .rights import BITS, Look, rights
 from .scene import Scene
@@ -93,7 +92,7 @@ def consider(host: Observer, plan: Plan, documents: Iterable[Document], hostname
                 text = policy_text({**item, "more": new, "less": []})
                 reason = f"the access policy of {document.name} forbids what this plan would bring: {text}"
                 source = document.access_source(item["path"])
-                plan.blocked.append(Blocked(Address("access", item["path"]), reason, False, source.json()))
+                plan.blocked.append(Blocked(Address(POLICY, item["path"]), reason, False, source.json()))
             else:
                 found.policy.append({"deployment": document.name, **item, "text": policy_text(item)})
     return found
@@ -104,7 +103,7 @@ RSC = "/etc/rsc"
 
 def callers(host: Observer, plan: Plan) -> Iterator[str]:
     """Callers of the RSCD agent who become an account by its name alone, once the plan has made it."""
-    new = [t.address.name for t in plan.transitions if t.address.kind == "account" and t.verb == "create"]
+    new = [name for t in plan.transitions if t.verb == "create" for name in after(t.prospect).accounts]
     files = gathered(host.read, RSC) if new else {}
     for name in new if files else ():
         was, becomes = HostAccounts(host), Listed((Account(name, -1),))
@@ -116,11 +115,11 @@ def callers(host: Observer, plan: Plan) -> Iterator[str]:
 def shifts(now: Scene, then: Then, transition: Transition) -> Iterator[Shift]:
     """Whose rights to a transition's paths change."""
     address, prospect = transition.address, transition.prospect
-    if address.kind in ("file", "ini"):
+    if kinds().single(address):
         yield from compared(address.name, _at(now, address.name), _at(then, address.name), then)
-    elif address.kind == "tree" and not isinstance(prospect.after, Absent):
-        before, after = _at(now, address.name), _at(then, address.name)
-        yield from compared(f"the directory {address.name}", before, after, then)
+    elif kinds().spans(address) and not isinstance(prospect.after, Absent):
+        was, becomes = _at(now, address.name), _at(then, address.name)
+        yield from compared(f"the directory {address.name}", was, becomes, then)
         classes = [item for item in prospect.facts.get("classes", ()) if item["type"] == "file"]
         yield from compared(
             f"files in {address.name}",
@@ -171,10 +170,9 @@ def compared(what: str, before: Can, after: Can, then: Scene) -> Iterator[Shift]
 
 def subjects(plan: Plan) -> set[str]:
     """The accounts that a plan is about: those that it makes, changes, or hands something to."""
-    found = set()
+    found: set[str] = set()
     for t in plan.transitions:
-        if t.address.kind == "account":
-            found.add(t.address.name)
+        found |= after(t.prospect).accounts.keys()
         for item in t.prospect.facts.get("classes", ()):
             found.add(item["after"].partition(":")[0])
         owner = getattr(t.prospect.after, "owner", None)
@@ -193,11 +191,11 @@ def escalation(old: Becoming, new: Becoming, plan: Plan) -> Iterator[str]:
         if edge.who in who and (edge.who, edge.whom, edge.why) not in known:
             yield str(edge)
     for t in plan.transitions:
-        if t.address.kind == "account" and not isinstance(t.prospect.after, Absent):
-            had = set(getattr(t.prospect.before, "groups", ()))
-            for group in sorted(ROOT_GROUPS & set(getattr(t.prospect.after, "groups", ())) - had):
-                yield str(membership(t.address.name, group))
-    written = {t.address.name for t in plan.transitions if t.address.kind == "file"}
+        for name, person in after(t.prospect).accounts.items():
+            had = before(t.prospect).accounts.get(name)
+            for group in sorted(ROOT_GROUPS & (person.groups if person else set()) - (had.groups if had else set())):
+                yield str(membership(name, group))
+    written = {path for t in plan.transitions for path in after(t.prospect).files}
     for grant in new.sudoers.grants:
         if grant.file in written:
             yield from loose(grant)
@@ -223,19 +221,20 @@ def loose(grant: Grant) -> Iterator[str]:
 def setuid(plan: Plan) -> Iterator[str]:
     """The programs that a plan makes setuid."""
     for t in plan.transitions:
-        before, after = t.prospect.before, t.prospect.after
-        if isinstance(after, FileState) and after.mode & SETUID and t.target.wish is not None:
-            had = isinstance(before, FileState) and before.mode & SETUID and before.owner == after.owner
-            if not had:
-                yield f"{t.address.name} becomes setuid {after.owner}"
-        if isinstance(t.target.wish, Tree):
-            for path, text in sorted(t.target.wish.capabilities.items()):
+        was = before(t.prospect).files
+        for path, entry in after(t.prospect).files.items():
+            if entry is not None and entry.mode & SETUID and t.target.wish is not None:
+                old = was.get(path)
+                if old is None or not (old.mode & SETUID and old.owner == entry.owner):
+                    yield f"{path} becomes setuid {entry.owner}"
+        if t.target.wish is not None:
+            for path, text in sorted(t.target.wish.capable().items()):
                 strong = sorted(name for name in POWERS | {"dac_read_search"} if f"cap_{name}" in text.lower())
                 if strong and t.prospect.steps:
-                    yield f"{t.address.name}/{path} gets cap_{', cap_'.join(strong)}: for whoever may execute it"
+                    yield f"{path} gets cap_{', cap_'.join(strong)}: for whoever may execute it"
             for item in t.prospect.facts.get("classes", ()):
-                old, new = (item[side].split(" ")[0].rpartition(":") for side in ("before", "after"))
-                if item["type"] == "file" and _setuid(new[2]) and not (_setuid(old[2]) and old[0] == new[0]):
+                had, new = (item[side].split(" ")[0].rpartition(":") for side in ("before", "after"))
+                if item["type"] == "file" and _setuid(new[2]) and not (_setuid(had[2]) and had[0] == new[0]):
                     owner = new[0].partition(":")[0]
                     yield f"{item['count']} files in {t.address.name} become setuid {owner}"
 

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from ..host.names import Names, Owner
 from ..host.port import File, Observer, Stat
-from ..kinds.account import AccountState
-from ..kinds.base import Prospect
-from ..kinds.daemon import DaemonState
-from ..kinds.file import FileState
-from ..kinds.group import GroupState
-from ..kinds.tree import Tree
-from ..model import Absent, Address, inside
-from ..modes import apply_mode
+from ..kinds import kinds
+from ..kinds.base import Effects, Entry, Prospect
+from ..kinds.base import Person as Account
+from ..model import Absent, Address, Resource, inside
 from ..plan import Plan
-from .rights import ACL, Look, Person, masked, parse_acl
+from .rights import Look, Person, masked, parse_acl
 from .scene import Scene
 
 
 class Foreseen:
     """A host whose files read as a plan will leave them."""
 
-    def __init__(self, host: Observer, files: Mapping[str, FileState | None]) -> None:
+    def __init__(self, host: Observer, files: Mapping[str, Entry | None]) -> None:
         self._host, self._files = host, files
 
     def __getattr__(self, name: str) -> Any:
@@ -36,14 +32,14 @@ class Foreseen:
         state = self._files.get(path)
         if path not in self._files:
             return self._host.stat(path)
-        return None if state is None else Stat("file", state.mode, 0, 0, 1, len(state.data), 0, 0, 0)
+        return None if state is None else Stat("file", state.mode, 0, 0, 1, len(state.data or ""), 0, 0, 0)
 
     def read(self, path: str) -> File | None:
         """The file as it will be."""
         if path not in self._files:
             return self._host.read(path)
         state = self._files[path]
-        return None if state is None else File(state.data.encode("latin-1"), state.mode, 0, 0)
+        return None if state is None else File((state.data or "").encode("latin-1"), state.mode, 0, 0)
 
     def names(self, path: str) -> list[str]:
         """The names that will be in a directory."""
@@ -61,39 +57,31 @@ class Then(Scene):
     def __init__(self, now: Scene, plan: Plan) -> None:
         self.now = now
         self._prospects: dict[Address, Prospect] = {t.address: t.prospect for t in plan.transitions}
-        self.files = dict(self._planned_files())
+        self._effects = [after(prospect) for prospect in self._prospects.values()]
+        self.files = {path: entry for each in self._effects for path, entry in each.files.items()}
         foreseen: Any = Foreseen(now.host, self.files)
         super().__init__(foreseen)
         self._names = Names(now.host)
         self._chosen: dict[tuple[str, str], int] = {}
 
     @cached_property
-    def _planned(self) -> dict[str, dict[str, Any]]:
-        """The states after the plan, by kind and name."""
-        found: dict[str, dict[str, Any]] = {}
-        for address, prospect in self._prospects.items():
-            found.setdefault(address.kind, {})[address.name] = prospect.after
-        return found
+    def _accounts(self) -> dict[str, Account | None]:
+        return {name: person for each in self._effects for name, person in each.accounts.items()}
 
-    def _after(self, kind: str) -> Mapping[str, Any]:
-        return self._planned.get(kind, {})
-
-    def _planned_files(self) -> Iterator[tuple[str, FileState | None]]:
-        for kind in ("file", "ini"):
-            yield from ((n, state if isinstance(state, FileState) else None) for n, state in self._after(kind).items())
+    @cached_property
+    def _groups(self) -> dict[str, Sequence[int] | None]:
+        return {name: number for each in self._effects for name, number in each.groups.items()}
 
     @cached_property
     def users(self) -> dict[str, str]:
         """Whom units will run as, where the plan sets it."""
-        return {
-            n: s.effective.get("User") or "root" for n, s in self._after("daemon").items() if isinstance(s, DaemonState)
-        }
+        return {unit: user for each in self._effects for unit, user in each.users.items()}
 
     def _number(self, what: str, owner: Owner) -> int:
         """The number of a name; one of our own for a name that will come into being."""
         known = self._names.uid(owner) if what == "user" else self._names.gid(owner)
-        planned = self._after("account" if what == "user" else "group").get(str(owner))
-        told = getattr(planned, "uid" if what == "user" else "gid", None)
+        person, number = self._accounts.get(str(owner)), self._groups.get(str(owner))
+        told = (person.uid if person else None) if what == "user" else number[0] if number else None
         if told is not None or known is not None:
             return int(told if told is not None else known)  # type: ignore[arg-type] # one of them is there
         return self._chosen.setdefault((what, str(owner)), -1000 - len(self._chosen))
@@ -101,16 +89,14 @@ class Then(Scene):
     @cached_property
     def persons(self) -> list[Person]:
         """Every account that there will be."""
-        planned = self._after("account")
+        planned = self._accounts
         leaving = {
-            gid
-            for n, s in self._after("group").items()
-            if isinstance(s, Absent) and (gid := self._names.gid(n)) is not None
+            gid for n, number in self._groups.items() if number is None and (gid := self._names.gid(n)) is not None
         }
         found = [replace(p, gids=p.gids - leaving) for p in self.now.persons if p.name not in planned]
-        for name, state in planned.items():
-            if isinstance(state, AccountState) and not state.remote:
-                groups = {state.group, *state.groups}
+        for name, person in planned.items():
+            if person is not None:
+                groups = {person.group, *person.groups}
                 gids = frozenset(self._number("group", group) for group in groups)
                 found.append(Person(name, self._number("user", name), gids))
         return sorted(found, key=lambda person: (person.uid < 0, person.uid))
@@ -123,46 +109,39 @@ class Then(Scene):
     @cached_property
     def group_names(self) -> dict[int, str]:
         """The groups that there will be."""
-        made = {self._number("group", n): n for n, s in self._after("group").items() if isinstance(s, GroupState)}
+        made = {self._number("group", name): name for name, number in self._groups.items() if number is not None}
         return self.now.group_names | made
 
     def locked(self, name: str) -> bool:
         """Whether no password will open an account."""
-        state = self._after("account").get(name)
-        return state.password[:1] in ("!", "*") if isinstance(state, AccountState) else self.now.locked(name)
+        person = self._accounts.get(name)
+        return person.locked if person is not None else self.now.locked(name)
 
     @cached_property
     def _made(self) -> dict[str, Look]:
         """Directories that the plan makes: on the way to new files, and the tops of new trees."""
         found: dict[str, Look] = {}
         for address, prospect in self._prospects.items():
-            if address.kind in ("file", "ini") and not isinstance(prospect.after, Absent):
+            if kinds().single(address) and not isinstance(prospect.after, Absent):
                 parent = address.name.rpartition("/")[0]
                 while parent and self.now.look(parent) is None:
                     found.setdefault(parent, Look("directory", 0, 0, 0o755))
                     parent = parent.rpartition("/")[0]
-        for address, prospect in self._prospects.items():
-            wish = prospect.target.wish
-            if (
-                isinstance(wish, Tree)
-                and isinstance(prospect.before, Absent)
-                and not isinstance(prospect.after, Absent)
-            ):
-                mode = apply_mode(wish.directory_mode, 0o755, directory=True) if wish.directory_mode else 0o755
-                uid, gid = self._number("user", wish.owner or "root"), self._number("group", wish.group or "root")
-                found[address.name] = Look("directory", uid, gid, mode)
+        for path, entry in ((path, entry) for each in self._effects for path, entry in each.directories.items()):
+            uid, gid = self._number("user", entry.owner), self._number("group", entry.group)
+            found[path] = Look("directory", uid, gid, entry.mode)
         return found
 
     @cached_property
-    def _trees(self) -> list[tuple[str, Tree]]:
-        """The trees that the plan hands over, the innermost first."""
-        found = [(a.name, p.target.wish) for a, p in self._prospects.items() if isinstance(p.target.wish, Tree)]
-        return sorted(found, key=lambda item: -len(item[0]))
+    def _trees(self) -> list[tuple[str, Resource]]:
+        """What the plan hands over as a whole, the innermost first."""
+        spanning = [(a.name, p.target.wish) for a, p in self._prospects.items() if kinds().spans(a)]
+        return sorted(((top, wish) for top, wish in spanning if wish is not None), key=lambda item: -len(item[0]))
 
     @cached_property
     def _sampled(self) -> dict[str, Any]:
         """What trees that are given back tell of single paths."""
-        trees = (p for a, p in self._prospects.items() if a.kind == "tree" and p.target.wish is None)
+        trees = (p for a, p in self._prospects.items() if kinds().spans(a) and p.target.wish is None)
         return {item["path"]: item["after"] for p in trees for item in p.facts.get("sample", ())}
 
     def look(self, path: str) -> Look | None:
@@ -180,30 +159,21 @@ class Then(Scene):
         top = next(((top, wish) for top, wish in self._trees if inside(path, top)), None)
         return now if top is None else self._wished(path, now, *top)
 
-    def _wished(self, path: str, now: Look, top: str, wish: Tree) -> Look:
-        """A path as the rule of a tree asks for it; what the rule does not speak of stays."""
-        relative = path[len(top) :].strip("/")
-        part = next((p for p in sorted(wish.except_, key=len, reverse=True) if inside("/" + relative, "/" + p)), None)
-        rule: Any = wish if part is None else wish.except_[part]
-        spec = rule.directory_mode if now.type == "directory" else rule.file_mode
-        if part is not None and relative == part and rule.mode is not None:
-            spec = rule.mode
-        mode = (
-            apply_mode(spec, now.mode, directory=now.type == "directory") if spec and now.type != "link" else now.mode
-        )
-        return self._moved(now, rule.owner, rule.group, mode)
+    def _wished(self, path: str, now: Look, top: str, wish: Resource) -> Look:
+        """A path as the wish for what it lies in asks for it; what that does not speak of stays."""
+        owner, group, mode = wish.asked(path[len(top) :].strip("/"), now.type, now.mode)
+        return self._moved(now, owner, group, mode)
 
     def _moved(self, now: Look, owner: Owner | None, group: Owner | None, mode: int) -> Look:
         uid = now.uid if owner is None else self._number("user", owner)
         gid = now.gid if group is None else self._number("group", group)
         return replace(masked(now, mode) if mode != now.mode else now, uid=uid, gid=gid)
 
-    def file_look(self, state: FileState) -> Look:
+    def file_look(self, entry: Entry) -> Look:
         """What decides at a planned file."""
-        acl = state.xattrs.get(ACL)
         return Look(
-            "file", self._number("user", state.owner), self._number("group", state.group), state.mode,
-            parse_acl(acl.encode("latin-1") if acl else None),
+            "file", self._number("user", entry.owner), self._number("group", entry.group), entry.mode,
+            parse_acl(entry.acl.encode("latin-1") or None),
         )  # fmt: skip
 
     def told(self, text: str, kind: str) -> Look | None:
@@ -213,6 +183,16 @@ class Then(Scene):
         if not mode or not all(digit in "01234567" for digit in mode):
             return None
         return Look(kind, self._number("user", _owner(owner)), self._number("group", _owner(group)), int(mode, 8))
+
+
+def after(prospect: Prospect) -> Effects:
+    """What a prospect will make true."""
+    return kinds()[prospect.target.address.kind].effects(prospect, prospect.after)
+
+
+def before(prospect: Prospect) -> Effects:
+    """What is true of it now."""
+    return kinds()[prospect.target.address.kind].effects(prospect, prospect.before)
 
 
 def _owner(text: str) -> Owner:

@@ -8,9 +8,8 @@ from ..desired.documents import Document
 from ..host.names import Names
 from ..host.port import Observer, Process
 from ..host.resolve import printable
-from ..kinds.daemon import Daemon
+from ..kinds import kinds
 from ..kinds.services import run_by, running_from
-from ..kinds.tree import Tree
 from ..model import Json, inside
 from ..modes import CAPABILITIES
 
@@ -22,12 +21,11 @@ def processes(host: Observer, document: Document) -> list[Json]:
     and what an exception of the tree leaves to root.
     """
     names = Names(host)
-    trees = [w.resource for w in document.resources if isinstance(w.resource, Tree)]
-    daemons = [w.resource for w in document.resources if isinstance(w.resource, Daemon)]
-    users = {tree.owner for tree in trees if tree.owner} | {d.run_as.user for d in daemons if d.run_as}
+    trees = [w.resource for w in document.resources if kinds().spans(w.resource.address)]
+    users = {name for wished in document.resources for name in wished.resource.may_run()}
     found: dict[int, Json] = {}
     for tree in trees:
-        kept = {f"{tree.name}/{path}" for path, part in tree.except_.items() if part.owner == "root"}
+        kept = tree.rooted()
         for process in running_from(host, tree.name):
             item = told(process, names)
             program = program_of(process, tree.name)

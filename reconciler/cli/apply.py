@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 def addresses(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Any, ...]:  # noqa: ARG001
     """Addresses on the command line."""
-    from ..model import Address
+    from ..kinds import kinds
 
     for value in values:
         if ":" not in value:
             raise click.BadParameter(f"{value!r} is no address; write kind:name, as in ini:/etc/managesoft.ini")
-    return tuple(Address.parse(value) for value in values)
+    return tuple(kinds().address(value) for value in values)
 
 
 @click.command()

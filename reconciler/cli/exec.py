@@ -155,6 +155,7 @@ def located_component(place: Place, name: str) -> tuple[str, str]:
     from ..desired.expansion import fill
     from ..desired.words import nearest
     from ..errors import Refused, Usage
+    from ..kinds import kinds
     from ..profiles import profiles
     from ..survey import ledger_of
 
@@ -166,7 +167,7 @@ def located_component(place: Place, name: str) -> tuple[str, str]:
     values = {key: parameter.default for key, parameter in profile.parameters.items()}
     usual = str(fill(profile.components[name].program, values))
     tops = [str(v) for k, v in values.items() if profile.parameters[k].type == "path" and usual.startswith(f"{v}/")]
-    held = [a.name for a in ledger_of(place.reader()).holds if a.kind == "tree"]
+    held = [a.name for a in ledger_of(place.reader()).holds if kinds().spans(a)]
     candidates = [usual, *(f"{top}{usual.removeprefix(max(tops, key=len))}" for top in held if tops)]
     scene = Scene(place.observer())
     there = [path for path in dict.fromkeys(candidates) if scene.way(path) is not None]

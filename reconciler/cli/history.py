@@ -46,9 +46,9 @@ def history(
     from itertools import islice
 
     from ..errors import ReconcilerError, Usage
+    from ..kinds import kinds
     from ..ledger import Run
     from ..log.events import Event
-    from ..model import Address
     from ..moments import time_of
     from ..report.text import event_lines, run_lines
     from ..survey import ledger_of
@@ -63,7 +63,7 @@ def history(
         raise ReconcilerError(f"--run {of_run}: the log has no such run; see 'reconciler history --all'")
     if address is not None and ":" not in address:
         raise Usage(f"{address!r} is no address; write kind:name, or ask 'reconciler explain {address}'")
-    wanted = str(Address.parse(address)) if address else None
+    wanted = str(kinds().address(address)) if address else None
     first, last = (time_of(t, o) if t is not None else None for t, o in ((since, "--since"), (until, "--until")))
     known: dict[str, bool] = {}
 

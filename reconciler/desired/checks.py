@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
 from ..errors import Mistake
-from ..host.accounts import PATHS
-from ..kinds.daemon import Daemon
-from ..kinds.ini import SECRET_KEY
-from ..kinds.mapping import RscdMapping
-from ..kinds.tree import PROTECTED, Tree
-from ..model import Address, Resource
+from ..kinds import kinds
+from ..kinds.secrets import SECRET_KEY
+from ..model import Address
 from ..modes import octal
 from .words import nearest
 
@@ -51,6 +46,7 @@ def _inside(document: Document, problems: list[Mistake]) -> None:
         if fact not in FACTS:
             line, column = document.text.at(("match", fact), key=True)
             problems.append(Mistake(document.text.file, line, column, f"unknown fact {fact!r}", nearest(fact, FACTS)))
+    reserved = _reserved()
     known: dict[Address, Wished] = {}
     paths: dict[str, Wished] = {}
     for wished in document.resources:
@@ -63,32 +59,21 @@ def _inside(document: Document, problems: list[Mistake]) -> None:
                 f"{resource.address} is there already",
                 f"the first is at {first.source}; write one resource with all keys",
             )
-        for path in _paths(resource):
+        for path in kinds()[resource.kind].claims(resource):
             other = paths.setdefault(path, wished)
             if other is not wished and other.resource.kind != resource.kind:
                 what = f"{path} belongs to '{other.resource.kind}: {other.resource.name}' already"
                 _add(problems, source, what, f"the first is at {other.source}")
-        if resource.kind in ("file", "ini") and resource.name in PATHS.values():
-            _add(
-                problems,
-                source,
-                f"{resource.name} is edited through 'account:' and 'group:' alone",
-                "declare the account",
-            )
-        if isinstance(resource, Tree) and resource.name in PROTECTED and not resource.allow_protected:
-            _add(
-                problems,
-                source,
-                f"{resource.name} belongs to the system",
-                "name a directory below it, or say 'allow_protected: true'",
-            )
+            if path in reserved:
+                alone = " and ".join(f"'{name}:'" for name in sorted(reserved[path]))
+                what, hint = f"{path} is edited through {alone} alone", f"declare the {min(reserved[path])}"
+                _add(problems, source, what, hint)
+        for what, hint in resource.mistakes():
+            _add(problems, source, what, hint)
     for wished in document.resources:
-        listed = [("after", wished.resource.after)]
-        if isinstance(wished.resource, Daemon):
-            listed.append(("restart_on", wished.resource.restart_on))
-        for key, words in listed:
+        for key, words in wished.resource.named().items():
             for word in words:
-                if Address.parse(word) not in known:
+                if kinds().address(word) not in known:
                     hint = nearest(word, map(str, known))
                     _add(
                         problems,
@@ -99,19 +84,20 @@ def _inside(document: Document, problems: list[Mistake]) -> None:
     _cycles(known, problems)
 
 
-def _paths(resource: Resource) -> tuple[str, ...]:
-    """The paths that a resource writes as files, or owns as a tree."""
-    if isinstance(resource, RscdMapping):
-        mode = (resource.place()[1],) if resource.mode not in (None, "impersonation") else ()
-        return (*(f"{resource.name}/{name}" for name in resource.lines()), *mode)
-    return (resource.name,) if resource.kind in ("file", "ini", "tree") else ()
+def _reserved() -> dict[str, set[str]]:
+    """The files that hold accounts and groups, with the kinds that alone write them."""
+    found: dict[str, set[str]] = {}
+    for kind in kinds().values():
+        for path in kind.edits("") if kind.owns else ():
+            found.setdefault(path, set()).update(k.name for k in kinds().values() if k.owns)
+    return found
 
 
 def _cycles(known: Mapping[Address, Wished], problems: list[Mistake]) -> None:
     edges = {
         address: [
             a
-            for a in (*map(Address.parse, w.resource.after), *sorted(w.resource.requires()))
+            for a in (*map(kinds().address, w.resource.after), *sorted(w.resource.requires()))
             if a in known and a != address
         ]
         for address, w in known.items()
@@ -148,17 +134,17 @@ def between(documents: list[Document], problems: list[Mistake], *, same_host: bo
     paths: dict[str, tuple[Document, Wished]] = {}
     for document in documents:
         for wished in document.resources:
-            if wished.resource.kind in ("file", "ini"):
-                owner, rival = paths.setdefault(wished.resource.name, (document, wished))
+            for path in kinds()[wished.resource.kind].claims(wished.resource):
+                owner, rival = paths.setdefault(path, (document, wished))
                 both = same_host or document.match == owner.match
                 if owner is not document and rival.resource.kind != wished.resource.kind and both:
-                    what = f"{wished.resource.name} is a {rival.resource.kind} already"
+                    what = f"{path} is a {rival.resource.kind} already"
                     _add(problems, wished.source, what, f"the first is at {rival.source}")
             for other, first in seen.get(wished.resource.address, []):
                 apart = not same_host and document.match != other.match
                 if apart or other is document:
                     continue
-                if reason := _apart(wished.resource, first.resource):
+                if reason := wished.resource.contradicts(first.resource):
                     what = f"{wished.resource.address}: {reason}"
                     _add(problems, wished.source, what, f"the other is at {first.source}")
                     continue
@@ -178,38 +164,11 @@ def between(documents: list[Document], problems: list[Mistake], *, same_host: bo
             seen.setdefault(wished.resource.address, []).append((document, wished))
 
 
-def _apart(one: Resource, other: Resource) -> str:
-    """Why one agent cannot have the lines of two deployments; empty where it can, or where fields tell it."""
-    if not isinstance(one, RscdMapping) or not isinstance(other, RscdMapping):
-        return ""
-    mine, theirs = one.spoken(), other.spoken()
-    if any(mine[key] != theirs[key] for key in mine.keys() & theirs.keys()):
-        return ""
-    try:
-        other.joined(one)
-    except ValidationError as error:
-        return str(error.errors(include_url=False)[0]["msg"]).removeprefix("Value error, ")
-    return ""
-
-
 def _spoken(wished: Wished) -> dict[tuple[str, ...], Any]:
-    """What a resource says, flat."""
-    if isinstance(wished.resource, RscdMapping):
-        return wished.resource.spoken()
-    found: dict[tuple[str, ...], Any] = {}
-
-    def flatten(value: Any, path: tuple[str, ...]) -> None:
-        if isinstance(value, dict) and value.get("secret") is not True:
-            for key, inner in value.items():
-                flatten(inner, (*path, str(key)))
-        else:
-            found[path] = value
-
-    flatten(wished.resource.model_dump(exclude_unset=True, exclude={"name", "after", "policy", "implied_by"}), ())
-    for section, keys in getattr(wished.resource, "unset", {}).items():
-        found |= {("set", section, key): None for key in keys}
+    """What a resource says, flat, where two of them can contradict each other."""
+    found = wished.resource.spoken()
     for path in [p for p in found if p[-1].endswith("mode") and isinstance(found[p], str)]:
         found[path] = octal(found[path]) if octal(found[path]) is not None else found[path]
-    for path in [p for p in found if p[0] in ("groups", "restart_on", "optional", "unset")]:
+    for path in [p for p in found if p[0] in ("groups", "restart_on", "optional")]:
         del found[path]  # lists of "at least these" add up
     return found

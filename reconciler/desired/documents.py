@@ -15,9 +15,7 @@ from pydantic import Field as Described
 from ..errors import Mistake, Mistakes, Usage
 from ..host.resolve import printable
 from ..kinds import kinds
-from ..kinds.account import Account
-from ..kinds.group import Group
-from ..kinds.ini import SECRET_KEY
+from ..kinds.secrets import SECRET_KEY
 from ..model import Resource, Source, clean_path
 from ..yamltext import Path, Text, read
 from .expansion import expand
@@ -280,20 +278,19 @@ def build(text: Text, problems: list[Mistake], known: Inventory, facts: Facts) -
             document.resources.append(wished)
     if header is not None:
         expand(document, build_resource, problems)
-    _imply_groups(document)
+    _complete(document)
     return document
 
 
-def _imply_groups(document: Document) -> None:
-    """An account that names no primary group gets one of its own name, as useradd makes it."""
-    named = {w.resource.name for w in document.resources if isinstance(w.resource, Group)}
+def _complete(document: Document) -> None:
+    """Bring along what resources imply and the document does not name."""
+    named = {wished.resource.address for wished in document.resources}
     complete: list[Wished] = []
     for wished in document.resources:
-        account = wished.resource
-        if isinstance(account, Account) and account.group is None and account.name not in named:
-            complete.append(
-                Wished(Group(name=account.name, system=account.system, implied_by=account.name), wished.source)
-            )
+        for kind, data in wished.resource.implies():
+            implied = kinds()[kind].resource.model_validate(data)
+            if implied.address not in named:
+                complete.append(Wished(implied, wished.source))
         complete.append(wished)
     document.resources = complete
 
@@ -323,7 +320,9 @@ def build_resource(
         problems.append(Mistake(text.file, *text.at((*path, kind_name), key=True), f"unknown kind {kind_name!r}", hint))
         return None
     data = {"name": item[kind_name], **{key: value for key, value in item.items() if key != kind_name}}
-    for hidden in {"implied_by", "validate_with", "except_"} & item.keys():
+    # A field that YAML writes under another name, or not at all, is no key.
+    fields = kind.resource.model_fields.items()
+    for hidden in {name for name, info in fields if info.alias not in (None, name) or info.exclude} & item.keys():
         problems.append(Mistake(text.file, *text.at((*path, hidden), key=True), f"unknown key {hidden!r}"))
         return None
     if "name" in item:

@@ -6,8 +6,8 @@ Locked means the password field starts with ``!``: no expiry, and the shell stay
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field as Described
 
@@ -17,7 +17,7 @@ from ..host.names import Names
 from ..host.port import Entity, Host, Observer
 from ..host.userdb import members
 from ..model import EXISTS, Absent, Address, Field, Json, Number, Resource, Seen, State, Target, Unknown
-from .base import Conflict, Context, Kind, Prospect, comes_free, gone
+from .base import Conflict, Context, Effects, Kind, Person, Prospect, Trial, comes_free, gone
 from .group import NAME, taken
 from .leftovers import left_behind
 
@@ -105,6 +105,16 @@ class Account(Resource):
         wanted.update({("groups", name): {} for name in self.groups if not name.endswith("?")})
         return wanted
 
+    def implies(self) -> list[tuple[str, dict[str, Any]]]:
+        """A primary group of its own name where it names none, as useradd makes it."""
+        if self.group is not None:
+            return []
+        return [("group", {"name": self.name, "system": self.system, "implied_by": self.name})]
+
+    def subjects(self) -> set[str]:
+        """Itself."""
+        return {self.name}
+
     def requires(self) -> set[Address]:
         """Its groups."""
         names = [self.group or self.name, *(name.rstrip("?") for name in self.groups)]
@@ -124,6 +134,7 @@ class AccountKind(Kind[AccountState]):
     """Accounts through the four files."""
 
     name = "account"
+    owns = True
     rank = 20
     state = AccountState
     resource = Account
@@ -318,6 +329,29 @@ class AccountKind(Kind[AccountState]):
         holder = Names(host).user(after.uid)
         free = comes_free(context, Address("account", str(holder)), ("uid",), after.uid)
         return [] if free or holder in (after.uid, name) else [taken(prospect, ("uid",), after.uid, holder)]
+
+    def effects(self, found: Prospect, state: State) -> Effects:
+        """The account, where the local files hold it."""
+        name = found.target.address.name
+        if isinstance(state, AccountState) and state.remote:
+            return Effects()
+        if not isinstance(state, AccountState):
+            return Effects(accounts={name: None})
+        locked = state.password[:1] in ("!", "*")
+        return Effects(accounts={name: Person(state.uid, state.group, frozenset(state.groups), locked)})
+
+    def described(self, seen: AccountState, trial: Trial) -> Iterator[tuple[str, Any]]:
+        """Its columns and memberships."""
+        yield "uid", str(seen.uid)
+        yield "group", str(seen.group)
+        if seen.groups:
+            yield "groups", sorted(seen.groups)
+        if seen.comment:
+            yield "comment", seen.comment
+        yield "shell", seen.shell
+        yield "home", seen.home
+        if seen.password.startswith("!"):
+            yield "password", "locked"
 
     def numbers(self, state: State) -> set[tuple[str, int]]:
         """Its number."""

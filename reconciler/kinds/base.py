@@ -11,13 +11,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 
 from ..errors import HostError, Unseen
-from ..host.names import Names
-from ..host.port import Host, Observer, Scope
+from ..host.names import Names, Owner
+from ..host.port import Host, Observer, Scope, Stat
 from ..host.resolve import printable
 from ..model import EXISTS, MARK, Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown
 from ..trees.images import Vault
@@ -46,6 +46,63 @@ class Conflict:
     field: Field
     recorded: Json
     found: Json
+
+
+class Trial(Protocol):
+    """Tries words of a desired state on the host that they are to describe."""
+
+    def remark(self, text: str) -> None:
+        """Say what could not be described."""
+
+    def asked(self) -> Sequence[tuple[str, str]] | None:
+        """The keys that are asked for; None for all."""
+
+    def secret(self, field: Field) -> bool:
+        """Whether the log says that a field of the thing is a secret."""
+
+    def kept(self, base: dict[str, Any], parts: Iterable[tuple[str, Any]]) -> dict[str, Any] | None:
+        """The resource with every part that is so already; parts of one key come together."""
+
+    def so(self, wish: dict[str, Any]) -> bool:
+        """Whether nothing has to be done for a resource."""
+
+    def differing(self, wish: dict[str, Any]) -> list[str] | None:
+        """The paths that a resource would change, relative to its own; None where it cannot be planned."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or directory with what decides who may do what with it."""
+
+    owner: Owner
+    group: Owner
+    mode: int
+    data: str | None = None
+    """Its bytes as latin-1 text; None for a directory."""
+    acl: str = ""
+
+
+@dataclass(frozen=True)
+class Person:
+    """An account with what decides what it may do; ``uid`` is None where the number is chosen later."""
+
+    uid: int | None
+    group: Owner
+    groups: frozenset[str]
+    locked: bool
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What a state makes true for those who ask who may do what; None: it is gone."""
+
+    files: Mapping[str, Entry | None] = field(default_factory=dict)
+    directories: Mapping[str, Entry] = field(default_factory=dict)
+    accounts: Mapping[str, Person | None] = field(default_factory=dict)
+    groups: Mapping[str, Sequence[int] | None] = field(default_factory=dict)
+    """By name the number, where that is chosen already."""
+    users: Mapping[str, str] = field(default_factory=dict)
+    """By unit the user that it runs as."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +162,7 @@ class Context:
     def hands_over(self, tree: Address) -> bool:
         """Whether this plan changes who owns a tree by declaration (never where it only repairs drift)."""
         prospect = self.planned.get(tree)
-        return tree.kind == "tree" and prospect is not None and bool(prospect.facts.get("handover"))
+        return prospect is not None and bool(prospect.facts.get("handover"))
 
     def changes(self, address: Address, asking: Target) -> bool:
         """Whether this plan changes a thing that somebody depends on."""
@@ -136,6 +193,98 @@ class Kind(ABC, Generic[S]):
     """Fields that every thing of this kind has while it exists; they go with it and not before."""
     defaults: ClassVar[Mapping[Field, Json]] = {}
     """What such a field becomes in a thing that we made, when the wish for it goes."""
+
+    # What a kind can.  The rooms above ask this, and never which kind it is.
+
+    located: ClassVar[bool] = False
+    """Its name is a path at which one thing stands."""
+    spans: ClassVar[bool] = False
+    """It holds what others hold inside it, path by path."""
+    runs: ClassVar[bool] = False
+    """It has a process: it is stopped for a hand-over, and restarted when what it depends on changed."""
+    owns: ClassVar[bool] = False
+    """Paths and processes belong to it, by its number."""
+
+    def paths(self, name: str) -> tuple[str, ...]:
+        """Every path that it writes as a file of its own: nothing else may stand there, and trees step round it."""
+        return (name,) if self.located and not self.spans else ()
+
+    def claims(self, wish: Any) -> tuple[str, ...]:
+        """The paths that a wish needs for itself."""
+        return (wish.name,) if self.located else ()
+
+    def short(self, name: str) -> str:
+        """The name as people write it."""
+        return name
+
+    def place(self, host: Observer, name: str) -> str:
+        """Where a located thing really stands, through every link on the way."""
+        return host.canonical(name)
+
+    def spared(self, host: Observer, name: str) -> list[str]:
+        """Paths that come and go with it, and so are never left behind."""
+        return []
+
+    def process(self, host: Observer, name: str) -> Json:
+        """What its process is known by; None where none runs."""
+        return None
+
+    def hindrances(self, host: Observer, found: Prospect, context: Context) -> list[str]:
+        """What in the plan as a whole stands in its way, asked once every prospect is there."""
+        return []
+
+    def effects(self, found: Prospect, state: State) -> Effects:
+        """What a state of a prospect makes true; a kind says what nobody could tell without it."""
+        name = found.target.address.name
+        return (
+            Effects(files={name: None}) if self.located and not self.spans and isinstance(state, Absent) else Effects()
+        )
+
+    def recognises(self, host: Observer, path: str, there: Stat | None) -> bool:
+        """Whether a path on a command line means a thing of this kind; the highest rank is asked first."""
+        return False
+
+    def adopted(self, host: Observer, name: str, trial: Trial) -> dict[str, Any] | None:
+        """The resource that describes what is there; None where none does, which is remarked."""
+        seen = self.read(host, name)
+        if isinstance(seen, Unknown):
+            trial.remark(seen.reason)
+            return None
+        if not self.fields(seen):
+            trial.remark("is not there")
+            return None
+        return trial.kept({self.name: self.short(name)}, self.described(seen, trial))
+
+    def described(self, seen: Any, trial: Trial) -> Iterable[tuple[str, Any]]:
+        """What is there, key by key in the words of the desired state; what is not so is left out by the trial."""
+        return ()
+
+    def symptom(self, host: Observer, where: Mapping[str, str]) -> tuple[Address, Json] | None:
+        """The thing and the value that a profile's ``refuse_where`` means, where that is of this kind."""
+        return None
+
+    def watches(self, name: str) -> tuple[str, ...]:
+        """The files whose change concerns it."""
+        return self.edits(name)
+
+    def estranged(self, state: State) -> str:
+        """How what runs differs from what is set; empty where it does not."""
+        return ""
+
+    whole: ClassVar[bool] = False
+    """Its field `CONTENT` is the whole content of the file of its name."""
+
+    def keys(self, fields: Iterable[Field]) -> set[Field]:
+        """Those of some fields that are keys in the file of its name."""
+        return set()
+
+    def every(self, host: Observer) -> list[str]:
+        """The names of all such things that a host has, where a snapshot is to hold all of them."""
+        return []
+
+    def renewed(self, host: Observer, found: Prospect, vault: Vault) -> Prospect:
+        """The prospect with what carrying it out has to know, looked up anew."""
+        return found
 
     @abstractmethod
     def read(self, host: Observer, name: str) -> Seen:

@@ -7,9 +7,10 @@ it depends on was changed after it started, or when its live process is not what
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace as with_
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic import Field as Described
@@ -20,14 +21,15 @@ from ..host.port import File, Host, Observer
 from ..model import Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown, inside
 from ..modes import CAPABILITIES
 from ..trees.images import Vault
-from . import units
-from .base import Conflict, Context, Kind, Prospect, Step, empty_left
+from . import kinds, units
+from .base import Conflict, Context, Effects, Kind, Prospect, Step, Trial, empty_left
 from .services import call, misfit, running_from, sysv
 from .units import SETTINGS, drop_in, drop_in_text, strange
 
 RUNNING: Field = ("running",)
 ENABLED: Field = ("enabled",)
 FRESH: Field = ("fresh",)
+SUFFIX = ".service"
 STEADY = 8
 PATIENCE = 100
 
@@ -125,9 +127,26 @@ class Daemon(Resource):
             wanted[RUNNING] = self.running
         return wanted
 
+    @classmethod
+    def canonical(cls, name: str) -> str:
+        """Without a suffix it is a service."""
+        return name if "." in name else f"{name}{SUFFIX}"
+
+    def terms(self) -> Json:
+        """What it restarts on."""
+        return {"restart_on": list(self.restart_on)} if self.restart_on else None
+
+    def named(self) -> Mapping[str, tuple[str, ...]]:
+        """What it comes after, and what it restarts on."""
+        return {**super().named(), "restart_on": self.restart_on}
+
+    def may_run(self) -> set[str]:
+        """Whom it runs as."""
+        return {self.run_as.user} if self.run_as else set()
+
     def requires(self) -> set[Address]:
         """Its account and groups, and what it restarts on."""
-        wanted = {Address.parse(text) for text in self.restart_on}
+        wanted = set(map(kinds().address, self.restart_on))
         if self.run_as:
             wanted.add(Address("account", self.run_as.user))
             wanted |= {Address("group", self.run_as.group)} if self.run_as.group else set()
@@ -138,6 +157,7 @@ class DaemonKind(Kind[DaemonState]):
     """Services under systemd; init scripts where there is no unit; files alone in a root directory."""
 
     name = "daemon"
+    runs = True
     rank = 50
     state = DaemonState
     resource = Daemon
@@ -260,6 +280,11 @@ class DaemonKind(Kind[DaemonState]):
             return None
         return value
 
+    def effects(self, found: Prospect, state: State) -> Effects:
+        """Whom it runs as."""
+        user = state.effective.get("User") or "root" if isinstance(state, DaemonState) else None
+        return Effects() if user is None else Effects(users={found.target.address.name: user})
+
     def needs(self, name: str, state: State) -> set[Address]:
         """The account and groups that it runs with."""
         if not isinstance(state, DaemonState):
@@ -284,6 +309,49 @@ class DaemonKind(Kind[DaemonState]):
     def edits(self, name: str) -> tuple[str, ...]:
         """Our drop-in."""
         return (drop_in(name),)
+
+    def short(self, name: str) -> str:
+        """A service without its suffix."""
+        return name.removesuffix(SUFFIX)
+
+    def watches(self, name: str) -> tuple[str, ...]:
+        """Our drop-in, and the init script where there is one."""
+        return (*self.edits(name), f"/etc/init.d/{self.short(name)}")
+
+    def spared(self, host: Observer, name: str) -> list[str]:
+        """The runtime directories that systemd makes and removes with it."""
+        return [f"/run/{word}" for word in units.load(host, name).merged("Service", "RuntimeDirectory")]
+
+    def process(self, host: Observer, name: str) -> Json:
+        """Boot, process number and start of its main process."""
+        seen = self.read(host, name)
+        return dict(seen.process) if isinstance(seen, DaemonState) and seen.process else None
+
+    def estranged(self, state: State) -> str:
+        """How its live process differs from what its unit says, where a restart is due for nothing else."""
+        return state.misfit if isinstance(state, DaemonState) and not state.stale else ""
+
+    def described(self, seen: DaemonState, trial: Trial) -> Iterator[tuple[str, Any]]:
+        """Whom it runs as and with what, and whether it is enabled and runs."""
+        told = seen.effective
+        if told.get("User"):
+            yield "run_as", {"user": told["User"], **({"group": told["Group"]} if told.get("Group") else {})}
+        if told.get("SupplementaryGroups"):
+            yield "supplementary_groups", told["SupplementaryGroups"].split()
+        if told.get("AmbientCapabilities"):
+            yield "ambient_capabilities", told["AmbientCapabilities"].lower().split()
+        if seen.installable:
+            yield "enabled", "true" if seen.links else "false"
+        if seen.running is not None:
+            yield "running", "true" if seen.running else "false"
+
+    def every(self, host: Observer) -> list[str]:
+        """Every service that has a unit file."""
+        found: set[str] = set()
+        for place in units.PLACES:
+            with suppress(HostError):
+                found |= {name for name in host.names(place) if name.endswith(SUFFIX) and "@" not in name}
+        return sorted(found)
 
     def returns(self, field: Field, origin: Json, *, made: bool) -> tuple[bool, Json]:
         """Freshness is never given back; it is derived."""
@@ -353,8 +421,8 @@ class DaemonKind(Kind[DaemonState]):
     def _depends(self, target: Target, seen: DaemonState) -> frozenset[Address]:
         """What calls for a restart when it changes: what is named, its account, and its own settings."""
         wish = target.wish
-        named = {Address.parse(text) for text in wish.restart_on} if isinstance(wish, Daemon) else set()
-        named |= {Address.parse(text) for text in target.options.get("restart_on", ())}
+        words = [*(wish.restart_on if isinstance(wish, Daemon) else ()), *target.options.get("restart_on", ())]
+        named = set(map(kinds().address, words))
         user = seen.effective.get("User")
         return frozenset(named | ({Address("account", user)} if user else set()))
 

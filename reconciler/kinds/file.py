@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace as with_
 from typing import Annotated, Any, ClassVar
 
@@ -13,17 +14,32 @@ from pydantic import Field as Described
 from ..errors import HostError
 from ..host.names import Names, Owner
 from ..host.port import File as Bytes
-from ..host.port import Host, Observer
+from ..host.port import Host, Observer, Stat
 from ..host.resolve import printable
-from ..model import EXISTS, MARK, Absent, Address, Change, Field, Hidden, Json, Resource, Seen, State, Target, Unknown
-from ..modes import SPECIAL, apply_mode, check_mode, names_special
+from ..model import (
+    CONTENT,
+    EXISTS,
+    MARK,
+    Absent,
+    Address,
+    Change,
+    Field,
+    Hidden,
+    Json,
+    Resource,
+    Seen,
+    State,
+    Target,
+    Unknown,
+)
+from ..modes import SPECIAL, apply_mode, check_mode, names_special, odd_mode
 from ..trees.images import Vault
-from .base import SECRET, Context, Kind, Prospect, empty_left, gone, nobody
-from .secrets import Secret, either, words
+from .base import SECRET, Context, Effects, Entry, Kind, Prospect, Trial, empty_left, gone, nobody
+from .secrets import ASSIGNED, Secret, either, words
 
-CONTENT: Field = ("content",)
 MODE: Field = ("mode",)
 SHOWN = 64 * 1024
+SUDOERS = re.compile(r"^/etc/sudoers(\.d/.*)?$")
 SECRET_MODE = 0o600
 """What a file gets that is made to hold a secret."""
 
@@ -71,6 +87,16 @@ class File(Resource):
         wanted |= {(key,): value for key in ("owner", "group") if (value := getattr(self, key)) is not None}
         wanted |= new_mode(self.mode, wanted, before, secret=bool(self.secrets()))
         return wanted
+
+    def lints(self) -> list[tuple[str, str]]:
+        """Modes that give too much away, and sudoers that can lock everybody out."""
+        found = odd_mode("mode", self.mode)
+        if SUDOERS.match(self.name) and self.content is not None:
+            if not self.validate_with:
+                found.append(("a mistake in it locks everybody out of sudo", "add 'validate: visudo -cf {}'"))
+            if "NOPASSWD: ALL" in str(self.content):
+                found.append(("NOPASSWD: ALL makes the account root", "name the commands"))
+        return found
 
     def secrets(self) -> Mapping[Field, Secret]:
         """Its content, where that is one."""
@@ -130,7 +156,7 @@ def owned_values(
 def returned_look(seen: State, name: str, context: Context) -> State:
     """A file as a tree round it will have left it, where this plan gives that tree back."""
     for address, prospect in context.planned.items():
-        look = prospect.facts.get("coming", {}).get(name) if address.kind == "tree" else None
+        look = prospect.facts.get("coming", {}).get(name) if address.name != name else None
         if look is not None and prospect.target.wish is None and not context.fix and isinstance(seen, FileState):
             seen = seen.model_copy(update={"owner": look.owner, "group": look.group, "mode": look.mode})
     return seen
@@ -227,6 +253,21 @@ def described(host: Observer, found: Bytes) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def owned(state: FileState) -> Iterator[tuple[str, str]]:
+    """Owner, group and mode in the words of the desired state."""
+    yield "owner", str(state.owner)
+    yield "group", str(state.group)
+    yield "mode", f"{state.mode:04o}"
+
+
+ACL = "system.posix_acl_access"
+
+
+def entry(state: FileState) -> Entry:
+    """A file as those see it who ask who may do what."""
+    return Entry(state.owner, state.group, state.mode, state.data, state.xattrs.get(ACL, ""))
+
+
 def put(host: Host, name: str, seen: Seen, state: State, **plain: Json) -> None:
     """Put a file in place as a whole, or remove it; ``plain``: what is no part of it, as a host that is read has it."""
     if not isinstance(state, FileState):
@@ -253,6 +294,7 @@ class FileKind(Kind[FileState]):
     name = "file"
     verb = "write"
     rank = 40
+    located = whole = True
     state = FileState
     resource = File
     attributes: ClassVar[frozenset[str]] = frozenset({"content", "owner", "group", "mode"})
@@ -358,6 +400,25 @@ class FileKind(Kind[FileState]):
         if MODE in found and other_bytes(target, seen, found.get(CONTENT)):
             found[MODE] = int(found[MODE]) & ~SPECIAL
         return found
+
+    def recognises(self, host: Observer, path: str, there: Stat | None) -> bool:
+        """Whatever is no directory."""
+        return there is None or there.type != "directory"
+
+    def described(self, seen: FileState, trial: Trial) -> Iterator[tuple[str, Any]]:
+        """Owner, group and mode; its content where everybody may read it."""
+        yield from owned(seen)
+        text = seen.data
+        public = bool(seen.mode & 0o004) and not ASSIGNED.search(text) and not trial.secret(CONTENT)
+        if public and len(text) <= SHOWN and text.isascii() and "\0" not in text:
+            yield "content", text
+        else:
+            trial.remark("its content is left out: private, large, or no plain text")
+
+    def effects(self, found: Prospect, state: State) -> Effects:
+        """The file."""
+        here = {found.target.address.name: entry(state)} if isinstance(state, FileState) else None
+        return super().effects(found, state) if here is None else Effects(files=here)
 
     def foreseen(self, seen: State, name: str, context: Context) -> State:
         """With the owner, group and mode that a tree gives back to it first."""

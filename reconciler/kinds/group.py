@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field as Described
 
@@ -14,7 +14,7 @@ from ..host.port import Entity, Host, Observer
 from ..host.userdb import members
 from ..model import EXISTS, Absent, Address, Change, Field, Json, Number, Resource, Seen, State, Target, Unknown
 from ..trees.images import Vault
-from .base import Conflict, Context, Kind, Prospect, comes_free
+from .base import Conflict, Context, Effects, Kind, Prospect, Trial, comes_free
 from .leftovers import left_behind
 
 NAME = r"^[a-zA-Z_][a-zA-Z0-9_.-]{0,30}[a-zA-Z0-9_$-]?$"
@@ -47,6 +47,11 @@ class Group(Resource):
     ] = None
     implied_by: str | None = Described(default=None, exclude=True)
 
+    @property
+    def implied(self) -> bool:
+        """Whether an account brought it along."""
+        return self.implied_by is not None
+
     def wishes(self, before: State) -> Mapping[Field, Json]:
         """That it exists, and its number where one is named."""
         wanted: dict[Field, Json] = {EXISTS: True}
@@ -61,6 +66,7 @@ class GroupKind(Kind[GroupState]):
     """Groups through /etc/group and /etc/gshadow."""
 
     name = "group"
+    owns = True
     rank = 10
     state = GroupState
     resource = Group
@@ -152,6 +158,15 @@ class GroupKind(Kind[GroupState]):
         if field == ("gid",) and isinstance(value, dict):
             return {"unknown": True}
         return super().show(field, value)
+
+    def effects(self, found: Prospect, state: State) -> Effects:
+        """The group."""
+        number = [] if not isinstance(state, GroupState) or state.gid is None else [state.gid]
+        return Effects(groups={found.target.address.name: number if isinstance(state, GroupState) else None})
+
+    def described(self, seen: GroupState, trial: Trial) -> Iterator[tuple[str, Any]]:
+        """Its number."""
+        yield "gid", str(seen.gid)
 
     def numbers(self, state: State) -> set[tuple[str, int]]:
         """Its number."""

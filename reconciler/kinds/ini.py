@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, WrapValidator, field_validator, model_validator
@@ -11,28 +10,28 @@ from pydantic import Field as Described
 
 from ..errors import HostError
 from ..host.port import File as Bytes
-from ..host.port import Host, Observer
+from ..host.port import Host, Observer, Stat
 from ..inifile import IniFile, shown, undone
 from ..model import EXISTS, MARK, Absent, Address, Change, Field, Hidden, Json, Resource, Seen, State, Target
-from ..modes import check_mode
+from ..modes import check_mode, odd_mode
 from ..trees.images import Vault
-from .base import SECRET, Conflict, Context, Kind, Prospect, empty_left, gone
+from .base import SECRET, Conflict, Context, Effects, Kind, Prospect, Trial, empty_left, gone
 from .file import (
     MODE,
     FileState,
     described,
     digest,
+    entry,
     new_mode,
+    owned,
     owned_values,
     put,
     returned_look,
     see,
     told_of,
 )
-from .secrets import LEFT_OUT, Secret, either
+from .secrets import ASSIGNED, LEFT_OUT, SECRET_KEY, Secret, either
 
-SECRET_KEY = re.compile(r"passw|secret|token", re.IGNORECASE)
-"""Which bytes the file had, and when they were written: so that their time comes back with them."""
 PLAIN = {("owner",), ("group",), MODE}
 Text = Annotated[str, Described(pattern=r"^[^\r\n\x00]*$")]
 
@@ -86,6 +85,20 @@ class Ini(Resource):
         pairs = ((section, key, value) for section, keys in self.set.items() for key, value in keys.items())
         return {(section, key): value for section, key, value in pairs if isinstance(value, Secret)}
 
+    def spoken(self) -> dict[tuple[str, ...], Any]:
+        """Its keys; one that is not to be there contradicts one that is."""
+        said = {path: value for path, value in super().spoken().items() if path[0] != "unset"}
+        return said | {("set", section, key): None for section, keys in self.unset.items() for key in keys}
+
+    def lints(self) -> list[tuple[str, str]]:
+        """Modes that give too much away, and secrets in clear."""
+        found = odd_mode("mode", self.mode)
+        for section, keys in self.set.items():
+            for key, value in keys.items():
+                if isinstance(value, str) and value and SECRET_KEY.search(key):
+                    found.append((f"[{section}] {key} stands here in clear", "write {secret: true, from: {file: …}}"))
+        return found
+
     def requires(self) -> set[Address]:  # type: ignore[valid-type] # the field named set hides the type here only
         """Its owner and group."""
         return {Address(k, n) for k, n in (("account", self.owner), ("group", self.group)) if n}
@@ -118,6 +131,7 @@ class IniKind(Kind[IniState]):
     name = "ini"
     verb = "write"
     rank = 41
+    located = True
     state = IniState
     resource = Ini
     attributes: ClassVar[frozenset[str]] = frozenset({"owner", "group", "mode"})
@@ -278,6 +292,44 @@ class IniKind(Kind[IniState]):
     def edits(self, name: str) -> tuple[str, ...]:
         """The file itself."""
         return (name,)
+
+    def keys(self, fields: Iterable[Field]) -> set[Field]:
+        """Section and key."""
+        return {field for field in fields if len(field) == 2}
+
+    def recognises(self, host: Observer, path: str, there: Stat | None) -> bool:
+        """By its name."""
+        return path.endswith(".ini") and (there is None or there.type != "directory")
+
+    def described(self, seen: IniState, trial: Trial) -> Iterator[tuple[str, Any]]:
+        """Its keys, but for secrets; owner, group and mode."""
+        file = IniFile(seen.data.encode("latin-1"))
+        asked = trial.asked()
+        for section, key in file.pairs() if asked is None else asked:
+            value = shown(file.get(section, key))
+            where = f"[{section}] {key}"
+            if not seen.mode & 0o004 and asked is None:
+                trial.remark(f"{where} is left out: not everybody may read the file; ask for it with --key")
+            elif not isinstance(value, str):
+                trial.remark(f"{where} is not there" if value is None else f"{where} stands there more than once")
+            elif SECRET_KEY.search(key) or ASSIGNED.search(value) or trial.secret((section, key)):
+                trial.remark(f"{where} is a secret; write {{secret: true, from: {{file: …}}}}")
+            else:
+                yield "set", {section: {key: value}}
+        yield from owned(seen)
+
+    def symptom(self, host: Observer, where: Mapping[str, str]) -> tuple[Address, Json] | None:
+        """The value of a key, whatever its case."""
+        if not {"file", "section", "key"} <= where.keys():
+            return None
+        file = host.read(where["file"])
+        value = shown(IniFile(file.data, fold=True).get(where["section"], where["key"])) if file is not None else None
+        return Address(self.name, where["file"]), value
+
+    def effects(self, found: Prospect, state: State) -> Effects:
+        """The file."""
+        here = {found.target.address.name: entry(state)} if isinstance(state, FileState) else None
+        return super().effects(found, state) if here is None else Effects(files=here)
 
     def foreseen(self, seen: State, name: str, context: Context) -> State:
         """With the owner, group and mode that a tree gives back to it first."""

@@ -8,6 +8,7 @@ from itertools import islice
 from ..host.port import Observer
 from ..host.resolve import printable
 from ..model import Address
+from . import kinds
 from .base import Context
 
 SHOWN = 10
@@ -31,14 +32,10 @@ def left_behind(host: Observer, context: Context, name: str, uid: int | None, gi
         return reasons
     part = 0 if uid is not None else 1
     for prospect in context.planned.values():
-        if prospect.target.options.get("skip_conflicts") and prospect.target.address.kind == "tree":
+        if prospect.target.options.get("skip_conflicts") and kinds().spans(prospect.target.address):
             kept = [c for c in prospect.conflicts if str(c.found).split(":")[part] == name]
             reasons += [f"{c.field[0]} still belongs to it and is left alone as a conflict" for c in kept]
-    own = [
-        address.name
-        for address in context.targets
-        if address.kind in ("tree", "file", "ini") and _settled(context, address)
-    ]
+    own = [address.name for address in context.targets if kinds().located(address) and _settled(context, address)]
     skip = [*own, *context.spared]
     hits = list(islice(host.owned(uid, gid, skip), SHOWN + 1))
     if hits:
@@ -50,7 +47,7 @@ def left_behind(host: Observer, context: Context, name: str, uid: int | None, gi
 
 def running(host: Observer, context: Context, uid: int | None, gid: int | None) -> list[str]:
     """The live processes that have this number; before its turn those of the deployment's daemons do not count."""
-    daemons = {a.name for a in context.targets if a.kind == "daemon"}
+    daemons = {a.name for a in context.targets if kinds().runs(a)}
     found = []
     for process in host.processes():
         if uid not in process.uids and gid not in process.gids | process.groups:

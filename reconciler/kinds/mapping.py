@@ -7,19 +7,19 @@ vendor's ACL push and edited only where ``edit_generated`` says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as with_
 from typing import Annotated, Any, Literal
 
 from pydantic import Field as Described
-from pydantic import model_validator
+from pydantic import ValidationError, model_validator
 
 from ..errors import HostError
 from ..host.names import Names
 from ..host.people import HostAccounts
 from ..host.port import File as Bytes
-from ..host.port import Host, Observer
+from ..host.port import Host, Observer, Stat
 from ..host.resolve import printable
 from ..model import (
     EXISTS,
@@ -45,7 +45,7 @@ from ..rscd.resolver import AGENT, AGENT_ON_CONTROLLER, MODES, Account, Accounts
 from ..rscd.resolver import Target as Agent
 from ..rscd.text import EXPORTS, FILES, NOUSER, USERS, USERS_LOCAL, RscFile, entries, unreached
 from ..trees.images import Vault
-from .base import Conflict, Context, Kind, Prospect, Step
+from .base import Conflict, Context, Kind, Prospect, Step, Trial
 from .file import KIND as FILE
 from .file import FileState, described, digest, see
 from .ini import KIND as INI
@@ -137,6 +137,23 @@ class RscdMapping(Resource):
         for name, asks in self.lines().items():
             found |= {(name, ask.entry(name).key): ",".join(sorted(ask.options)) for ask in asks}
         return found
+
+    def contradicts(self, other: Any) -> str:
+        """Why one agent cannot have the lines of both; empty where it can, or where a field tells it."""
+        mine, theirs = self.spoken(), other.spoken()
+        if any(mine[key] != theirs[key] for key in mine.keys() & theirs.keys()):
+            return ""
+        try:
+            other.joined(self)
+        except ValidationError as error:
+            return str(error.errors(include_url=False)[0]["msg"]).removeprefix("Value error, ")
+        return ""
+
+    def lints(self) -> list[tuple[str, str]]:
+        """A fallback that gives everything away."""
+        if self.fallback != "root":
+            return []
+        return [("whoever has no line becomes root", "name a fallback without rights, as in 'fallback: nobody'")]
 
     def requires(self) -> set[Address]:
         """The accounts that lines map to."""
@@ -379,6 +396,29 @@ class MappingKind(Kind[MappingState]):
     def edits(self, name: str) -> tuple[str, ...]:
         """The three files, and where the mode is by default."""
         return tuple(f"{name}/{part}" for part in (*FILES, DEFAULT_FILE))
+
+    def recognises(self, host: Observer, path: str, there: Stat | None) -> bool:
+        """A directory with the agent's files."""
+        files = (EXPORTS, USERS_LOCAL)
+        directory = there is not None and there.type == "directory"
+        return directory and all(host.stat(f"{path}/{name}") is not None for name in files)
+
+    def described(self, seen: MappingState, trial: Trial) -> Iterator[tuple[str, Any]]:
+        """Its lines."""
+        for entry in seen.file(EXPORTS).entries:
+            yield "exports", [{"hosts": list(entry.names), "options": list(map(str, entry.options))}]
+        for entry in seen.file(USERS_LOCAL).entries:
+            options = {"options": list(map(str, entry.options))} if entry.options else {}
+            yield "users_local", [{"who": entry.who, **options}]
+
+    def paths(self, name: str) -> tuple[str, ...]:
+        """All of them: a tree round them steps out."""
+        return self.edits(name)
+
+    def claims(self, wish: Any) -> tuple[str, ...]:
+        """The files that lines are asked for in, and the one that holds the mode."""
+        mode = (wish.place()[1],) if wish.mode not in (None, "impersonation") else ()
+        return (*(f"{wish.name}/{name}" for name in wish.lines()), *mode)
 
     def steps(self, before: State, after: State, changes: tuple[Change, ...]) -> tuple[Step, ...]:
         """The mode is set by itself; lines are written."""

@@ -21,6 +21,11 @@ from pydantic import Field as Described
 from ..errors import HostError
 from ..model import Hidden, Json
 
+SECRET_KEY = re.compile(r"passw|secret|token", re.IGNORECASE)
+"""What in the name of a key says that its value is a secret."""
+NAMED = r"[\w.-]*(?:passw|secret|token)[\w.-]*"
+ASSIGNED = re.compile(rf"(?i)({NAMED}[\"']?\s*[=:]\s*|(?<!\S)-{NAMED}[ \t]+)(\S.*)", re.DOTALL)
+"""NAME=VALUE or --NAME VALUE anywhere, where the name says that it is a secret; all that follows is taken for it."""
 LEFT_OUT = re.compile(r"\(redacted-[0-9a-f]{16}\)")
 """What stands in a snapshot in the place of a secret."""
 

@@ -8,6 +8,7 @@ directory is writable by the account while root still works below it.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -20,7 +21,7 @@ from pydantic import Field as Described
 
 from ..errors import HostError, Unseen
 from ..host.names import Names, Owner
-from ..host.port import Facts, Host, Observer, Scope
+from ..host.port import Facts, Host, Observer, Scope, Stat
 from ..host.resolve import printable
 from ..model import (
     EXISTS,
@@ -37,15 +38,18 @@ from ..model import (
     Unknown,
     inside,
 )
-from ..modes import check_mode, pack_capability
+from ..modes import apply_mode, check_mode, odd_mode, pack_capability
 from ..trees.carrying import Task, bring_about
 from ..trees.checking import unlike
+from ..trees.describe import describe
 from ..trees.images import Look, Record, Vault, first_page, open_layer
 from ..trees.judging import absolute, linked, obstacle, shown
 from ..trees.looking import SAMPLE, Question, Survey, Wants, look_at
 from ..trees.rules import Exemption, Return, Rule, Wish
 from ..trees.whole import QUARANTINE, bring, emptied, mounted, root_of, take_away
-from .base import Conflict, Context, Kind, Prospect, Step, gone, nobody
+from . import kinds
+from .base import Conflict, Context, Effects, Entry, Kind, Prospect, Step, Trial, gone, nobody
+from .services import running_from
 
 PROTECTED = frozenset(
     [
@@ -85,6 +89,8 @@ PROTECTED = frozenset(
         "/var/tmp",
     ]
 )
+ALMIGHTY = re.compile(r"cap_(sys_admin|setuid|setgid|dac_override|sys_ptrace|sys_module)")
+"""Capabilities from which there is a way to root."""
 Mode = Annotated[str, BeforeValidator(lambda v: check_mode(v) if isinstance(v, str) else v)]
 
 
@@ -151,6 +157,54 @@ class Tree(Resource):
         """That it is there, and its paths as a whole."""
         return {EXISTS: True, PATHS: None}
 
+    def terms(self) -> Json:
+        """What becomes of it."""
+        return {"on_uninstall": self.on_uninstall}
+
+    def mistakes(self) -> list[tuple[str, str]]:
+        """Directories of the system are meant only where somebody says so."""
+        if self.name not in PROTECTED or self.allow_protected:
+            return []
+        return [(f"{self.name} belongs to the system", "name a directory below it, or say 'allow_protected: true'")]
+
+    def lints(self) -> list[tuple[str, str]]:
+        """Modes and capabilities that give too much away, and protected paths."""
+        found = [*odd_mode("file_mode", self.file_mode), *odd_mode("directory_mode", self.directory_mode)]
+        found += [
+            (f"{text} on {path} is as much as root", "take a smaller capability")
+            for path, text in self.capabilities.items()
+            if ALMIGHTY.search(text)
+        ]
+        protected = ("is a protected path", "name the agent's own directory")
+        return [*found, protected] if self.allow_protected else found
+
+    def subjects(self) -> set[str]:
+        """Its owner."""
+        return {self.owner} if self.owner else set()
+
+    def may_run(self) -> set[str]:
+        """Its owner."""
+        return self.subjects()
+
+    def asked(self, path: str, kind: str, mode: int) -> tuple[str | None, str | None, int]:
+        """Owner, group and mode that it asks for at a path below it; the most specific exception counts."""
+        parts = sorted(self.except_, key=len, reverse=True)
+        part = next((p for p in parts if inside("/" + path, "/" + p)), None)
+        rule: Any = self if part is None else self.except_[part]
+        spec = rule.directory_mode if kind == "directory" else rule.file_mode
+        if part is not None and path == part and rule.mode is not None:
+            spec = rule.mode
+        wanted = apply_mode(spec, mode, directory=kind == "directory") if spec and kind != "link" else mode
+        return rule.owner, rule.group, wanted
+
+    def capable(self) -> dict[str, str]:
+        """The capabilities of files in it, by their paths."""
+        return {f"{self.name}/{path}": text for path, text in self.capabilities.items()}
+
+    def rooted(self) -> set[str]:
+        """The exceptions that root owns."""
+        return {f"{self.name}/{path}" for path, part in self.except_.items() if part.owner == "root"}
+
     def requires(self) -> set[Address]:
         """Every owner and group that it names."""
         owners = {self.owner, *(e.owner for e in self.except_.values())} - {None}
@@ -188,6 +242,7 @@ class TreeKind(Kind[TreeState]):
 
     name = "tree"
     verb = "own"
+    located = spans = True
     secretive = False
     reads_back = frozenset({"own"})
     rank = 30
@@ -387,7 +442,7 @@ class TreeKind(Kind[TreeState]):
             name,
             total=not target.options.get("held") if context.recording else None,
             every=context.all_paths,
-            watched=relative(name, (a.name for a in context.targets if a.kind in ("file", "ini"))),
+            watched=relative(name, (a.name for a in context.targets if kinds().single(a))),
         )
         return Question(wants, rule, forecast(name, context), self._scope(target, context))
 
@@ -402,7 +457,7 @@ class TreeKind(Kind[TreeState]):
         trees = {
             a.name: t
             for a, t in context.targets.items()
-            if a.kind == "tree" and a not in context.planned and self._scope(t, context) is None
+            if kinds().spans(a) and a not in context.planned and self._scope(t, context) is None
         }
         trees[target.address.name] = target
         outer = min((name for name in trees if inside(target.address.name, name)), key=len, default=None)
@@ -505,6 +560,40 @@ class TreeKind(Kind[TreeState]):
         layer = found.work.survey.album.kept(vault)
         return (with_(step.changes[0], before={"layers": [layer]}),), {"absent": False, "state": {}}
 
+    def recognises(self, host: Observer, path: str, there: Stat | None) -> bool:
+        """Any directory."""
+        return there is not None and there.type == "directory"
+
+    def adopted(self, host: Observer, name: str, trial: Trial) -> dict[str, Any] | None:
+        """Its usual owner and modes, with an exception for every path that is otherwise."""
+        return describe(host, {self.name: name}, name, trial.differing, trial.remark)
+
+    def effects(self, found: Prospect, state: State) -> Effects:
+        """Its top, where that comes into being."""
+        wish = found.target.wish
+        if not isinstance(wish, Tree) or isinstance(state, Absent) or not isinstance(found.before, Absent):
+            return Effects()
+        mode = apply_mode(wish.directory_mode, 0o755, directory=True) if wish.directory_mode else 0o755
+        return Effects(directories={wish.name: Entry(wish.owner or "root", wish.group or "root", mode)})
+
+    def hindrances(self, host: Observer, found: Prospect, context: Context) -> list[str]:
+        """A process that runs from a tree to be handed over, and that no listed daemon owns."""
+        address = found.target.address
+        if not host.live or not context.hands_over(address):
+            return []
+        units = {a.name for a in context.targets if kinds().runs(a)}
+        strangers = [p for p in running_from(host, address.name) if p.cgroup.rsplit("/", 1)[-1] not in units]
+        told = ", ".join(f"{p.pid} ({p.name})" for p in strangers[:5])
+        what = "runs programs that belong to no listed daemon"
+        return [f"{what}: process {told}; stop them, or declare their daemon"] if strangers else []
+
+    def renewed(self, host: Observer, found: Prospect, vault: Vault) -> Prospect:
+        """With the tree looked at as it is now."""
+        if found.work is None:
+            return found
+        survey = self.survey(host, found.target, Context(vault=vault, recording=True))
+        return found if survey is None else with_(found, work=Work(survey, {}, 0.0))
+
     def perform(
         self, host: Host, found: Prospect, step: Step, changes: Sequence[Change], vault: Vault
     ) -> list[tuple[str, str]]:
@@ -588,7 +677,7 @@ class Work:
             and not any(
                 prospect.steps and address != found.target.address and inside(address.name, top)
                 for address, prospect in context.planned.items()
-                if address.kind in ("file", "ini", "tree")
+                if kinds().located(address)
             )
         )
 
@@ -608,7 +697,7 @@ def _going(context: Context) -> tuple[set[str], set[str]]:
     things: set[str] = set()
     made: set[str] = set()
     for address, prospect in context.planned.items():
-        if address.kind in ("file", "ini", "tree") and prospect.steps and isinstance(prospect.after, Absent):
+        if kinds().located(address) and prospect.steps and isinstance(prospect.after, Absent):
             things.add(address.name)
             made |= set(prospect.after.around.get("missing", ()))
     return things, made
@@ -634,12 +723,7 @@ def forecast(top: str, context: Context) -> dict[bytes, Look | None]:
         return {}
     coming: dict[bytes, Look | None] = {}
     for address, prospect in context.planned.items():
-        if (
-            address.kind in ("file", "ini")
-            and inside(address.name, top)
-            and prospect.target.wish is None
-            and prospect.steps
-        ):
+        if kinds().single(address) and inside(address.name, top) and prospect.target.wish is None and prospect.steps:
             told = prospect.after.model_dump()
             look = None if isinstance(prospect.after, Absent) else Look(told["owner"], told["group"], told["mode"])
             coming |= dict.fromkeys(relative(top, [address.name]), look)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..host.resolve import printable
+from ..kinds import kinds
 from ..kinds.base import SECRET
 from ..model import MARK, Address, Change, Json
 
@@ -42,8 +43,7 @@ class Paint:
 
 def short(address: Address) -> str:
     """An address as people write it: services without their suffix."""
-    name = address.name.removesuffix(".service") if address.kind == "daemon" else address.name
-    return printable(f"{address.kind}:{name}")
+    return printable(kinds().short(address))
 
 
 def conflict_text(recorded: Json, found: Json) -> str:
@@ -126,7 +126,7 @@ def transition_lines(transition: Transition, paint: Paint) -> Iterator[str]:
     yield left + (" " * gap + paint("2", source) if source and gap > 1 else "")
     if source and gap <= 1:
         yield paint("2", f"      {source}")
-    if transition.address.kind == "tree" and transition.verb == "own":
+    if transition.verb == "own":
         yield from _tree_lines(transition, paint)
     elif transition.verb not in ("start", "stop", "restart", "remove"):
         for change in transition.step.changes:

@@ -10,8 +10,8 @@ from ..causes import UNKNOWN, Cause
 from ..engine import Engine
 from ..host.resolve import printable
 from ..kinds import kinds
-from ..kinds.daemon import FRESH, DaemonState
 from ..model import EXISTS, MARK, PATHS, Address, Json
+from ..past import FRESH
 from ..plan import Plan, Transition
 
 SHOWN = 20
@@ -111,12 +111,11 @@ def _drift(engine: Engine, transition: Transition, *, applied: bool, enforced: b
             continue
         if change.field == FRESH:
             # A restart follows from other changes, or from a process that is not what its unit says.
-            seen = transition.prospect.before
-            if isinstance(seen, DaemonState) and seen.misfit and not seen.stale:
-                fields.append({"field": ["process"], "before": "as its unit says", "after": seen.misfit})
+            if found := kind.estranged(transition.prospect.before):
+                fields.append({"field": ["process"], "before": "as its unit says", "after": found})
             continue
         hold = held.get(change.field)
-        if address.kind == "tree" and change.field == PATHS:
+        if change.field == PATHS:
             changed = hold is not None or applied
             before: Json = change.shown[1]
         elif hold is not None:

@@ -91,14 +91,12 @@ class Places:
         found = cls(desired=watched, log=log, root=root)
         for address, target in targets.items():
             kind, wish = kinds().get(address.kind), target.wish
-            if address.kind == "tree":
+            if kind is not None and kind.spans:
                 for path in _leading(host, address.name):
                     found.trees.setdefault(root + path, address)
-            mine = list(kind.edits(address.name)) if kind else []
-            if address.kind == "daemon":
+            if kind is not None and kind.runs:
                 found.units[address.name] = address
-                mine.append(f"/etc/init.d/{address.name.removesuffix('.service')}")
-            for path in mine:
+            for path in kind.watches(address.name) if kind is not None else ():
                 for real in _leading(host, path):
                     found.files.setdefault(root + real, set()).add(address)
             for secret in (wish.secrets() if wish else {}).values():

@@ -21,7 +21,7 @@ from ..gitops.windows import Window, opens
 from ..guards import APPROVERS, intact, refused
 from ..host.port import Host, Observer, Scope
 from ..host.who import Who
-from ..kinds.daemon import Daemon
+from ..kinds import kinds
 from ..ledger import Ledger, Run, input_of
 from ..log.store import LogReader, timestamp
 from ..log.writer import LogWriter
@@ -252,8 +252,8 @@ class Turns:
         if not (concern.everything or concern.desired):
             only = tuple(sorted(a for a in _with_dependents(concern.addresses, goals.targets) if a in known))
             # Trees that are not concerned are there for who depends on them, and nothing in them is looked at.
-            scopes = {a: concern.scope(a) if a in concern.addresses else Scope() for a in known if a.kind == "tree"}
-            off = {a: self._off(a) for a in concern.addresses if a.kind == "tree"}
+            scopes = {a: concern.scope(a) if a in concern.addresses else Scope() for a in known if kinds().spans(a)}
+            off = {a: self._off(a) for a in concern.addresses if kinds().spans(a)}
             scopes = {a: _less(scope, off.get(a, frozenset())) for a, scope in scopes.items()}
             options = replace(options, only=only, scopes={a: s for a, s in scopes.items() if s is not None})
             if not only:
@@ -268,7 +268,7 @@ class Turns:
         now = time.monotonic()
 
         def fought(address: Address, fields: Iterable[tuple[str, ...]]) -> bool:
-            wanted = [(str(address), *each) for each in fields] if address.kind != "tree" else [(str(address),)]
+            wanted = [(str(address), *each) for each in fields] if not kinds().spans(address) else [(str(address),)]
             return any(self.fights.until(key, now) is not None for key in wanted)
 
         off = {t.address for t in plan.transitions if fought(t.address, (c.field for c in t.step.changes))}
@@ -307,7 +307,7 @@ class Turns:
         whos: list[Who] = []
         wanted = set(drift.paths)
         for notice in concern.notices.get(drift.address, ()):
-            if notice.who is not None and (notice.path in wanted or drift.address.kind != "tree" or notice.whole):
+            if notice.who is not None and (notice.path in wanted or notice.whole or not kinds().spans(drift.address)):
                 whos.append(notice.who)
         since = now - timedelta(seconds=10) if drift.address in concern.notices else self.looked
         span = changed(host, drift.paths)
@@ -406,7 +406,7 @@ def _with_dependents(addresses: set[Address], targets: Mapping[Address, Target])
     found = set(addresses)
     for address, target in targets.items():
         wish = target.wish
-        if isinstance(wish, Daemon) and (target.requires | wish.requires()) & addresses:
+        if wish is not None and kinds().runs(address) and (target.requires | wish.requires()) & addresses:
             found.add(address)
     return found
 

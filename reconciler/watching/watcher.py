@@ -18,6 +18,7 @@ from ..engine import Engine
 from ..errors import HostError, Mistakes, ReconcilerError
 from ..host.port import Observer
 from ..host.resolve import printable
+from ..kinds import kinds
 from ..kinds.units import has_systemd
 from ..model import Address, Target
 from ..wanted import Wanted
@@ -222,7 +223,7 @@ class Watcher:
             if found.log:
                 found.log = False
                 found.everything = found.desired = self._foreign()
-            for address in [a for a in found.addresses if a in fought and a.kind != "tree"]:
+            for address in [a for a in found.addresses if a in fought and not kinds().spans(a)]:
                 found.addresses.discard(address)
             flooded = [until for a in found.addresses if (until := self.turns.fights.until((str(a),), now)) is not None]
             if flooded:
@@ -375,7 +376,7 @@ class Watcher:
             address = Address.parse(key[0])
             found.add(address)
             top = address.name.rstrip("/") + "/"
-            if address.kind == "tree" and key[1].startswith(top):
+            if kinds().spans(address) and key[1].startswith(top):
                 path = key[1][len(top) :].encode("utf-8", "surrogateescape")
                 found.alone.setdefault(address, set()).add(path)
         return found if found else Concern(everything=True)

@@ -42,7 +42,7 @@ def test_what_is_adopted_is_there(before: list[dict[str, str | None]], things: l
         # With the log, and as on a host that never had one.
         for log in (bench.log, str(Path(scratch) / "fresh" / "events.db")):
             adopter = Adopter(Engine(bench.host, LogReader(log)), "adopted")
-            text = adopter.document(map(Address.parse, things), {})
+            text = adopter.document(map(kinds().address, things), {})
             assert laid_out("x", text.encode()) == text.encode()
             plan = Bench(bench.host, Path(log).parent).plan(text)
             assert not plan.transitions and not plan.blocked, text
@@ -51,12 +51,12 @@ def test_what_is_adopted_is_there(before: list[dict[str, str | None]], things: l
             if before and "daemon:agent" in things and "run_as" in str(before[-1]["daemon"]):
                 assert "user: svc" in text
             for thing in things:
-                assert str(Address.parse(thing)) in described or str(Address.parse(thing)) in told, (thing, told)
+                assert str(kinds().address(thing)) in described or str(kinds().address(thing)) in told, (thing, told)
 
 
 def _address(item: dict[str, str]) -> Address:
     kind = next(key for key in item if key in kinds())
-    return Address.parse(f"{kind}:{item[kind]}")
+    return kinds().address(f"{kind}:{item[kind]}")
 
 
 @given(st.text(st.characters(blacklist_categories=["Cs", "Cc"]), max_size=20))

@@ -16,7 +16,7 @@ import pytest
 
 from tests.worlds import REPO, managesoft, put, reconciler, system
 
-KEPT = REPO / "tests/golden/outputs"
+KEPT = REPO / "tests/unit/outputs"
 KEEP = bool(os.environ.get("RECONCILER_KEEP_OUTPUTS"))
 MIXED = """
 deployment: mixed
