@@ -68,6 +68,7 @@ CHANGING = (
     (r'"(uid|login_uid|terminal|sudo_user)": [^,}\n]+', r'"\1": 0'),
     (r'"detail": "(3\.[\d.]+|/\S*visudo|not found: sudoers[^"]*)"', '"detail": "X"'),
     (r'"version": "[^"]+"', '"version": "X"'),
+    (r":!:2\d{4}:0:99999:", ":!:DAY:0:99999:"),
     (r"reconciler [0-9]+\.[0-9]+\.[0-9]+", "reconciler X"),
 )
 
