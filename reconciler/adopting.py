@@ -12,9 +12,9 @@ from .errors import HostError, ReconcilerError
 from .host.port import Observer
 from .host.resolve import printable
 from .kinds import kinds
-from .kinds.secrets import marked
 from .model import Address, Field, clean_path
 from .plan import Plan
+from .secret import marked
 from .survey import Options, Surveyor
 from .targets import from_desired
 

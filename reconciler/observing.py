@@ -13,10 +13,10 @@ from .errors import HostError, LogError, ReconcilerError
 from .host.port import Observer
 from .host.recording import Recording
 from .kinds import kinds
-from .kinds.secrets import marked
 from .model import CONTENT, PATHS, Absent, Field
 from .plan import Plan
 from .redaction import Redactor
+from .secret import marked
 from .survey import Options, refusal
 from .targets import Goals, from_desired, from_uninstall
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from .inifile import IniFile
-from .kinds.secrets import ASSIGNED, SECRET_KEY, marked
 from .model import CONTENT, EXISTS, Address, Field, Json
+from .secret import ASSIGNED, SECRET_KEY, marked
 
 UNITS = re.compile(r"^/(?:etc|run|lib|usr/lib|usr/local/lib)/systemd/")
 ENVIRONMENT = re.compile(r"^(?:Environment|SetCredential|SetCredentialEncrypted)$")

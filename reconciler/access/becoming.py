@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..errors import HostError
+from ..host import units
 from ..host.port import Observer
-from ..kinds import units
 from .rights import Person
 from .scene import Scene
 from .sudoers import Grant, Sudoers, names_person, sudoers

@@ -8,8 +8,8 @@ from ..desired.documents import Document
 from ..host.names import Names
 from ..host.port import Observer, Process
 from ..host.resolve import printable
+from ..host.services import run_by, running_from
 from ..kinds import kinds
-from ..kinds.services import run_by, running_from
 from ..model import Json, inside
 from ..modes import CAPABILITIES
 

@@ -39,7 +39,7 @@ def examine(place: Place) -> list[dict[str, Any]]:
     from ..errors import ReconcilerError
     from ..host.accounts import PATHS
     from ..host.swift import swift
-    from ..kinds.units import has_systemd
+    from ..host.units import has_systemd
     from ..log.chain import verify
     from ..log.vault import Vault
     from ..survey import ledger_of

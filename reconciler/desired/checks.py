@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Mistake
 from ..kinds import kinds
-from ..kinds.secrets import SECRET_KEY
 from ..model import Address
 from ..modes import octal
+from ..secret import SECRET_KEY
 from .words import nearest
 
 if TYPE_CHECKING:

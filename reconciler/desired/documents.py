@@ -15,8 +15,8 @@ from pydantic import Field as Described
 from ..errors import Mistake, Mistakes, Usage
 from ..host.resolve import printable
 from ..kinds import kinds
-from ..kinds.secrets import SECRET_KEY
 from ..model import Resource, Source, clean_path
+from ..secret import SECRET_KEY
 from ..yamltext import Path, Text, read
 from .expansion import expand
 from .hosts import HOLE, Facts, Filling, Inventory, inventory, inventory_of

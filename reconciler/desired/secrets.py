@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from ..errors import HostError
 from ..host.files import FileObserver
 from ..host.resolve import printable
-from ..kinds.secrets import From, Secret
+from ..secret import From, Secret
 from .documents import Document
 
 SECONDS = 30

@@ -17,9 +17,9 @@ from ..host.names import Names
 from ..host.port import Entity, Host, Observer
 from ..host.userdb import members
 from ..model import EXISTS, Absent, Address, Field, Json, Number, Resource, Seen, State, Target, Unknown
+from ._leftovers import left_behind
+from ._numbered import NAME, taken
 from .base import Conflict, Context, Effects, Kind, Person, Prospect, Trial, comes_free, gone
-from .group import NAME, taken
-from .leftovers import left_behind
 
 Position = int | None
 SHADOW_TAIL = ":0:99999:7:::"

@@ -560,17 +560,6 @@ def nobody(host: Observer, owners: Iterable[Address], context: Context) -> str:
     return ""
 
 
-def empty_left(host: Observer, values: Iterable[Json]) -> str:
-    """A directory that was to go with what made it and stands there empty; empty text where there is none."""
-    for value in values:
-        told = value.get("absent", value) if isinstance(value, dict) else {}
-        for directory in reversed(told.get("missing", ()) if isinstance(told, dict) else ()):
-            there = host.stat(directory)
-            if there is not None and there.type == "directory" and not host.names(directory):
-                return f"{printable(directory)} is left, and empty"
-    return ""
-
-
 def comes_free(context: Context, holder: Address, field: Field, number: int) -> bool:
     """Whether the plan takes a number from whoever has it."""
     target = context.targets.get(holder)

@@ -16,15 +16,17 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic import Field as Described
 
 from ..errors import HostError, Unseen
+from ..host import units
 from ..host.names import Names
 from ..host.port import File, Host, Observer
+from ..host.services import call, misfit, running_from, sysv
+from ..host.units import SETTINGS, drop_in, drop_in_text, strange
 from ..model import Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown, inside
 from ..modes import CAPABILITIES
 from ..trees.images import Vault
-from . import kinds, units
-from .base import Conflict, Context, Effects, Kind, Prospect, Step, Trial, empty_left
-from .services import call, misfit, running_from, sysv
-from .units import SETTINGS, drop_in, drop_in_text, strange
+from . import kinds
+from ._located import empty_left
+from .base import Conflict, Context, Effects, Kind, Prospect, Step, Trial
 
 RUNNING: Field = ("running",)
 ENABLED: Field = ("enabled",)

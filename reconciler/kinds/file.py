@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace as with_
 from typing import Annotated, Any, ClassVar
 
@@ -12,7 +11,6 @@ from pydantic import BeforeValidator, WrapValidator
 from pydantic import Field as Described
 
 from ..errors import HostError
-from ..host.names import Names, Owner
 from ..host.port import File as Bytes
 from ..host.port import Host, Observer, Stat
 from ..host.resolve import printable
@@ -32,30 +30,14 @@ from ..model import (
     Target,
     Unknown,
 )
-from ..modes import SPECIAL, apply_mode, check_mode, names_special, odd_mode
-from ..trees.images import Vault
-from .base import SECRET, Context, Effects, Entry, Kind, Prospect, Trial, empty_left, gone, nobody
-from .secrets import ASSIGNED, Secret, either, words
+from ..modes import SPECIAL, check_mode, odd_mode
+from ..secret import ASSIGNED, Secret, either, words
+from ._file import MODE, FileState, WholeFile, described, digest, new_mode, other_bytes, put, see, told_of
+from ._located import ownership
+from .base import SECRET, Context, Prospect, Trial, gone
 
-MODE: Field = ("mode",)
 SHOWN = 64 * 1024
 SUDOERS = re.compile(r"^/etc/sudoers(\.d/.*)?$")
-SECRET_MODE = 0o600
-"""What a file gets that is made to hold a secret."""
-
-
-class FileState(State):
-    """A whole regular file; bytes are held as latin-1 text, which JSON carries without loss."""
-
-    data: str = ""
-    owner: Owner = "root"
-    group: Owner = "root"
-    mode: int = 0o644
-    xattrs: Mapping[str, str] = {}
-    mtime_ns: int | None = None
-    """None: now, whenever it is written."""
-    hidden: bool = False
-    """Whether its content is secret, whoever may read it."""
 
 
 class File(Resource):
@@ -108,128 +90,7 @@ class File(Resource):
         return wanted | ({Address("group", self.group)} if self.group else set())
 
 
-def new_mode(
-    spec: str | None, wanted: Mapping[Field, Json], before: State, *, secret: bool = False
-) -> dict[Field, Json]:
-    """The mode that a file gets: as asked, and without setuid and setgid where its owner changes unasked.
-
-    A new file that holds a secret is its owner's alone unless asked otherwise.
-    """
-    usual = before.mode if isinstance(before, FileState) else 0o644
-    old = SECRET_MODE if secret and not isinstance(before, FileState) else usual
-    mode = old if spec is None else apply_mode(spec, old, directory=False)
-    moves = isinstance(before, FileState) and (
-        wanted.get(("owner",), before.owner) != before.owner or wanted.get(("group",), before.group) != before.group
-    )
-    if moves and not names_special(spec):
-        mode &= ~SPECIAL
-    return {MODE: mode} if spec is not None or mode != usual else {}
-
-
-def owned_values(
-    host: Observer, target: Target, seen: State, context: Context, values: dict[Field, Json]
-) -> dict[Field, Json]:
-    """Values whose owners exist, by their names; a new file belongs to whom the root directory belongs."""
-    names, wish = Names(host), target.wish
-    if wish is not None:
-        if reason := nobody(host, wish.requires(), context):
-            raise HostError(reason)
-        top = host.stat("/")
-        if isinstance(seen, Absent) and top is not None:
-            values.setdefault(("owner",), names.user(top.uid))
-            values.setdefault(("group",), names.group(top.gid))
-        asked = wish.wishes(seen)
-        for field, number in ((("owner",), top.uid), (("group",), top.gid)) if top is not None else ():
-            if values.get(field) == "root" and field not in asked:
-                values[field] = names.user(number) if field == ("owner",) else names.group(number)
-        if getattr(wish, "mode", None) is None and MODE in target.give_back and MODE not in target.keep:
-            # The mode goes back, but not its setuid where the file still has another owner than it had.
-            moved = any((part,) in asked for part in ("owner", "group"))
-            usual = SECRET_MODE if target.made and wish.secrets() else int(target.give_back[MODE])
-            values[MODE] = usual & (~SPECIAL if moved else ~0)
-    for field, known in ((("owner",), names.known_user), (("group",), names.known_group)):
-        if field in values:
-            values[field] = known(values[field])
-    return values
-
-
-def returned_look(seen: State, name: str, context: Context) -> State:
-    """A file as a tree round it will have left it, where this plan gives that tree back."""
-    for address, prospect in context.planned.items():
-        look = prospect.facts.get("coming", {}).get(name) if address.name != name else None
-        if look is not None and prospect.target.wish is None and not context.fix and isinstance(seen, FileState):
-            seen = seen.model_copy(update={"owner": look.owner, "group": look.group, "mode": look.mode})
-    return seen
-
-
-def missing_parents(host: Observer, path: str) -> list[str]:
-    """The directories above ``path`` that are not there, the highest first."""
-    missing: list[str] = []
-    parent = path.rsplit("/", 1)[0]
-    while parent and host.stat(parent) is None:
-        missing.insert(0, parent)
-        parent = parent.rsplit("/", 1)[0]
-    return missing
-
-
-def make_parents(host: Host, path: str) -> None:
-    """Make what is missing above ``path``, root:root 0755 (on a host that is not ours to chown: our own)."""
-    top = host.stat("/")
-    for directory in missing_parents(host, path):
-        host.mkdir(directory, 0o755, top.uid if top else 0, top.gid if top else 0)
-
-
-def drop_parents(host: Host, around: Mapping[str, Json]) -> None:
-    """Remove the directories that a file's making had made, if nothing else is in them now."""
-    for directory in reversed(around.get("missing", [])):
-        if not host.rmdir(directory):
-            return
-
-
-def see(host: Observer, path: str) -> Seen | Bytes:
-    """The file at a path, or what stands in its place."""
-    found = host.read(path)
-    if found is not None:
-        return found
-    there = host.stat(path)
-    if there is not None and there.type == "link":
-        return Unknown(
-            f"{printable(path)} is a symbolic link that leads nowhere; remove it or make its target",
-            unknown=False,
-        )
-    if there is not None:
-        return Unknown(f"{printable(path)} is a {there.type}, not a regular file", unknown=False)
-    missing = missing_parents(host, path)
-    return Absent(around={"missing": missing} if missing else {})
-
-
-def latin(xattrs: Mapping[str, bytes]) -> dict[str, str]:
-    """Attributes in the form that states carry."""
-    return {name: value.decode("latin-1") for name, value in sorted(xattrs.items())}
-
-
 REPLACED = "holds other bytes than when it was setuid or setgid; it comes back without that"
-
-
-def digest(data: str) -> str:
-    """The SHA-256 of a file's bytes, which states hold as latin-1 text."""
-    return hashlib.sha256(data.encode("latin-1")).hexdigest()
-
-
-def other_bytes(target: Target, seen: State, content: Json) -> bool:
-    """Whether a mode to give back was that of other bytes, which whoever owned the file meanwhile may have written."""
-    known = target.give_back.get(MARK)
-    if not known or MODE not in target.give_back or MODE in target.keep or not isinstance(seen, FileState):
-        return False
-    asked = getattr(target.wish, "mode", None)
-    coming = seen.data if content is None else str(content["data"])
-    return asked is None and digest(coming) != known["sha256"]
-
-
-def told_of(target: Target, secret: Json) -> list[tuple[Field, Json]]:
-    """What is recorded and given back of a thing, and what is asked for as a secret, with ``secret`` as its value."""
-    asked = target.wish.secrets() if target.wish is not None else ()
-    return [*target.recorded.items(), *target.give_back.items(), *((field, secret) for field in asked)]
 
 
 def private(field: Field, value: Json) -> bool:
@@ -244,61 +105,16 @@ def hiding(seen: Seen, told: Iterable[tuple[Field, Json]]) -> Seen:
     return seen
 
 
-def described(host: Observer, found: Bytes) -> dict[str, Any]:
-    """A file as its state has it, with its owners by name."""
-    names = Names(host)
-    return {
-        "data": found.data.decode("latin-1"), "owner": names.user(found.uid), "group": names.group(found.gid),
-        "mode": found.mode, "xattrs": latin(found.xattrs), "mtime_ns": found.mtime_ns,
-    }  # fmt: skip
-
-
-def owned(state: FileState) -> Iterator[tuple[str, str]]:
-    """Owner, group and mode in the words of the desired state."""
-    yield "owner", str(state.owner)
-    yield "group", str(state.group)
-    yield "mode", f"{state.mode:04o}"
-
-
-ACL = "system.posix_acl_access"
-
-
-def entry(state: FileState) -> Entry:
-    """A file as those see it who ask who may do what."""
-    return Entry(state.owner, state.group, state.mode, state.data, state.xattrs.get(ACL, ""))
-
-
-def put(host: Host, name: str, seen: Seen, state: State, **plain: Json) -> None:
-    """Put a file in place as a whole, or remove it; ``plain``: what is no part of it, as a host that is read has it."""
-    if not isinstance(state, FileState):
-        if not isinstance(seen, Absent):
-            host.remove(name)
-        if isinstance(state, Absent):
-            drop_parents(host, state.around)
-        return
-    wanted = state.model_copy(update=plain)
-    if isinstance(seen, FileState) and wanted.mtime_ns is None and wanted.data == seen.data:
-        wanted = wanted.model_copy(update={"mtime_ns": seen.mtime_ns})
-    if seen == wanted:
-        return
-    make_parents(host, name)
-    names = Names(host)
-    xattrs = {key: value.encode("latin-1") for key, value in wanted.xattrs.items()}
-    owner, group = names.need_uid(wanted.owner), names.need_gid(wanted.group)
-    host.replace(name, Bytes(wanted.data.encode("latin-1"), wanted.mode, owner, group, xattrs, wanted.mtime_ns))
-
-
-class FileKind(Kind[FileState]):
+class FileKind(WholeFile[FileState]):
     """Regular files."""
 
     name = "file"
     verb = "write"
     rank = 40
-    located = whole = True
+    whole = True
     state = FileState
     resource = File
-    attributes: ClassVar[frozenset[str]] = frozenset({"content", "owner", "group", "mode"})
-    defaults: ClassVar[Mapping[Field, Json]] = {("owner",): "root", ("group",): "root", MODE: 0o644}
+    attributes: ClassVar[frozenset[str]] = WholeFile.attributes | {"content"}
 
     def read(self, host: Observer, name: str) -> Seen:
         """The file, through safe links."""
@@ -378,19 +194,9 @@ class FileKind(Kind[FileState]):
         """Content is kept beside the log, and so is a digest of it."""
         return field in (CONTENT, MARK)
 
-    def needs(self, name: str, state: State) -> set[Address]:
-        """Its owner and group."""
-        if not isinstance(state, FileState):
-            return set()
-        return {Address("account", str(state.owner)), Address("group", str(state.group))}
-
-    def edits(self, name: str) -> tuple[str, ...]:
-        """The file itself."""
-        return (name,)
-
     def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:
         """As for every kind, with owners as the host names them."""
-        found = owned_values(host, target, seen, context, super().values(host, target, seen, context))
+        found = super().values(host, target, seen, context)
         origin, asked = target.give_back.get(CONTENT), found.get(CONTENT)
         if host.recorded and isinstance(seen, FileState) and target.wish is not None and target.wish.secrets():
             del found[CONTENT]  # whether a secret is as it is to be, its host alone can tell
@@ -407,27 +213,13 @@ class FileKind(Kind[FileState]):
 
     def described(self, seen: FileState, trial: Trial) -> Iterator[tuple[str, Any]]:
         """Owner, group and mode; its content where everybody may read it."""
-        yield from owned(seen)
+        yield from ownership(seen)
         text = seen.data
         public = bool(seen.mode & 0o004) and not ASSIGNED.search(text) and not trial.secret(CONTENT)
         if public and len(text) <= SHOWN and text.isascii() and "\0" not in text:
             yield "content", text
         else:
             trial.remark("its content is left out: private, large, or no plain text")
-
-    def effects(self, found: Prospect, state: State) -> Effects:
-        """The file."""
-        here = {found.target.address.name: entry(state)} if isinstance(state, FileState) else None
-        return super().effects(found, state) if here is None else Effects(files=here)
-
-    def foreseen(self, seen: State, name: str, context: Context) -> State:
-        """With the owner, group and mode that a tree gives back to it first."""
-        return returned_look(seen, name, context)
-
-    def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
-        """As for every kind; with a file that goes, so do the directories that were made for it."""
-        problem = super().reached(host, name, changes, vault)
-        return problem or empty_left(host, [c.after for c in changes if c.field == EXISTS and gone(c.after)])
 
     def prospect(self, host: Observer, target: Target, context: Context) -> Prospect:
         """As for every kind, and the checker is asked before anything is planned."""

@@ -14,10 +14,10 @@ from ..host.port import Entity, Host, Observer
 from ..host.userdb import members
 from ..model import EXISTS, Absent, Address, Change, Field, Json, Number, Resource, Seen, State, Target, Unknown
 from ..trees.images import Vault
+from ._leftovers import left_behind
+from ._numbered import NAME, taken
 from .base import Conflict, Context, Effects, Kind, Prospect, Trial, comes_free
-from .leftovers import left_behind
 
-NAME = r"^[a-zA-Z_][a-zA-Z0-9_.-]{0,30}[a-zA-Z0-9_$-]?$"
 """The names that both shadow and systemd accept for users and groups."""
 
 
@@ -242,11 +242,6 @@ class GroupKind(Kind[GroupState]):
         ]
         reasons = [f"it is the primary group of {who}" for who in staying]
         return reasons + left_behind(host, context, prospect.target.address.name, None, state.gid)
-
-
-def taken(prospect: Prospect, field: Field, number: int, holder: object) -> Conflict:
-    """A remembered number that somebody else has by now."""
-    return Conflict(prospect.target.address, field, number, f"taken by {holder}")
 
 
 def _leaves(context: Context, account: str, group: str) -> bool:

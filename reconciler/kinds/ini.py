@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WrapValidator, field_validator, model_validator
 from pydantic import Field as Described
 
-from ..errors import HostError
-from ..host.port import File as Bytes
-from ..host.port import Host, Observer, Stat
-from ..inifile import IniFile, shown, undone
-from ..model import EXISTS, MARK, Absent, Address, Change, Field, Hidden, Json, Resource, Seen, State, Target
+from ..host.port import Observer, Stat
+from ..inifile import IniFile, shown
+from ..model import EXISTS, MARK, Absent, Address, Field, Json, Resource, Seen, State, Target
 from ..modes import check_mode, odd_mode
-from ..trees.images import Vault
-from .base import SECRET, Conflict, Context, Effects, Kind, Prospect, Trial, empty_left, gone
-from .file import (
-    MODE,
-    FileState,
-    described,
-    digest,
-    entry,
-    new_mode,
-    owned,
-    owned_values,
-    put,
-    returned_look,
-    see,
-    told_of,
-)
-from .secrets import ASSIGNED, LEFT_OUT, SECRET_KEY, Secret, either
+from ..secret import ASSIGNED, LEFT_OUT, SECRET_KEY, Secret, either
+from ._file import new_mode, told_of
+from ._ini import IniLens, IniState, hidden, hiding, one_line
+from ._located import LocatedKind, ownership
+from .base import SECRET, Conflict, Context, Prospect, Trial
 
-PLAIN = {("owner",), ("group",), MODE}
 Text = Annotated[str, Described(pattern=r"^[^\r\n\x00]*$")]
-
-
-class IniState(FileState):
-    """The whole file, and whether the case of its sections and keys counts."""
-
-    fold: bool = False
-    secrets: frozenset[tuple[str, str]] = frozenset()
-    """Keys whose values are secret, whatever they are called."""
-    made: tuple[tuple[str, bool], ...] = ()
-    """Sections that we made, and whether with a blank line above: they go with the last key of ours in them."""
 
 
 class Ini(Resource):
@@ -125,50 +100,13 @@ class Ini(Resource):
         return self
 
 
-class IniKind(Kind[IniState]):
+class IniKind(IniLens):
     """Ini files, key by key."""
 
     name = "ini"
     verb = "write"
     rank = 41
-    located = True
-    state = IniState
     resource = Ini
-    attributes: ClassVar[frozenset[str]] = frozenset({"owner", "group", "mode"})
-    defaults: ClassVar[Mapping[Field, Json]] = {("owner",): "root", ("group",): "root", MODE: 0o644}
-
-    def read(self, host: Observer, name: str) -> Seen:
-        """The whole file."""
-        found = see(host, name)
-        if not isinstance(found, Bytes):
-            return found
-        IniFile(found.data)
-        return IniState.model_validate(described(host, found))
-
-    def write(self, host: Host, name: str, state: State) -> None:
-        """Put the file in place as a whole, or remove it."""
-        put(host, name, self.read(host, name), state, fold=False, secrets=frozenset())
-
-    def fields(self, state: State) -> dict[Field, Json]:
-        """What a file has beside its keys; the keys are those that somebody asks for."""
-        if not isinstance(state, IniState):
-            return {}
-        mark = {"sha256": digest(state.data), "mtime": state.mtime_ns}
-        return {EXISTS: True, MARK: mark, ("owner",): state.owner, ("group",): state.group, MODE: state.mode}
-
-    def value(self, state: State, field: Field) -> Json:
-        """A key with its raw lines, and the whole file that it stood in."""
-        if len(field) != 2:
-            return super().value(state, field)
-        data, fold, mtime = (
-            ("", False, None) if not isinstance(state, IniState) else (state.data, state.fold, state.mtime_ns)
-        )
-        found = IniFile(data.encode("latin-1"), fold=fold).get(*field)
-        made = {} if not isinstance(state, IniState) else dict(state.made)
-        if "absent" in found and field[0] in made:
-            found["absent"] |= {"section": False, "blank": made[field[0]]}
-        secret = {"secret": True} if isinstance(state, IniState) and field in state.secrets else {}
-        return found | {"whole": data, "mtime": mtime, "fold": fold} | secret
 
     def see(self, host: Observer, name: str, told: Iterable[tuple[Field, Json]]) -> Seen:
         """With the keys that are told as secret kept so."""
@@ -190,7 +128,7 @@ class IniKind(Kind[IniState]):
 
     def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:
         """As for every kind, with owners as the host names them."""
-        found = super().values(host, target, seen, context)
+        found = super(LocatedKind, self).values(host, target, seen, context)
         for field, origin in target.give_back.items():
             # "Not there" is what was before us: what we made round the key goes with it.
             if (
@@ -213,63 +151,8 @@ class IniKind(Kind[IniState]):
                 now = shown(self.value(seen, field))
                 if now is not None and (field in secret or LEFT_OUT.search(str(now))):
                     del found[field]
-        return (
-            owned_values(host, target, seen, context, found)
-            if EXISTS in found or not isinstance(seen, Absent)
-            else found
-        )
-
-    def patch(self, state: State, values: Mapping[Field, Json]) -> State:
-        """Keys to give back come first, then keys to set."""
-        exists = values.get(EXISTS, not isinstance(state, Absent))
-        if gone(exists):
-            return Absent(around=exists["absent"]) if isinstance(exists, dict) else Absent()
-        base = state if isinstance(state, IniState) else IniState()
-        fold = bool(values.get(("fold",), base.fold)) or any(
-            isinstance(v, dict) and v.get("fold") for v in values.values()
-        )
-        update: dict[str, Any] = {f[0]: v for f, v in values.items() if f in PLAIN}
-        back = {(f[0], f[1]): v for f, v in values.items() if len(f) == 2 and isinstance(v, dict)}
-        data, mtime = give_back(base, back, fold=fold)
-        asked = {(f[0], f[1]): v for f, v in values.items() if len(f) == 2}
-        wanted = {name: v for name, v in asked.items() if not isinstance(v, dict)}
-        wanted |= {name: v["then"] for name, v in asked.items() if isinstance(v, dict) and "then" in v}
-        edited = IniFile(data, fold=fold)
-        for (section, key), value in wanted.items():
-            if value is None:
-                edited.unset(section, key)
-            elif not agrees(edited, section, key, value):
-                edited.set(section, key, value)
-        if edited.render() != data:
-            data, mtime = edited.render(), None
-        mark = values.get(MARK)
-        if mark and mark["sha256"] == digest(data.decode("latin-1")):
-            mtime = mark["mtime"]
-        update |= {"data": data.decode("latin-1"), "mtime_ns": mtime, "fold": fold}
-        return base.model_copy(update=update | {"secrets": base.secrets | hidden_keys(values.items())})
-
-    def aligned(self, state: State, values: Iterable[Json]) -> State:
-        """Keys that were told without regard to case are looked up so."""
-        if isinstance(state, IniState) and any(isinstance(v, dict) and v.get("fold") for v in values):
-            return state.model_copy(update={"fold": True})
-        return state
-
-    def diff(self, before: State, after: State, asked: Iterable[Field] = ()) -> tuple[Change, ...]:
-        """Differences in the keys that are asked for, and in owner, group and mode."""
-        fold = isinstance(after, IniState) and after.fold
-        if fold and isinstance(before, IniState):
-            before = before.model_copy(update={"fold": True})
-        return super().diff(before, after, [field for field in asked if field != ("fold",)])
-
-    def show(self, field: Field, value: Json) -> Json:
-        """The text of a key; octal modes."""
-        if len(field) == 2:
-            return shown(value)
-        if field == MODE and isinstance(value, int):
-            return f"{value:04o}"
-        if field == MARK:
-            return None if value is None else value["sha256"]
-        return super().show(field, value)
+        stays = EXISTS in found or not isinstance(seen, Absent)
+        return self.owned(host, target, seen, context, found) if stays else found
 
     def returns(self, field: Field, origin: Json, *, made: bool) -> tuple[bool, Json]:
         """The mark always goes back: it only counts where the bytes are the old ones again."""
@@ -282,16 +165,6 @@ class IniKind(Kind[IniState]):
     def bulky(self, field: Field) -> bool:
         """A key's value holds the file it stood in, and the mark a digest of it."""
         return len(field) == 2 or field == MARK
-
-    def needs(self, name: str, state: State) -> set[Address]:
-        """Its owner and group."""
-        if not isinstance(state, IniState):
-            return set()
-        return {Address("account", str(state.owner)), Address("group", str(state.group))}
-
-    def edits(self, name: str) -> tuple[str, ...]:
-        """The file itself."""
-        return (name,)
 
     def keys(self, fields: Iterable[Field]) -> set[Field]:
         """Section and key."""
@@ -316,7 +189,7 @@ class IniKind(Kind[IniState]):
                 trial.remark(f"{where} is a secret; write {{secret: true, from: {{file: …}}}}")
             else:
                 yield "set", {section: {key: value}}
-        yield from owned(seen)
+        yield from ownership(seen)
 
     def symptom(self, host: Observer, where: Mapping[str, str]) -> tuple[Address, Json] | None:
         """The value of a key, whatever its case."""
@@ -325,20 +198,6 @@ class IniKind(Kind[IniState]):
         file = host.read(where["file"])
         value = shown(IniFile(file.data, fold=True).get(where["section"], where["key"])) if file is not None else None
         return Address(self.name, where["file"]), value
-
-    def effects(self, found: Prospect, state: State) -> Effects:
-        """The file."""
-        here = {found.target.address.name: entry(state)} if isinstance(state, FileState) else None
-        return super().effects(found, state) if here is None else Effects(files=here)
-
-    def foreseen(self, seen: State, name: str, context: Context) -> State:
-        """With the owner, group and mode that a tree gives back to it first."""
-        return returned_look(seen, name, context)
-
-    def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
-        """As for every kind; with a file that goes, so do the directories that were made for it."""
-        problem = super().reached(host, name, changes, vault)
-        return problem or empty_left(host, [c.after for c in changes if c.field == EXISTS and gone(c.after)])
 
     def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:
         """What others put into a file that we made would go with it."""
@@ -350,55 +209,6 @@ class IniKind(Kind[IniState]):
                 rest.restore(field[0], field[1], value)
         left = [line.strip() for line in rest.lines if line.strip()]
         return [Conflict(prospect.target.address, ("content",), None, f"{len(left)} more lines")] if left else []
-
-
-def hidden(value: Json) -> bool:
-    """Whether a value was told as a secret, whatever its key is called."""
-    return isinstance(value, Hidden) or (isinstance(value, dict) and bool(value.get("secret")))
-
-
-def hidden_keys(told: Iterable[tuple[Field, Json]]) -> frozenset[tuple[str, str]]:
-    """The keys that were told as secret."""
-    return frozenset((f[0], f[1]) for f, v in told if len(f) == 2 and hidden(v))
-
-
-def hiding(seen: Seen, told: Iterable[tuple[Field, Json]]) -> Seen:
-    """A state with these keys secret that are told so."""
-    if not isinstance(seen, IniState):
-        return seen
-    return seen.model_copy(update={"secrets": seen.secrets | hidden_keys(told)})
-
-
-def one_line(value: Hidden) -> Hidden:
-    """A secret as the value of a key: without the newline that its file ends with."""
-    text = value.removesuffix("\n").removesuffix("\r")
-    if any(char in text for char in "\r\n\0"):
-        raise HostError("its secret has several lines, which the value of a key cannot have")
-    return Hidden(text)
-
-
-def agrees(file: IniFile, section: str, key: str, value: str) -> bool:
-    """Whether a key has this value already, in every place where it stands."""
-    found = file.find(section, key)
-    return bool(found) and all(
-        line.value == value or (line.value + line.tail).rstrip("\r\n") == value for line in found
-    )
-
-
-def give_back(base: IniState, back: Mapping[tuple[str, str], Json], *, fold: bool) -> tuple[bytes, int | None]:
-    """The file's bytes with these keys as they were, and its time if that makes it the file it was."""
-    data = base.data.encode("latin-1")
-    if not back:
-        return data, base.mtime_ns
-    for value in {v["whole"]: v for v in back.values()}.values():
-        then = undone(data, value["whole"].encode("latin-1"), back, fold=fold)
-        if then is not None:
-            return then, value["mtime"] if then != data else base.mtime_ns
-    edited = IniFile(data, fold=fold)
-    edited.restore_all(back)
-    made = edited.render()
-    known = next((v["mtime"] for v in back.values() if v["whole"].encode("latin-1") == made), None)
-    return made, base.mtime_ns if made == data else known
 
 
 KIND = IniKind()

@@ -21,6 +21,7 @@ from ..host.people import HostAccounts
 from ..host.port import File as Bytes
 from ..host.port import Host, Observer, Stat
 from ..host.resolve import printable
+from ..host.units import load as load_unit
 from ..model import (
     EXISTS,
     MARK,
@@ -45,12 +46,9 @@ from ..rscd.resolver import AGENT, AGENT_ON_CONTROLLER, MODES, Account, Accounts
 from ..rscd.resolver import Target as Agent
 from ..rscd.text import EXPORTS, FILES, NOUSER, USERS, USERS_LOCAL, RscFile, entries, unreached
 from ..trees.images import Vault
+from ._file import FileState, described, digest, put, see
+from ._ini import IniLens, IniState
 from .base import Conflict, Context, Kind, Prospect, Step, Trial
-from .file import KIND as FILE
-from .file import FileState, described, digest, see
-from .ini import KIND as INI
-from .ini import Ini, IniState
-from .units import load as load_unit
 
 MODE = "mode"
 """The first part of the field of the mode; the place where it is kept follows."""
@@ -222,6 +220,10 @@ class MappingState(State):
     def file(self, name: str) -> RscFile:
         """One file's lines; none where it is missing."""
         return RscFile(name, self.bytes().get(name, b""))
+
+
+INI = IniLens()
+"""The mode is a key of an ini file."""
 
 
 class MappingKind(Kind[MappingState]):
@@ -597,15 +599,16 @@ def _made(base: FileState, whole: Whole, mark: Json) -> FileState:
 
 
 def _write(host: Host, path: str, wanted: FileState | None) -> None:
-    FILE.write(host, path, wanted if wanted is not None else Absent())
+    found = see(host, path)
+    seen = FileState.model_validate(described(host, found)) if isinstance(found, Bytes) else found
+    put(host, path, seen, wanted if wanted is not None else Absent())
 
 
 def _mode_patched(before: IniState | Absent, field: Field, value: Json) -> IniState | Absent:
     """The file of the mode with the word set, or with its key given back."""
     part = (field[2], field[3])
     if isinstance(value, str):
-        wish = Ini(name=field[1], set={part[0]: {part[1]: value}})
-        after = INI.patch(before, wish.wishes(before))
+        after = INI.patch(before, {EXISTS: True, part: value})
     else:
         there = "around" not in value["file"]
         values: dict[Field, Json] = {part: value}

@@ -23,6 +23,7 @@ from ..errors import HostError, Unseen
 from ..host.names import Names, Owner
 from ..host.port import Facts, Host, Observer, Scope, Stat
 from ..host.resolve import printable
+from ..host.services import running_from
 from ..model import (
     EXISTS,
     PATHS,
@@ -49,7 +50,6 @@ from ..trees.rules import Exemption, Return, Rule, Wish
 from ..trees.whole import QUARANTINE, bring, emptied, mounted, root_of, take_away
 from . import kinds
 from .base import Conflict, Context, Effects, Entry, Kind, Prospect, Step, Trial, gone, nobody
-from .services import running_from
 
 PROTECTED = frozenset(
     [

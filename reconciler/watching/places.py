@@ -10,8 +10,8 @@ from itertools import chain
 
 from ..errors import ReconcilerError
 from ..host.port import Observer, Scope
+from ..host.units import PLACES as UNITS
 from ..kinds import kinds
-from ..kinds.units import PLACES as UNITS
 from ..model import Address, Target, inside
 from .notices import Notice
 

@@ -18,8 +18,8 @@ from ..engine import Engine
 from ..errors import HostError, Mistakes, ReconcilerError
 from ..host.port import Observer
 from ..host.resolve import printable
+from ..host.units import has_systemd
 from ..kinds import kinds
-from ..kinds.units import has_systemd
 from ..model import Address, Target
 from ..wanted import Wanted
 from .bus import Bus

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.desired.documents import load, parse
+from reconciler.desired.documents import parse
 from reconciler.errors import Mistakes
 from tests.worlds import reconciler, stamps, system
 

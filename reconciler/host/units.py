@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import HostError
-from ..host.port import Observer
 from ..model import Field
+from .port import Observer
 
 PLACES = (
     "/etc/systemd/system",

@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping
 
 from ..errors import HostError
-from ..host.accounts import AccountFiles
-from ..host.names import Names
-from ..host.port import Host, Observer, Process
-from ..host.resolve import printable
-from ..host.userdb import members
 from ..model import clean_path, inside
+from .accounts import AccountFiles
+from .names import Names
+from .port import Host, Observer, Process
+from .resolve import printable
+from .userdb import members
 
 
 def misfit(host: Observer, process: Process, effective: Mapping[str, str]) -> str:

@@ -18,8 +18,8 @@ from pydantic import (
 )
 from pydantic import Field as Described
 
-from ..errors import HostError
-from ..model import Hidden, Json
+from .errors import HostError
+from .model import Hidden, Json
 
 SECRET_KEY = re.compile(r"passw|secret|token", re.IGNORECASE)
 """What in the name of a key says that its value is a secret."""

@@ -1,0 +1,140 @@
+"""What stands at a path: its owner and group, and the directories that are made for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+from ..errors import HostError
+from ..host.names import Names, Owner
+from ..host.port import Host, Observer
+from ..host.resolve import printable
+from ..model import EXISTS, Absent, Address, Change, Field, Json, State, Target
+from ..trees.images import Vault
+from .base import Context, Kind, gone, nobody
+
+OWNER, GROUP = ("owner",), ("group",)
+
+
+class Located(State):
+    """What every thing at a path has."""
+
+    owner: Owner = "root"
+    group: Owner = "root"
+
+
+L = TypeVar("L", bound=Located)
+
+
+class LocatedKind(Kind[L]):
+    """The part that is the same for every kind whose name is a path at which one thing stands."""
+
+    located = True
+    attributes: ClassVar[frozenset[str]] = frozenset({"owner", "group"})
+    defaults: ClassVar[Mapping[Field, Json]] = {OWNER: "root", GROUP: "root"}
+
+    def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:
+        """As for every kind, with owners as the host names them."""
+        return self.owned(host, target, seen, context, super().values(host, target, seen, context))
+
+    def owned(
+        self, host: Observer, target: Target, seen: State, context: Context, values: dict[Field, Json]
+    ) -> dict[Field, Json]:
+        """The values with owners as the host names them; nobody is an owner who neither exists nor will."""
+        return owners(host, target, seen, context, values)
+
+    def needs(self, name: str, state: State) -> set[Address]:
+        """Its owner and group."""
+        if not isinstance(state, Located):
+            return set()
+        return {Address("account", str(state.owner)), Address("group", str(state.group))}
+
+    def edits(self, name: str) -> tuple[str, ...]:
+        """The path itself."""
+        return (name,)
+
+    def foreseen(self, seen: State, name: str, context: Context) -> State:
+        """With the owner, group and mode that a tree round it gives back to it first."""
+        for address, prospect in context.planned.items():
+            look = prospect.facts.get("coming", {}).get(name) if address.name != name else None
+            if look is not None and prospect.target.wish is None and not context.fix and isinstance(seen, Located):
+                parts = {part: getattr(look, part) for part in ("owner", "group", "mode")}
+                seen = seen.model_copy(update={part: v for part, v in parts.items() if hasattr(seen, part)})
+        return seen
+
+    def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
+        """As for every kind; with a thing that goes, so do the directories that were made for it."""
+        problem = super().reached(host, name, changes, vault)
+        return problem or empty_left(host, [c.after for c in changes if c.field == EXISTS and gone(c.after)])
+
+
+def owners(
+    host: Observer, target: Target, seen: State, context: Context, values: dict[Field, Json]
+) -> dict[Field, Json]:
+    """Values whose owners exist, by their names; a new thing belongs to whom the root directory belongs."""
+    names, wish = Names(host), target.wish
+    if wish is not None:
+        if reason := nobody(host, wish.requires(), context):
+            raise HostError(reason)
+        top = host.stat("/")
+        if isinstance(seen, Absent) and top is not None:
+            values.setdefault(OWNER, names.user(top.uid))
+            values.setdefault(GROUP, names.group(top.gid))
+        asked = wish.wishes(seen)
+        for field, number in ((OWNER, top.uid), (GROUP, top.gid)) if top is not None else ():
+            if values.get(field) == "root" and field not in asked:
+                values[field] = names.user(number) if field == OWNER else names.group(number)
+    for field, known in ((OWNER, names.known_user), (GROUP, names.known_group)):
+        if field in values:
+            values[field] = known(values[field])
+    return values
+
+
+def missing_around(host: Observer, path: str) -> Absent:
+    """Nothing at a path, with the directories that would have to be made for it."""
+    missing = missing_parents(host, path)
+    return Absent(around={"missing": missing} if missing else {})
+
+
+def ownership(state: Located) -> Iterable[tuple[str, Any]]:
+    """Owner and group, and the mode where it has one, in the words of the desired state."""
+    yield "owner", str(state.owner)
+    yield "group", str(state.group)
+    mode = getattr(state, "mode", None)
+    if mode is not None:
+        yield "mode", f"{mode:04o}"
+
+
+def missing_parents(host: Observer, path: str) -> list[str]:
+    """The directories above ``path`` that are not there, the highest first."""
+    missing: list[str] = []
+    parent = path.rsplit("/", 1)[0]
+    while parent and host.stat(parent) is None:
+        missing.insert(0, parent)
+        parent = parent.rsplit("/", 1)[0]
+    return missing
+
+
+def make_parents(host: Host, path: str) -> None:
+    """Make what is missing above ``path``, root:root 0755 (on a host that is not ours to chown: our own)."""
+    top = host.stat("/")
+    for directory in missing_parents(host, path):
+        host.mkdir(directory, 0o755, top.uid if top else 0, top.gid if top else 0)
+
+
+def drop_parents(host: Host, around: Mapping[str, Json]) -> None:
+    """Remove the directories that a file's making had made, if nothing else is in them now."""
+    for directory in reversed(around.get("missing", [])):
+        if not host.rmdir(directory):
+            return
+
+
+def empty_left(host: Observer, values: Iterable[Json]) -> str:
+    """A directory that was to go with what made it and stands there empty; empty text where there is none."""
+    for value in values:
+        told = value.get("absent", value) if isinstance(value, dict) else {}
+        for directory in reversed(told.get("missing", ()) if isinstance(told, dict) else ()):
+            there = host.stat(directory)
+            if there is not None and there.type == "directory" and not host.names(directory):
+                return f"{printable(directory)} is left, and empty"
+    return ""
