@@ -26,6 +26,7 @@ from .plan import Blocked, Plan, Transition, kept_promise
 from .survey import NOTHING, Options, Surveyor
 from .targets import LOOKS, Goals, Leave
 from .trees.images import recorded_in
+from .trees.whole import erase
 
 Progress = Callable[[Transition, str], None]
 
@@ -53,6 +54,8 @@ class Report:
 class Engine(Surveyor):
     """One host and its log, to be changed."""
 
+    cut_off: str | None = None
+    """The thing whose transition an earlier run left half-done, and this one settled."""
     _origin: Json = None
     """The repository, commit and signer whose run is under way."""
 
@@ -89,11 +92,23 @@ class Engine(Surveyor):
         log.keep_head()
         return run
 
+    def purge(self, start: Mapping[str, Json], stores: Sequence[str]) -> tuple[str, int]:
+        """Empty quarantines for good, as a run of its own: its id, and how many paths went."""
+        host, log = self.writer()
+        run = self.next_run()
+        self.say(run, "run.started", start)
+        gone = sum(erase(host, store) for store in stores)
+        told = {"outcome": "converged", "complete": True, "purged": list(stores), "paths": gone}
+        self.say(run, "run.finished", told)
+        log.keep_head()
+        return run, gone
+
     def recover(self) -> str | None:
         """Settle what a crash cut off; answers in words what came of it."""
         started = self.ledger.open
         if started is None:
             return None
+        self.cut_off = started.address
         problem, outcome = self._settle(started, started.run, "the run was cut off")
         return f"{started.data['verb']} {started.address} of run {started.run}: {outcome}" + (
             f" ({problem})" if outcome == "stuck" else ""
@@ -149,6 +164,7 @@ class Engine(Surveyor):
                 continue
             tell(transition, "started")
             outcome, error = self._turn(run, transition, context, report, options)
+            plan.owed |= {transition.address} if context.planned[transition.address].owed else set()
             tell(transition, outcome)
             report.transitions.append((transition, outcome, error))
             if outcome in ("failed", "undone", "stuck", "stale"):
@@ -172,7 +188,8 @@ class Engine(Surveyor):
         elif report.outcome == "undone":
             finished["restored"] = first
         if not failed:
-            finished |= books
+            owed = set(map(str, plan.owed))
+            finished |= books | {"leaves": [leave for leave in books["leaves"] if leave[1] not in owed]}
         for each in {each.input: each for each in undone if each.input}.values():
             told = {"v": 1, "input": each.input, "commit": each.commit, "origin": each.origin, "run": each.id}
             self.say(run, "commit.quarantined", told)
@@ -228,7 +245,7 @@ class Engine(Surveyor):
         back = (t for t in plan.transitions if t.target.wish is None)
         moved = {(t.address, c.field) for t in back for c in t.step.changes if c.field != MARK}
         conflicted = {(c.address, c.field) for c in plan.conflicts} | {(b.address, None) for b in plan.blocked}
-        stays = {a for a, _ in conflicted}
+        stays = {a for a, _ in conflicted} | plan.owed
         leaves: list[Leave] = [x for x in goals.leaves if (x[1], x[2]) not in moved and x[1] not in stays]
         return {
             "joins": [[d, str(a), list(f)] for d, a, f in goals.joins],
@@ -349,9 +366,8 @@ class Engine(Surveyor):
         proven = data["verb"] in kind.reads_back and error is None
         problem = "" if proven else self._try(lambda: kind.reached(host, address.name, todo, self.vault))
         if not problem:
-            for path in kind.edits(address.name):
-                with suppress(ReconcilerError):
-                    host.discard(path)
+            with suppress(ReconcilerError):
+                kind.tidy(host, address.name)
             ended: dict[str, Json] = {"v": 1, "started": started.seq, "clock": self._clock()}
             ended |= {"left": left} if left else {}
             if data["verb"] in ("start", "restart"):

@@ -469,7 +469,10 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
                 for inner in inside_it:
                     if inner != address:
                         del ledger.holds[inner]
-            _hand_on_parents(ledger, address, fields.get(EXISTS))
+            itself = isinstance(after, dict) and bool(after["absent"].get("passed"))
+            heirs = _hand_on_parents(ledger, address, fields.get(EXISTS), itself=itself)
+            if itself and not heirs:
+                return  # nobody else would take it away: it stays held
             fields.clear()
             break
         if name == EXISTS and (store := _store(before)):
@@ -494,19 +497,25 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
         ledger.holds.pop(address)
 
 
-def _hand_on_parents(ledger: Ledger, address: Address, hold: Hold | None) -> None:
-    """Directories that were made for a file that goes now, and that other files still need, become theirs."""
+def _hand_on_parents(ledger: Ledger, address: Address, hold: Hold | None, *, itself: bool = False) -> bool:
+    """Directories that were made for a thing that goes now, and that others still need, become theirs.
+
+    ``itself``: it is one of these, and stays.  Answers whether there was anybody to take them.
+    """
     around = hold.origin.get("absent", {}) if hold is not None and isinstance(hold.origin, dict) else {}
-    made = around.get("missing", []) if isinstance(around, dict) else []
+    made = [*(around.get("missing", []) if isinstance(around, dict) else []), *([address.name] if itself else [])]
+    heirs = False
     for other, fields in ledger.holds.items():
         theirs = fields.get(EXISTS)
         if other == address or theirs is None or not kinds().single(other) or not gone(theirs.origin):
             continue
         needed = [path for path in made if inside(other.name, path)]
         if needed:
+            heirs = True
             known = theirs.origin["absent"].get("missing", [])
             missing = sorted({*needed, *known}, key=len)
             fields[EXISTS] = replace(theirs, origin={"absent": {**theirs.origin["absent"], "missing": missing}})
+    return heirs
 
 
 def _store(value: Json) -> str | None:

@@ -112,6 +112,8 @@ class Plan:
     audit: list[Transition] = field(default_factory=list)
     converged: list[str] = field(default_factory=list)
     """The addresses that are as they should be."""
+    owed: set[Address] = field(default_factory=set)
+    """What was to be given back and cannot be now: it stays held."""
     access: Json = None
     """Whose rights it changes, and what that opens; no part of its identity, since others' accounts are in it."""
 
@@ -234,10 +236,10 @@ def _candidates(
         found = set(by_address)
     else:
         found = {address for address in named if address in by_address}
-        # A tree round a path is one of the paths above it.
+        # What encloses a path is one of the paths above it.
         parts = t.address.name.split("/") if kinds().located(t.address) else []
-        spanning = [name for name, kind in kinds().items() if kind.spans]
-        above = (Address(kind, "/".join(parts[:n]) or "/") for n in range(1, len(parts)) for kind in spanning)
+        enclosing = [name for name, kind in kinds().items() if kind.encloses]
+        above = (Address(kind, "/".join(parts[:n]) or "/") for n in range(1, len(parts)) for kind in enclosing)
         found |= {address for address in above if address in by_address}
         if numbered:
             found |= {address for address in by_address if address.kind == t.address.kind}
@@ -245,8 +247,8 @@ def _candidates(
 
 
 def _below(name: str, address: Address) -> bool:
-    """Whether a path lies in a tree of the plan."""
-    return kinds().spans(address) and name != address.name and inside(name, address.name)
+    """Whether a path lies in something of the plan that encloses it."""
+    return kinds().encloses(address) and name != address.name and inside(name, address.name)
 
 
 def _sorted(nodes: list[Transition], edges: Mapping[Node, set[Node]]) -> list[Transition]:

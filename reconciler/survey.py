@@ -219,6 +219,7 @@ class Surveyor:
         if found.blocked is not None:
             plan.blocked.append(blocked_by(target, found.blocked.reason, unknown=found.blocked.unknown))
         plan.conflicts += found.conflicts
+        plan.owed |= {target.address} if found.owed else set()
         plan.skipped += found.skipped
         plan.notes += [f"{target.address}: {note}" for note in found.notes]
         return found

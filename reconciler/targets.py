@@ -108,13 +108,9 @@ def from_desired(
             stays.setdefault(wished.resource.address, set()).add(document.name)
     elsewhere = [a for a, fields in ledger.holds.items() if any(set(h.holders) - present for h in fields.values())]
     files, trees = _specific([*wanted, *elsewhere])
-    # Directories that were made for a file are its own, and no tree's.
-    files |= {
-        path
-        for a, fields in ledger.holds.items()
-        if a in wanted and EXISTS in fields and _absent(fields[EXISTS].origin)
-        for path in fields[EXISTS].origin["absent"].get("missing", ())
-    }
+    for address, fields in ledger.holds.items():
+        if address in wanted:
+            files |= kinds()[address.kind].brought(address.name, {f: hold.origin for f, hold in fields.items()})
     for document in listed:
         for address, terms in terms_of(document).items():
             if ledger.terms.get(address) != terms:
@@ -251,7 +247,7 @@ def _returning(
                 back[name] = merged(
                     other.origin
                     for a, fields in ledger.holds.items()
-                    if kinds().spans(a) and _related(a.name, address.name)
+                    if a == address or (kinds().spans(a) and _related(a.name, address.name))
                     for f, other in fields.items()
                     if f == name
                 )
@@ -335,7 +331,9 @@ def from_past(pasts: Mapping[Address, Past], ledger: Ledger, unseal: Unseal) -> 
         for name, value in values.items():
             if isinstance(value, dict) and "layers" in value:
                 values[name] = merged(
-                    p.values.get(name) for a, p in pasts.items() if kinds().spans(a) and _related(a.name, address.name)
+                    p.values.get(name)
+                    for a, p in pasts.items()
+                    if a == address or (kinds().spans(a) and _related(a.name, address.name))
                 )
         goals.targets[address] = Target(
             address,

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reconciler.cli.runs import intact, refused
-from reconciler.cli.undo import Moment
-from reconciler.desired.documents import parse
+from reconciler.app.request import Request
+from reconciler.app.run import Aim, View, carry_out, look
+from reconciler.app.undo import Rollback, Uninstall
 from reconciler.engine import Engine, Report
 from reconciler.host.port import Through
 from reconciler.log.store import LogReader
 from reconciler.log.writer import LogWriter
 from reconciler.survey import Options
-from reconciler.targets import Goals, from_desired, from_uninstall
 
 
 class Killed(BaseException):
@@ -76,67 +76,75 @@ class MortalDirectory:
 
 
 class Bench:
-    """One host and one log."""
+    """One host and one log, asked as commands ask: what runs here is what ships."""
 
     def __init__(self, host: Any, directory: Path) -> None:
-        self.host, self.log = host, str(directory / "events.db")
+        self._host, self.log = host, str(directory / "events.db")
+        self._instead: Any = None
 
-    def _run(
-        self, verb: str, goals: Callable[[Engine], tuple[Goals, dict[str, Any]]], options: Options, host: Any
-    ) -> Report:
-        log = LogWriter(self.log, verb)
+    def observer(self) -> Any:
+        return self._host
+
+    def host(self) -> Any:
+        """Of a run that is to die, the host on which it does."""
+        return self._instead or self._host
+
+    def reader(self) -> LogReader:
+        return LogReader(self.log)
+
+    @contextmanager
+    def writer(self, doing: str, patience: float) -> Iterator[LogWriter]:
+        log = LogWriter(self.log, doing, patience)
         try:
-            intact(log)
-            engine = Engine(host or self.host, log)
-            engine.recover()
-            wanted, more = goals(engine)
-            plan = engine.survey(wanted, options)
-            if refused(plan, options):
-                return Report(outcome="refused", blocked=plan.blocked)
-            listed = [t.node for t in plan.transitions]
-            report = engine.execute(plan, wanted, options, {"v": 1, "verb": verb, **more})
-            assert [t.node for t, _, _ in report.transitions] == listed, "what was planned is what happens"
-            return report
+            yield log
         finally:
             log.close()
 
+    def identity(self, facts: Any) -> Any:
+        return {"name": "bench", "id": "bench"}
+
+    def started(self, verb: str, facts: Any, **more: Any) -> dict[str, Any]:
+        return {"v": 1, "verb": verb, **more}
+
+    def run(self, aim: Aim, host: Any = None) -> Report:
+        """Carry an aim out."""
+        self._instead = host
+        try:
+            ended = carry_out(self, aim, View())
+        finally:
+            self._instead = None
+        if ended.reason is None:
+            listed = [t.node for t in ended.plan.transitions]
+            assert [t.node for t, _, _ in ended.report.transitions] == listed, "what was planned is what happens"
+        return ended.report
+
+    def request(self, *texts: str, options: Options | None = None, prune: bool = False) -> Request:
+        """The aim of documents."""
+        contents = {f"{n}.yaml": text.encode() for n, text in enumerate(texts)}
+        return Request(self._host, (), contents=contents, prune=prune, options=options)
+
     def apply(self, *texts: str, options: Options | None = None, host: Any = None, prune: bool = False) -> Report:
         """Apply documents."""
-        documents = parse({f"{n}.yaml": text.encode() for n, text in enumerate(texts)}).documents
-        names = [d.name for d in documents]
-        return self._run(
-            "apply",
-            lambda e: (from_desired(documents, e.ledger, e.unseal, prune=prune), {"deployments": names}),
-            options or Options(),
-            host,
-        )
+        return self.run(self.request(*texts, options=options, prune=prune), host)
 
     def plan(self, *texts: str) -> Any:
         """Plan documents, with nothing that could write."""
-        documents = parse({f"{n}.yaml": text.encode() for n, text in enumerate(texts)}).documents
-        engine = Engine(self.host, LogReader(self.log))
-        return engine.survey(from_desired(documents, engine.ledger, engine.unseal), Options())
+        return look(self, self.request(*texts))[0]
 
     def uninstall(
         self, name: str, *, options: Options | None = None, host: Any = None, destroy: bool = False
     ) -> Report:
         """Uninstall a deployment."""
-
-        def goals(engine: Engine) -> tuple[Goals, dict[str, Any]]:
-            found = from_uninstall(engine.ledger, name, engine.unseal, run=engine.next_run(), destroy=destroy)
-            return found, {"deployments": [name]}
-
-        return self._run("uninstall", goals, options or Options(keep_going=True), host)
+        return self.run(Uninstall(name, destroy=destroy, options=options), host)
 
     def rollback(self, to: int | None = None, *, options: Options | None = None, host: Any = None) -> Report:
         """Roll back to right after an event; by default to before the last forward run."""
+        return self.run(Rollback(None if to is None else str(to), options=options), host)
 
-        def goals(engine: Engine) -> tuple[Goals, dict[str, Any]]:
-            found, _, more = Moment(None if to is None else str(to), None).prepare(engine)
-            return found, dict(more)
-
-        return self._run("rollback", goals, options or Options(keep_going=True), host)
+    def known(self, name: str) -> bool:
+        """Whether any run ever named a deployment."""
+        return name in Engine(self._host, LogReader(self.log)).ledger.names
 
     def seq(self) -> int:
         """The number of the last event."""
-        return Engine(self.host, LogReader(self.log)).ledger.seq
+        return Engine(self._host, LogReader(self.log)).ledger.seq

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import Place, print_json, shared, talk
+from .common import place_of, print_json, shared, talk
 
 if TYPE_CHECKING:
     from ..access.becoming import Becoming
@@ -31,7 +31,7 @@ def access(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_fil
     from ..host.resolve import printable
     from ..survey import hostname
 
-    host = Place(ctx, root, log_file).observer()
+    host = place_of(ctx, root, log_file).observer()
     scene = Scene(host)
     becoming = Becoming(scene, hostname(host))
     found = [examined(scene, becoming, path) for path in paths]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .common import Place, located, talk, write_fresh
+from .common import located, place_of, talk, write_fresh
 
 
 @click.command()
@@ -32,14 +32,14 @@ def adopt(
 
     Example: reconciler adopt account:flxrasvc /opt/managesoft daemon:ndtask --out desired/managesoft.yaml
     """
-    from ..adopting import Adopter
-    from ..adopting import things as meant
+    from ..app.adopt import Adopter
+    from ..app.adopt import things as meant
     from ..errors import Usage
     from ..host.resolve import printable
     from ..kinds import kinds
     from ..survey import Surveyor
 
-    place = Place(ctx, root, log_file)
+    place = place_of(ctx, root, log_file)
     surveyor = Surveyor(place.observer(), place.reader())
     asked: dict[str, list[tuple[str, str]]] = {}
     for file, section, key in keys:

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Place, Way, duration, located, write_fresh, writing
+from .common import Way, duration, located, place_of, talk, write_fresh, writing
 
 if TYPE_CHECKING:
-    from ..engine import Engine
-    from ..plan import Plan
+    from ..app.apply import Apply
 
 
 def addresses(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Any, ...]:  # noqa: ARG001
@@ -61,13 +60,14 @@ def plan(
 
     Example: reconciler plan desired/
     """
+    from ..app.plan_file import save
+    from ..app.request import Request
+    from ..app.run import look
     from ..errors import Usage
-    from ..saved import save
     from ..survey import Options
-    from ..wanted import Wanted
-    from .runs import preview
+    from .runs import shown
 
-    place = Place(ctx, root, log_file)
+    place = place_of(ctx, root, log_file)
     options = Options(all_paths=all_paths, only=only, skip_blocked=skip_blocked)
     if snapshots:
         from . import elsewhere
@@ -78,20 +78,16 @@ def plan(
         files = [*snapshots, *(path for path in paths if path.endswith(".json"))]
         paths = tuple(path for path in paths if not path.endswith(".json"))
         elsewhere.checked(files, signers)
-        found = elsewhere.plans(files, paths, options, prune=prune, for_host=for_host)
-        return elsewhere.show(found, style, detailed=detailed_exitcode)
-    wanted = Wanted(place.observer(), paths, prune=prune, for_host=for_host)
-
-    def examine(engine: Engine, found: Plan) -> None:
-        wanted.examine(engine, found)
-        if out is not None:
-            contents = wanted.desired.contents
-            text = save(found, contents, only=only, skip_blocked=skip_blocked, prune=prune)
-            write_fresh("--out", out, text.encode(), 0o600)
-
+        plans = elsewhere.plans(files, paths, options, prune=prune, for_host=for_host)
+        return elsewhere.show(plans, style, detailed=detailed_exitcode)
     if for_host is not None and out is not None:
         raise Usage("--out saves a plan for this host alone; leave --for-host away")
-    return preview(place, wanted.prepare, options, style, detailed=detailed_exitcode, examine=examine)
+    request = Request(place.observer(), paths, prune=prune, for_host=for_host, options=options)
+    found, reason = look(place, request)
+    if out is not None:
+        text = save(found, request.desired.contents, only=only, skip_blocked=skip_blocked, prune=prune)
+        write_fresh("--out", out, text.encode(), 0o600)
+    return shown(found, reason, style, detailed=detailed_exitcode)
 
 
 @click.command()
@@ -128,10 +124,11 @@ def apply(
 
     Example: reconciler apply desired/ --yes
     """
+    from ..app.apply import Apply
+    from ..app.approval import approver, deadline, leave_waiter, waiting
+    from ..app.plan_file import read
     from ..errors import Usage
-    from ..saved import read
-    from ..wanted import Wanted
-    from . import promise
+    from ..host.resolve import printable
     from .runs import carry_out, preview
 
     saved = None
@@ -143,10 +140,8 @@ def apply(
         way = replace(way, yes=True)
     if rehearse and within is not None:
         raise Usage("--rehearse undoes the run by itself; --confirm-within has no meaning beside it")
-    if not way.dry_run:
-        promise.approved(way.place, plan_file)
-    wanted = Wanted(way.place.observer(), paths, prune=prune, contents=saved.inputs if saved else None)
-    guard = promise.Guard(wanted, saved, rehearsing=rehearse)
+    if not way.dry_run and (who := approver(way.place, plan_file)) is not None:
+        talk(f"approved by {printable(who)}")
     options = way.options(
         skip_blocked=skip_blocked,
         only=only,
@@ -155,13 +150,40 @@ def apply(
         max_removals=max_removals,
         max_paths=max_paths,
         strict=saved is not None,
-        confirm_by=promise.deadline(within),
+        confirm_by=deadline(within),
     )
+    aim = Apply(way.place.observer(), paths, prune=prune, options=options, saved=saved, rehearsing=rehearse)
     if way.dry_run:
-        return preview(way.place, guard.prepare, options, way.style, examine=guard.examine)
-    code = carry_out(way, "apply", guard.prepare, options, guard.examine)
+        return preview(way.place, aim, way.style)
+    code = carry_out(way, aim)
     if rehearse:
-        return promise.undone_again(way, guard, code)
-    if within is not None:
-        promise.watch(way.place)
+        return undone_again(way, aim, code)
+    if within is not None and (due := waiting(way.place)):
+        leave_waiter(way.place)
+        for run, until in due.items():
+            talk(f"{run} will be undone at {until[:19]}Z unless you say: reconciler confirm")
+    return code
+
+
+def undone_again(way: Way, aim: Apply, code: int) -> int:
+    """The second half of a rehearsal: nothing is left to do; all is given back; all looks as it did."""
+    from ..app.rehearsal import unrest
+    from ..app.run import look
+    from ..app.undo import Rollback
+    from ..survey import Options, ledger_of
+    from .runs import carry_out
+
+    place, before = way.place, dict(aim.before)
+    aim.rehearsing, aim.options = False, Options()
+    again, _ = look(place, aim)
+    last = ledger_of(place.reader()).last_forward()
+    if code not in (0, 5) or last is None or last.verb != "apply":
+        return code
+    back = carry_out(Way(place, way.style, yes=True, patience=way.patience), Rollback(str(last.first - 1)))
+    wrong = unrest(place.observer(), again, before)
+    for text in wrong:
+        talk(f"rehearsal: {text}")
+    if wrong or back:
+        return 5
+    talk(f"rehearsal: {len(before)} resources applied, checked, rolled back; all are as they were")
     return code

@@ -6,22 +6,20 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from .. import __version__
-from ..errors import HostError, Usage
+from ..app.place import Place
+from ..errors import Usage
 from ..model import Json
 
 if TYPE_CHECKING:
     from ..survey import Options
 
 F = TypeVar("F", bound=Callable[..., Any])
-STATE = "/var/lib/reconciler/events.db"
 
 
 def located(command: F) -> F:
@@ -43,79 +41,10 @@ def anywhere(command: F) -> F:
     return click.option("--log", expose_value=False, hidden=True)(command)
 
 
-class Place:
-    """The host and the log that a command line means."""
-
-    def __init__(self, ctx: click.Context, root: str | None, log_file: str | None) -> None:
-        above = ctx.find_root().obj or {}
-        self.root: str | None = above.get("root") if root is None else root
-        self.given_log: str | None = above.get("log") if log_file is None else log_file
-        if self.root == "" or self.given_log == "":
-            raise Usage("--root and --log need a path, and got an empty text")
-        if self.root is not None and os.path.realpath(self.root) == "/":
-            self.root = None
-
-    def observer(self) -> Any:
-        """The read-only half of the host."""
-        if self.root is None:
-            from ..host.live import LiveObserver
-
-            return LiveObserver()
-        from ..host.files import FileObserver
-
-        return FileObserver(self.root)
-
-    def host(self) -> Any:
-        """The whole host."""
-        if self.root is None:
-            from ..host.live import LiveHost
-
-            return LiveHost()
-        from ..host.files import FileHost
-
-        return FileHost(self.root)
-
-    def log_path(self) -> str:
-        """The event log's path; in a root directory no link leads out of it."""
-        if self.given_log:
-            return self.given_log
-        if self.root is None:
-            return STATE
-        inner = self.observer().canonical(os.path.dirname(STATE))
-        place = os.path.abspath(self.root)
-        for part in inner.strip("/").split("/"):
-            place = os.path.join(place, part)
-            if os.path.islink(place):
-                raise HostError(
-                    f"{place}: a link that leads nowhere inside the root; make its target, or name the log with --log"
-                )
-        return os.path.join(place, os.path.basename(STATE))
-
-    def reader(self) -> Any:
-        """The log, to be read."""
-        from ..log.store import LogReader
-
-        return LogReader(self.log_path())
-
-    @contextmanager
-    def writer(self, doing: str, patience: float) -> Iterator[Any]:
-        """The log under its lock."""
-        from ..log.writer import LogWriter
-
-        log = LogWriter(self.log_path(), doing, patience)
-        try:
-            yield log
-        finally:
-            log.close()
-
-    def words(self) -> list[str]:
-        """The options that lead another process to the same host and log."""
-        root = ["--root", os.path.abspath(self.root)] if self.root else []
-        return root + (["--log", os.path.abspath(self.given_log)] if self.given_log else [])
-
-    def identity(self, facts: dict[str, str | None]) -> Json:
-        """The host as plans and events name it."""
-        return {"name": facts.get("hostname") or "unknown", "id": facts.get("machine_id") or "unknown"}
+def place_of(ctx: click.Context, root: str | None, log_file: str | None) -> Place:
+    """The host and the log that a command line means: what is said at a command counts before what is said above."""
+    above = ctx.find_root().obj or {}
+    return Place(above.get("root") if root is None else root, above.get("log") if log_file is None else log_file)
 
 
 @dataclass(frozen=True)
@@ -144,7 +73,7 @@ def writing(command: Callable[..., int]) -> Callable[..., int]:
 
     def gathered(ctx: click.Context, root: str | None, log_file: str | None, lock_timeout: float, **given: Any) -> int:
         own = {key: given.pop(key) for key in [f.name for f in fields(Way)] if key in given}
-        return command(Way(Place(ctx, root, log_file), patience=lock_timeout, **own), **given)
+        return command(Way(place_of(ctx, root, log_file), patience=lock_timeout, **own), **given)
 
     options = (
         click.option(
@@ -173,37 +102,6 @@ def paint() -> Any:
     from ..report.text import Paint
 
     return Paint(sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
-
-
-def actor() -> Json:
-    """Who runs this: user, login user, the user behind sudo, terminal."""
-    login = None
-    with suppress(OSError, ValueError), open("/proc/self/loginuid", encoding="ascii") as file:
-        number = int(file.read())
-        login = None if number == 0xFFFFFFFF else number
-    terminal = None
-    with suppress(OSError):
-        terminal = os.ttyname(0)
-    return {
-        "uid": os.getuid(),
-        "login_uid": login,
-        "sudo_user": os.environ.get("SUDO_USER"),
-        "terminal": terminal,
-    }
-
-
-def started(verb: str, place: Place, facts: dict[str, str | None], **more: Json) -> dict[str, Json]:
-    """What the first event of a run says."""
-    return {
-        "v": 1,
-        "verb": verb,
-        "actor": actor(),
-        "command": [word.encode("utf-8", "backslashreplace").decode() for word in sys.argv[1:]],
-        "version": __version__,
-        "host": place.identity(facts),
-        "commit": None,
-        **more,
-    }
 
 
 def confirm(question: str, *, yes: bool) -> None:

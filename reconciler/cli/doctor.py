@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Place, print_json, shared
+from ..app.place import Place
+from .common import place_of, print_json, shared
 
 if TYPE_CHECKING:
     from ..log.store import LogReader
@@ -23,7 +24,7 @@ def doctor(ctx: click.Context, root: str | None, log_file: str | None, style: st
 
     Example: reconciler doctor
     """
-    place = Place(ctx, root, log_file)
+    place = place_of(ctx, root, log_file)
     checks = examine(place)
     ok = all(check["ok"] for check in checks)
     if style == "json":

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Place, paint, print_json, talk
+from ..app.place import Place
+from .common import paint, print_json, talk
 
 if TYPE_CHECKING:
     from ..plan import Plan
@@ -37,9 +38,9 @@ class Elsewhere(Place):
 
 def checked(files: Sequence[str], signers: str | None) -> None:
     """Refuse a snapshot that nobody who may has signed."""
+    from ..app.signatures import signer_of
     from ..errors import Refused
     from ..host.resolve import printable
-    from ..signatures import signer_of
     from .observe import NAMESPACE
 
     for file in files if signers is not None else ():
@@ -54,12 +55,11 @@ def plans(
     files: Sequence[str], paths: tuple[str, ...], options: Options, *, prune: bool, for_host: str | None
 ) -> list[tuple[str, Plan, str | None]]:
     """By host: its plan, and why it would be refused."""
+    from ..app.request import Request
+    from ..app.run import look
     from ..errors import HostError, Refused
-    from ..guards import refused
     from ..host.resolve import printable
     from ..snapshot import readable
-    from ..wanted import Wanted
-    from .runs import look
 
     found = []
     for snapshot in readable(files):
@@ -67,12 +67,12 @@ def plans(
         if for_host not in (None, name):
             continue
         place = Elsewhere(snapshot)
-        wanted = Wanted(place.observer(), paths, prune=prune)
+        request = Request(place.observer(), paths, prune=prune, options=options)
         try:
-            plan = look(place, wanted.prepare, options, wanted.examine)
+            plan, reason = look(place, request)
         except (TypeError, ValueError, KeyError, IndexError, AttributeError, AssertionError, RecursionError):
             raise HostError(f"the snapshot of {printable(name)} tells what no host does; take it again there") from None
-        found.append((name, plan, refused(plan, options)))
+        found.append((name, plan, reason))
     if not found:
         raise Refused(f"no snapshot of host {for_host} among these")
     return found

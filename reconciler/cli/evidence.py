@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Place, located, print_json, shared, write_fresh
+from ..app.place import Place
+from .common import located, place_of, print_json, shared, write_fresh
 
 if TYPE_CHECKING:
     from ..log.chain import Anchor
@@ -59,7 +60,7 @@ def text_of(option: str, path: str) -> str:
 
 def signed(place: Place) -> tuple[LogReader, str]:
     """The log, once it is found intact, and a checkpoint of it."""
-    from ..guards import intact
+    from ..app.guards import intact
     from ..log.chain import checkpoint
     from ..survey import facts
 
@@ -111,7 +112,7 @@ def log_verify(
     from ..log.vault import Vault
     from ..survey import ledger_of
 
-    reader = Place(ctx, root, log_file).reader()
+    reader = place_of(ctx, root, log_file).reader()
     if proof is not None:
         return _check_proof(reader, proof, key, style)
     if archive_file is not None:
@@ -180,7 +181,7 @@ def log_checkpoint(ctx: click.Context, root: str | None, log_file: str | None, s
 
     Example: reconciler log checkpoint --out /mnt/elsewhere/web-1.checkpoint
     """
-    reader, note = signed(Place(ctx, root, log_file))
+    reader, note = signed(place_of(ctx, root, log_file))
     if style == "json":
         print_json({"format_version": "1.0", "checkpoint": note, "key": str(signer(reader).verifier())})
     else:
@@ -207,7 +208,7 @@ def log_prove(ctx: click.Context, seq: int, root: str | None, log_file: str | No
     """
     from ..log.chain import prove
 
-    reader, note = signed(Place(ctx, root, log_file))
+    reader, note = signed(place_of(ctx, root, log_file))
     text = prove(reader, seq, note).text()
     if style == "json":
         print_json({"format_version": "1.0", "proof": text, "key": str(signer(reader).verifier())})
@@ -232,7 +233,7 @@ def log_export(ctx: click.Context, root: str | None, log_file: str | None, style
     from ..log.events import canonical
     from ..survey import facts
 
-    place = Place(ctx, root, log_file)
+    place = place_of(ctx, root, log_file)
     source = "urn:" + origin(facts(place.observer())).replace("/", ":")
     file = sys.stdout.buffer if out is None else _fresh(out)
     for event in place.reader().raw():
@@ -264,16 +265,16 @@ def log_archive(
 
     Example: reconciler log archive --upto 2025-12-31 --out /root/reconciler-2025.archive
     """
+    from ..app.guards import intact
     from ..engine import Engine
     from ..errors import Refused
-    from ..guards import intact
     from ..ledger import PARTS
     from ..log.archive import archive
     from ..moments import moment
     from ..survey import facts
-    from .common import confirm, started, talk
+    from .common import confirm, talk
 
-    place = Place(ctx, root, log_file)
+    place = place_of(ctx, root, log_file)
     with place.writer("log archive", 0.0) as writer:
         intact(writer)
         engine = Engine(place.host(), writer)
@@ -287,7 +288,7 @@ def log_archive(
         start = archive(writer, ended[0].last, told, out, signer(writer), origin(known))
         # Said first: the chain vouches for what the log goes on from before the events go.
         decided = {"v": 1, "archived": start.digest(), "upto": start.seq}
-        run = engine.put_down(started("archive", place, known, deployments=[]), "checkpoint", decided)
+        run = engine.put_down(place.started("archive", known, deployments=[]), "checkpoint", decided)
         writer.archive(start)
     if style == "json":
         print_json({"format_version": "1.0", "run": run, "archived": start.seq, "file": out})
@@ -307,7 +308,7 @@ def log_backup(ctx: click.Context, directory: str, root: str | None, log_file: s
     """
     from ..log.backup import backup
 
-    reader = Place(ctx, root, log_file).reader()
+    reader = place_of(ctx, root, log_file).reader()
     told = backup(reader, directory)
     if style == "json":
         print_json({"format_version": "1.0", **told})

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Place, located, started, talk
+from ..app.place import Place
+from .common import located, place_of, talk
 
 if TYPE_CHECKING:
     from ..host.become import Identity
@@ -68,7 +69,7 @@ def exec_(
     from ..errors import Refused, Usage
     from ..host.become import Launch, die, environment, identity, limits, run
 
-    place = Place(ctx, root, log_file)
+    place = place_of(ctx, root, log_file)
     if place.root is not None:
         raise Usage("exec works on the running host; no program of a root directory is executed")
     if not words:
@@ -304,28 +305,17 @@ def hidden(argv: tuple[str, ...]) -> list[str]:
 
 def noted(place: Place, told: Json) -> str:
     """Say in the log what is started, before it is."""
-    from ..engine import Engine
-    from ..guards import intact
-    from ..survey import facts
+    from ..app.run import begin
 
-    with place.writer("exec", PATIENCE) as log:
-        intact(log)
-        engine = Engine(place.host(), log)
-        name = engine.next_run()
-        start = started("exec", place, facts(engine.host), deployments=[], exec=told, command=["exec"])
-        engine.say(name, "run.started", start)
-        log.keep_head()
-    return str(name)
+    return begin(place, "exec", {"exec": told, "command": ["exec"]}, patience=PATIENCE)
 
 
 def finished(place: Place, name: str, how: Json) -> None:
     """Say in the log how it ended."""
-    from ..engine import Engine
+    from ..app.run import end
     from ..errors import ReconcilerError
 
     try:
-        with place.writer("exec", PATIENCE) as log:
-            Engine(place.host(), log).say(name, "run.finished", {"outcome": "unchanged", "complete": True, **how})
-            log.keep_head()
+        end(place, "exec", name, how, patience=PATIENCE)
     except ReconcilerError as error:
         talk(f"reconciler: how it ended could not be logged: {error}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .common import Place, paint, print_json, shared
+from .common import paint, place_of, print_json, shared, talk
 
 
 @click.command()
@@ -48,14 +48,15 @@ def history(
     from ..errors import ReconcilerError, Usage
     from ..kinds import kinds
     from ..ledger import Run
+    from ..log.chain import verify
     from ..log.events import Event
     from ..moments import time_of
     from ..report.text import event_lines, run_lines
     from ..survey import ledger_of
-    from .runs import warned
 
-    log = Place(ctx, root, log_file).reader()
-    warned(log)
+    log = place_of(ctx, root, log_file).reader()
+    if not log.untouched() and (problems := verify(log).problems):
+        talk(f"{log.path}: {problems[0]['what']}; look with 'reconciler log verify'")
     ledger = ledger_of(log)
     if commit is not None and not re.fullmatch("[0-9a-f]{7,64}", commit):
         raise Usage(f"--commit {commit}: a commit has at least 7 hex digits")
@@ -137,7 +138,7 @@ def show(ctx: click.Context, what: str, root: str | None, log_file: str | None, 
     from ..errors import ReconcilerError
     from ..report.text import event_lines
 
-    log = Place(ctx, root, log_file).reader()
+    log = place_of(ctx, root, log_file).reader()
     if what.isascii() and what.isdecimal() and len(what) < 19:
         found = [event for event in islice(log.events(int(what) - 1), 1) if event.seq == int(what)]
     else:

@@ -58,7 +58,7 @@ def schema(name: str) -> int:
 
     Example: reconciler schema plan
     """
-    from ..schemas import schema as made
+    from ..app.schemas import schema as made
 
     print_json(made(name))
     return 0

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Place, paint
+from ..app.place import Place
+from .common import paint
 
 if TYPE_CHECKING:
     from ..report.live import View

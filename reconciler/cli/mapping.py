@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Place, print_json, shared, talk
+from ..app.place import Place
+from .common import place_of, print_json, shared, talk
 
 if TYPE_CHECKING:
     from ..host.port import Observer
@@ -53,7 +54,7 @@ def described(command: Callable[..., int]) -> Callable[..., int]:
         local_users: tuple[str, ...],
         **own: Any,
     ) -> int:
-        place = Place(ctx, root, log_file)
+        place = place_of(ctx, root, log_file)
         question = Question(place, directory, system, mode, principal, domain_controller, local_users)
         return command(question, **own)
 
@@ -295,12 +296,10 @@ def diff(
         files = gathered(FileObserver(other).read, "")
         found = [d.json() for d in differences(asked.files, files, asked.target)]
     else:
-        from ..survey import Options
-        from ..wanted import Wanted
-        from .runs import look
+        from ..app.request import Request
+        from ..app.run import look
 
-        wanted = Wanted(question.place.observer(), paths)
-        plan = look(question.place, wanted.prepare, Options(), wanted.hindered)
+        plan, _ = look(question.place, Request(question.place.observer(), paths))
         for transition in plan.transitions:
             told = transition.prospect.facts.get("rights", ())
             found += [item for item in told if item not in found]

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from .common import Place, located, print_json, talk, write_fresh
+from ..app.place import Place
+from .common import located, place_of, print_json, talk, write_fresh
 
 NAMESPACE = "reconciler-snapshot"
 
@@ -31,12 +32,12 @@ def observe(
     """
     import json
 
+    from ..app.signatures import sign
     from ..errors import Usage
-    from ..signatures import sign
 
     if key is not None and out is None:
         raise Usage("--sign signs a file; say --out FILE too")
-    told = taken(Place(ctx, root, log_file), paths or (("desired",) if os.path.isdir("desired") else ()))
+    told = taken(place_of(ctx, root, log_file), paths or (("desired",) if os.path.isdir("desired") else ()))
     if out is None:
         print_json(told)
         return 0
@@ -49,15 +50,14 @@ def observe(
 
 def taken(place: Place, paths: tuple[str, ...]) -> Any:
     """A snapshot of the host at a place."""
+    from ..app.guards import foresee, intact
     from ..engine import Engine
-    from ..guards import intact
     from ..host.live import LOCAL_SOURCES
     from ..host.names import sources
     from ..host.recording import Recording
     from ..observing import look, redactor_of
     from ..snapshot import snapshot_json
     from ..survey import facts
-    from ..wanted import foresee
 
     host, log = Recording(place.observer()), place.reader()
     intact(log)
@@ -75,14 +75,14 @@ def taken(place: Place, paths: tuple[str, ...]) -> Any:
 
 def _documents(place: Place, paths: tuple[str, ...]) -> list[Any]:
     """Every document that can be meant for this host, and what the profiles say by default."""
+    from ..app.request import Request
     from ..desired.documents import parse
     from ..errors import Mistakes
     from ..profiles import profiles
-    from ..wanted import Wanted
 
     found: list[Any] = []
     if paths:
-        found += Wanted(place.observer(), paths).desired.documents
+        found += Request(place.observer(), paths).desired.documents
     for name, profile in profiles().items():
         for mode in profile.modes:
             text = f"deployment: observed\nprofile: {name}\nmode: {mode}\n"

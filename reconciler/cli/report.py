@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from .common import Place, located, talk, write_fresh
+from .common import located, place_of, talk, write_fresh
 
 if TYPE_CHECKING:
-    from ..engine import Engine
-    from ..plan import Plan
+    pass
 
 SHOWN = 50
 
@@ -29,21 +28,15 @@ def report(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_fil
     """
     from dataclasses import asdict
 
+    from ..app.request import Request
+    from ..app.run import look
     from ..report.html import html
     from ..report.preview import one_host
-    from ..survey import Options
-    from ..wanted import Wanted
-    from .runs import look
+    from ..survey import ledger_of
 
-    place = Place(ctx, root, log_file)
-    wanted = Wanted(place.observer(), paths)
-    runs: list[Any] = []
-
-    def examine(engine: Engine, plan: Plan) -> None:
-        wanted.examine(engine, plan)
-        runs.extend(asdict(run) for run in islice(engine.ledger.runs(), SHOWN))
-
-    plan = look(place, wanted.prepare, Options(), examine)
+    place = place_of(ctx, root, log_file)
+    plan, _ = look(place, Request(place.observer(), paths))
+    runs = [asdict(run) for run in islice(ledger_of(place.reader()).runs(), SHOWN)]
     group = one_host(plan)
     text = html([group], runs, f"reconciler on {group.hosts[0]}")
     if out is None:

@@ -1,58 +1,88 @@
-"""The one way of a run: survey, show, guard, ask, execute, report."""
+"""A run on the terminal: what is shown of it, and how it is asked about."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..engine import Engine, Report
-from ..errors import HostError, LogError, Partial, Refused
-from ..guards import intact, refused
-from ..log.chain import verify
+from ..app import run as app
+from ..errors import HostError, Refused
+from ..host.resolve import printable
 from ..model import Json
-from ..plan import Plan, conflict_json
+from ..plan import conflict_json
 from ..report.preview import Group, one_host
 from ..report.text import outcome_lines, plan_lines
-from ..survey import Options, facts
-from ..targets import Goals
-from ..wanted import foresee
-from .common import Place, Way, confirm, paint, print_json, started, talk
+from .common import Way, confirm, paint, print_json, talk
 
-Prepare = Callable[[Engine], tuple[Goals, Json, Mapping[str, Json]]]
-"""Gives the goals, what the plan says of its input, and what the run's first event says besides."""
-Examine = Callable[[Engine, Plan], None]
-"""What else is said of a plan, or blocked in it, before anybody sees it."""
+if TYPE_CHECKING:
+    from ..app.place import Place
+    from ..engine import Report
+    from ..plan import Plan
 
-
-def warned(log: Any) -> None:
-    """Say that what follows comes from a log that was tampered with."""
-    if not log.untouched() and (problems := verify(log).problems):
-        talk(f"{log.path}: {problems[0]['what']}; look with 'reconciler log verify'")
+REPORTS = ("markdown", "github", "gitlab", "junit", "sarif", "html")
+"""The forms of a plan besides text and JSON: one function each, of the same name, in report/."""
 
 
-def accepted(log: Any, place: Place, known: Any, *, accept: bool) -> None:
-    """Refuse a log that was tampered with, unless somebody decides to go on; that decision is an event."""
-    problems = verify(log).problems if accept and not log.untouched() else []
-    if problems:
-        start = started("accept", place, known, deployments=[])
-        run = Engine(place.host(), log).put_down(start, "checkpoint", {"v": 1, "accepted": problems})
-        talk(f"{run}: going on although the log was tampered with: {len(problems)} problems accepted")
-    intact(log)
+class Terminal(app.View):
+    """Shows a run as it goes, and asks."""
 
+    def __init__(self, way: Way) -> None:
+        self.way = way
 
-def look(place: Place, prepare: Prepare, options: Options, examine: Examine = foresee) -> Plan:
-    """Plan without writing anything."""
-    host, log = place.observer(), place.reader()
-    intact(log)
-    engine = Engine(host, log)
-    goals, desired, _ = prepare(engine)
-    plan = engine.survey(goals, options, desired, place.identity(facts(host)))
-    examine(engine, plan)
-    return plan
+    def said(self, text: str) -> None:
+        """On stderr."""
+        talk(text)
+
+    def planned(self, plan: Plan) -> None:
+        """The plan, for people."""
+        if self.way.style == "text":
+            show_plan(plan, self.way.style)
+
+    def refused(self, plan: Plan, reason: str) -> None:
+        """What would have been done; the reason is told by the error."""
+        if self.way.style == "json":
+            print_json(result_json(None, plan))
+        else:
+            show_plan(plan, self.way.style)
+
+    def ask(self, plan: Plan) -> None:
+        """Unless --yes was said."""
+        confirm("Carry this out?", yes=self.way.yes)
+
+    def emptying(self, stores: Sequence[str]) -> None:
+        """Every quarantine by name."""
+        for store in stores:
+            talk(f"emptying {printable(store)}")
+        confirm("This cannot be undone. Empty it for good?", yes=self.way.yes)
+
+    @contextmanager
+    def progress(self, plan: Plan) -> Iterator[Any]:
+        """A bar on a terminal, for runs that take a while; silence elsewhere."""
+        if not (self.way.style == "text" and sys.stderr.isatty() and plan.transitions):
+            yield lambda transition, outcome: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        columns = (BarColumn(24), TextColumn("{task.completed}/{task.total}"), TextColumn("{task.description}"))
+        # Without a thread of its own: a process with threads cannot share a walk out.
+        with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as shown:
+            task = shown.add_task("", total=len(plan.transitions))
+
+            def tell(transition: Any, outcome: str) -> None:
+                if outcome == "started":
+                    shown.update(task, description=f"{transition.verb} {transition.address}".replace("[", r"\["))
+                else:
+                    shown.advance(task)
+                shown.refresh()
+
+            yield tell
 
 
 def show_plan(plan: Plan, style: str, reason: str | None = None) -> None:
@@ -66,10 +96,6 @@ def show_plan(plan: Plan, style: str, reason: str | None = None) -> None:
             click.echo(line)
     if reason:
         talk(f"refused: {reason}")
-
-
-REPORTS = ("markdown", "github", "gitlab", "junit", "sarif", "html")
-"""The forms of a plan besides text and JSON: one function each, of the same name, in report/."""
 
 
 def report(style: str, groups: Sequence[Group], runs: Sequence[Json] = ()) -> None:
@@ -92,116 +118,50 @@ def report(style: str, groups: Sequence[Group], runs: Sequence[Json] = ()) -> No
             raise HostError(f"GITHUB_STEP_SUMMARY {summary}: {(error.strerror or '').lower()}") from None
 
 
-def preview(
-    place: Place,
-    prepare: Prepare,
-    options: Options,
-    style: str,
-    *,
-    detailed: bool = False,
-    examine: Examine = foresee,
-) -> int:
+def preview(place: Place, aim: app.Aim, style: str, *, detailed: bool = False) -> int:
     """A dry run, and the exit code that the real one would be refused with."""
-    plan = look(place, prepare, options, examine)
-    reason = refused(plan, options)
+    return shown(*app.look(place, aim), style, detailed=detailed)
+
+
+def shown(plan: Plan, reason: str | None, style: str, *, detailed: bool = False) -> int:
+    """Print a plan, and why it would be refused; the exit code."""
     show_plan(plan, style, reason)
     if reason:
         return 3
     return 2 if detailed and plan.transitions else 0
 
 
-def carry_out(
-    way: Way,
-    verb: str,
-    prepare: Prepare,
-    options: Options,
-    examine: Examine = foresee,
-) -> int:
-    """Plan under the lock, ask, and do it."""
-    place, style = way.place, way.style
-    host = place.host()
-    known = facts(host)
-    with place.writer(verb, way.patience) as log:
-        accepted(log, place, known, accept=way.accept)
-        engine = Engine(host, log)
-        settled = engine.recover()
-        if settled:
-            talk(f"an earlier run was cut off; settled: {settled}")
-        goals, desired, more = prepare(engine)
-        plan = engine.survey(goals, options, desired, place.identity(known))
-        examine(engine, plan)
-        reason = refused(plan, options)
-        if reason:
-            if style == "json":
-                print_json(result_json(Report(outcome="refused", blocked=plan.blocked), plan))
-            else:
-                show_plan(plan, style)
-            raise Refused(f"nothing was changed: {reason}")
-        if style == "text":
-            show_plan(plan, style)
-        if plan.transitions:
-            confirm("Carry this out?", yes=way.yes)
-        first = log.seq
-        try:
-            with progress(plan, style) as tell:
-                report = engine.execute(plan, goals, options, started(verb, place, known, **more), tell)
-        except LogError as error:
-            if log.seq == first:
-                raise
-            raise Partial(f"{error}; the run stopped half-way, and the next run settles what was under way") from None
+def carry_out(way: Way, aim: app.Aim) -> int:
+    """Carry an aim out, and print what came of it."""
+    ended = app.carry_out(way.place, aim, Terminal(way), patience=way.patience, accept=way.accept)
+    if ended.reason is not None:
+        raise Refused(f"nothing was changed: {ended.reason}")
+    show_ended(ended, way.style)
+    return ended.report.exit_code
+
+
+def show_ended(ended: app.Ended, style: str) -> None:
+    """Print what came of a run."""
     if style == "json":
-        print_json(result_json(report, plan))
+        print_json(result_json(ended.report, ended.plan))
     else:
-        for line in outcome_lines(report, paint()):
+        for line in outcome_lines(ended.report, paint()):
             click.echo(line)
-    return report.exit_code
 
 
-def progress(plan: Plan, style: str) -> Any:
-    """A progress bar on a terminal, for runs that take a while; silence elsewhere."""
-    import sys
-    from contextlib import contextmanager
-
-    @contextmanager
-    def quiet() -> Any:
-        yield lambda transition, outcome: None
-
-    @contextmanager
-    def bar() -> Any:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        columns = (
-            BarColumn(24),
-            TextColumn("{task.completed}/{task.total}"),
-            TextColumn("{task.description}"),
-        )
-        # Without a thread of its own: a process with threads cannot share a walk out.
-        with Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False) as shown:
-            task = shown.add_task("", total=len(plan.transitions))
-
-            def tell(transition: Any, outcome: str) -> None:
-                if outcome == "started":
-                    shown.update(task, description=f"{transition.verb} {transition.address}".replace("[", r"\["))
-                else:
-                    shown.advance(task)
-                shown.refresh()
-
-            yield tell
-
-    return bar() if style == "text" and sys.stderr.isatty() and plan.transitions else quiet()
-
-
-def result_json(report: Report, plan: Plan) -> Json:
-    """What a run prints as JSON."""
+def result_json(report: Report | None, plan: Plan) -> Json:
+    """What a run prints as JSON; None: it was refused."""
     shape: dict[str, Json] = {
         "format_version": "1.0",
-        "run": report.run,
-        "outcome": report.outcome,
-        "transitions": [{**t.json(), "outcome": outcome, "error": error} for t, outcome, error in report.transitions],
+        "run": report.run if report else None,
+        "outcome": report.outcome if report else "refused",
+        "transitions": [
+            {**t.json(), "outcome": outcome, "error": error}
+            for t, outcome, error in (report.transitions if report else ())
+        ],
         "blocked": [b.json() for b in plan.blocked],
         "conflicts": [conflict_json(c) for c in plan.conflicts],
     }
-    if report.skipped:
+    if report is not None and report.skipped:
         shape["skipped"] = [{"path": path, "reason": reason} for path, reason in report.skipped]
     return shape

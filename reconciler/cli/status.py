@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .common import Place, paint, print_json, shared, talk
+from .common import paint, place_of, print_json, shared, talk
 
 
 @click.command()
@@ -28,19 +28,19 @@ def status(
 
     Example: reconciler status desired/
     """
+    from ..app.guards import intact
+    from ..app.request import Request
+    from ..app.status import status as survey
     from ..engine import Engine
-    from ..guards import intact
     from ..report.text import status_lines
-    from ..status import status as survey
     from ..survey import Options
-    from ..wanted import Wanted
 
-    place = Place(ctx, root, log_file)
+    place = place_of(ctx, root, log_file)
     if live:
         from .live import follow
 
         return follow(place, style)
-    wanted = Wanted(place.observer(), paths)
+    wanted = Request(place.observer(), paths)
     log = place.reader()
     intact(log)
     engine = Engine(place.observer(), log)

@@ -9,17 +9,16 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import F, Place, Way, duration, print_json, shared, started, talk
+from .common import F, Way, duration, place_of, print_json, shared, talk
 
 if TYPE_CHECKING:
-    from ..engine import Engine
-    from ..gitops.repository import Commit, Repository, Trust
+    from ..gitops.sync import Sync, Turn
     from ..gitops.telling import Listeners
     from ..gitops.windows import Window
     from ..model import Json
@@ -27,139 +26,6 @@ if TYPE_CHECKING:
 
 LONGEST = 3600.0
 """The longest wait between two tries at a repository that cannot be reached, in seconds."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What came of one look at the repository."""
-
-    state: str
-    """ok, waiting or failed."""
-    message: str
-    code: int
-    commit: str | None = None
-    run: str | None = None
-
-
-@dataclass(frozen=True)
-class Sync:
-    """One repository and what it may do to this host."""
-
-    way: Way
-    repository: Repository
-    ref: str
-    path: str
-    trust: Trust
-    windows: tuple[Window, ...]
-    options: Options
-    allow_empty: bool
-    allow_rewind: bool
-    prune: bool
-
-    def turn(self) -> Turn:
-        """Look once; apply what is new."""
-        from ..errors import ReconcilerError
-        from ..gitops.repository import Commit, SourceError
-
-        commit: Commit | None = None
-        try:
-            if (why := self._paused()) is not None:
-                return Turn("waiting", why, 0)
-            with self.repository.held():
-                commit = Commit(self.repository.url, self.ref, self.repository.fetch(self.ref), None)
-                return self._decided(commit)
-        except SourceError as error:
-            with suppress(ReconcilerError):  # where another run holds the log, the next look tells it
-                self._failed(str(error))
-            return Turn("failed", f"{error}; what was applied last stays in force", error.exit_code)
-        except ReconcilerError as error:
-            return Turn("failed", str(error), error.exit_code, commit.id if commit else None)
-
-    def _paused(self) -> str | None:
-        from ..gitops.verdict import paused
-        from ..survey import ledger_of
-
-        return paused(ledger_of(self.way.place.reader()))
-
-    def _decided(self, commit: Commit) -> Turn:
-        from ..gitops.verdict import last_of, refuse_rewind, skipped
-        from ..gitops.windows import opens
-        from ..survey import ledger_of
-
-        ledger = ledger_of(self.way.place.reader())
-        if self.repository.url in ledger.failing:
-            put_down(self.way, "sync", {"reached": [self.repository.url]})
-        if (why := skipped(ledger, commit, self.path)) is not None:
-            last = last_of(ledger, commit.repository, self.path)
-            well = last is not None and last.outcome in ("converged", "unchanged")
-            state = "waiting" if commit.id in ledger.held_back else "ok" if well else "failed"
-            return Turn(state, why, 0, commit.id)
-        refuse_rewind(ledger, commit, self.path, self.repository.follows, allowed=self.allow_rewind)
-        commit = replace(commit, signer=self.repository.signer(self.ref, commit.id, self.trust))
-        opening = opens(self.windows, datetime.now(UTC))
-        if opening is not None:
-            when = opening.astimezone().strftime("%a %Y-%m-%d %H:%M %Z")
-            return Turn("waiting", f"commit {commit.id[:12]} waits for the maintenance window: {when}", 0, commit.id)
-        return self._applied(commit)
-
-    def _applied(self, commit: Commit) -> Turn:
-        from ..errors import Refused
-        from ..gitops.verdict import last_of, paused, skipped
-        from ..guards import nothing_awaited
-        from ..survey import ledger_of
-        from ..wanted import Wanted
-        from .promise import approved
-        from .runs import carry_out
-
-        approved(self.way.place, None)
-        contents = self.repository.read(commit.id, self.path)
-        if not contents and not self.allow_empty:
-            where = self.path or "the repository"
-            raise Refused(
-                f"{self.repository.url}: {where} holds no .yaml file at {commit.id[:12]}; --allow-empty takes that"
-            )
-        wanted = Wanted(
-            self.way.place.observer(), (), prune=self.prune, contents=contents, origin=commit.origin(self.path)
-        )
-
-        def prepare(engine: Engine) -> tuple[Any, Json, Mapping[str, Json]]:
-            # Once more under the lock: another run may have been quicker.
-            if (why := paused(engine.ledger) or skipped(engine.ledger, commit, self.path)) is not None:
-                raise Refused(why)
-            nothing_awaited(engine)
-            found = wanted.prepare(engine)
-            if not wanted.documents and not wanted.unknown and engine.ledger.deployments() and not self.allow_empty:
-                held = ", ".join(engine.ledger.deployments())
-                raise Refused(f"nothing in commit {commit.id[:12]} is for this host, which holds {held}; --allow-empty")
-            return found
-
-        signed = f"signed by {commit.signer}" if commit.signer else "not signed"
-        talk(f"sync: commit {commit.id[:12]} of {commit.ref}, {signed}")
-        code = carry_out(self.way, "sync", prepare, self.options, wanted.examine)
-        run = last_of(ledger_of(self.way.place.reader()), self.repository.url, self.path)
-        outcome = run.outcome if run else None
-        name = run.id if run else None
-        return Turn("ok" if code == 0 else "failed", f"{name}: {outcome}", code, commit.id, name)
-
-    def _failed(self, why: str) -> None:
-        """Say in the log, once, that the repository cannot be read."""
-        from ..survey import ledger_of
-
-        if self.repository.url not in ledger_of(self.way.place.reader()).failing:
-            told = {"v": 1, "repository": self.repository.url, "ref": self.ref, "error": why}
-            put_down(self.way, "sync", {}, "source.failed", told)
-
-
-def put_down(way: Way, verb: str, more: Mapping[str, Json], type_: str | None = None, data: Json = None) -> str:
-    """A run for the log alone."""
-    from ..engine import Engine
-    from ..guards import intact
-    from ..survey import facts
-
-    with way.place.writer(verb, max(way.patience, 10.0)) as log:
-        intact(log)
-        engine = Engine(way.place.host(), log)
-        return engine.put_down(started(verb, way.place, facts(engine.host), deployments=[], **more), type_, data)
 
 
 OF_REPOSITORY = (
@@ -207,8 +73,10 @@ def source_of(
     """The repository that a command line means, and who is told of its commits."""
     from ..errors import Usage
     from ..gitops.repository import Repository, Trust, checked_path, checked_ref, checked_url
+    from ..gitops.sync import Sync
     from ..gitops.telling import Listeners
     from ..log.writer import make_directory
+    from .runs import Terminal
 
     own = dict(given)
     signers, home, unsigned = (own.pop(key) for key in ("allowed_signers", "gpg_home", "allow_unsigned"))
@@ -224,7 +92,11 @@ def source_of(
     make_directory(directory)
     source = Repository(directory, checked_url(repo), credentials=credentials, ssh_key=key)
     trust = Trust(signers, home, unsigned)
-    return Sync(way, source, checked_ref(ref), checked_path(inside), trust, windows, limits, **allowed), listeners
+    one = Sync(
+        way.place, Terminal(way), source, checked_ref(ref), checked_path(inside), trust, windows, limits,
+        **allowed, patience=way.patience,
+    )  # fmt: skip
+    return one, listeners
 
 
 @click.command()
@@ -256,26 +128,29 @@ def sync(
     """
     from ..gitops.windows import Window
 
-    way = Way(Place(ctx, root, log_file), style, yes=True, skip_conflicts=True, patience=lock_timeout)
+    way = Way(place_of(ctx, root, log_file), style, yes=True, skip_conflicts=True, patience=lock_timeout)
     limits = way.options(
         skip_blocked=skip_blocked, max_changes=max_changes, max_removals=max_removals, max_paths=max_paths
     )
     one, listeners = source_of(way, repo, limits, tuple(map(Window.parse, windows)), given)
     if interval is None:
         turn = one.turn()
-        say(one, listeners, turn)
+        say(one, style, listeners, turn)
         return turn.code
-    return _stay(one, listeners, interval)
+    return _stay(one, style, listeners, interval)
 
 
-def say(one: Sync, listeners: Listeners, turn: Turn, *, quiet: bool = False) -> None:
+def say(one: Sync, style: str, listeners: Listeners, turn: Turn, *, quiet: bool = False) -> None:
     """Tell whoever runs this (unless ``quiet``), and everybody who listens, what came of a turn."""
     from ..gitops.telling import tell, write_status
     from ..survey import facts
+    from .runs import show_ended
 
+    if turn.ended is not None:
+        show_ended(turn.ended, style)
     if quiet:
         pass
-    elif one.way.style == "json" and turn.run is None:
+    elif style == "json" and turn.run is None:
         shape = {"state": turn.state, "message": turn.message, "commit": turn.commit, "run": turn.run}
         print_json({"format_version": "1.0", **shape})
     else:
@@ -288,7 +163,7 @@ def say(one: Sync, listeners: Listeners, turn: Turn, *, quiet: bool = False) -> 
         "ref": one.ref,
         "commit": turn.commit,
         "run": turn.run,
-        "host": facts(one.way.place.observer())["hostname"] or "unknown",
+        "host": facts(one.place.observer())["hostname"] or "unknown",
         "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     # A status of a commit is set once, and not at every look.
@@ -318,7 +193,7 @@ class _Stop(Exception):
     """Somebody wants this to end, or to look at once."""
 
 
-def _stay(one: Sync, listeners: Listeners, interval: float) -> int:
+def _stay(one: Sync, style: str, listeners: Listeners, interval: float) -> int:
     """Look again and again; a repository that cannot be reached is tried less and less often."""
     state = {"stop": False, "waiting": False, "again": False}
 
@@ -339,7 +214,7 @@ def _stay(one: Sync, listeners: Listeners, interval: float) -> int:
     while not state["stop"]:
         turn = one.turn()
         failures = failures + 1 if turn.code else 0
-        say(one, listeners, turn, quiet=turn.message == last)
+        say(one, style, listeners, turn, quiet=turn.message == last)
         last = turn.message
         wait = interval if not failures else max(interval, min(interval * 2 ** (failures - 1), LONGEST))
         try:
@@ -363,13 +238,14 @@ def suspend(ctx: click.Context, root: str | None, log_file: str | None, style: s
 
     Example: reconciler suspend --why 'migration, ticket 4711'
     """
+    from ..app.run import record
     from ..errors import Usage
     from ..host.resolve import printable
 
     if not why.strip():
         raise Usage("--why needs a reason that others understand")
-    way = Way(Place(ctx, root, log_file), style)
-    run = put_down(way, "suspend", {}, "suspended", {"v": 1, "why": printable(why.strip())})
+    way = Way(place_of(ctx, root, log_file), style)
+    run = record(way.place, "suspend", {}, "suspended", {"v": 1, "why": printable(why.strip())})
     if style == "json":
         print_json({"format_version": "1.0", "run": run, "suspended": printable(why.strip())})
     else:
@@ -385,12 +261,13 @@ def resume(ctx: click.Context, root: str | None, log_file: str | None, style: st
 
     Example: reconciler resume
     """
+    from ..app.run import record
     from ..survey import ledger_of
 
-    way = Way(Place(ctx, root, log_file), style)
+    way = Way(place_of(ctx, root, log_file), style)
     ledger = ledger_of(way.place.reader())
     back = sorted(ledger.held_back)
-    run = put_down(way, "resume", {}, "resumed", {"v": 1, "input": back}) if ledger.suspended or back else None
+    run = record(way.place, "resume", {}, "resumed", {"v": 1, "input": back}) if ledger.suspended or back else None
     if style == "json":
         print_json({"format_version": "1.0", "run": run, "resumed": back})
     elif run is None:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import Place, print_json, shared
+from ..app.place import Place
+from .common import place_of, print_json, shared
 
 if TYPE_CHECKING:
     from ..survey import Surveyor
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def asked(place: Place) -> Surveyor:
     """The host and its log, once that is found intact."""
-    from ..guards import intact
+    from ..app.guards import intact
     from ..survey import Surveyor
 
     log = place.reader()
@@ -35,7 +36,7 @@ def state(ctx: click.Context, at: str | None, root: str | None, log_file: str | 
     from ..moments import moment
     from ..report.text import state_lines
 
-    surveyor = asked(Place(ctx, root, log_file))
+    surveyor = asked(place_of(ctx, root, log_file))
     seq = surveyor.ledger.seq if at is None else moment(surveyor.log, surveyor.ledger, at, "--at")
     event = next(surveyor.log.events(seq - 1), None) if seq else None
     held = state_at(surveyor.ledger, seq, surveyor.unseal)
@@ -65,7 +66,7 @@ def diff(
     from ..moments import moment
     from ..report.text import difference_lines
 
-    surveyor = asked(Place(ctx, root, log_file))
+    surveyor = asked(place_of(ctx, root, log_file))
     first = moment(surveyor.log, surveyor.ledger, earlier, "--from")
     last = surveyor.ledger.seq if later is None else moment(surveyor.log, surveyor.ledger, later, "--to")
     changes = difference(surveyor.ledger, first, last, surveyor.unseal)
@@ -91,7 +92,7 @@ def explain(ctx: click.Context, what: str, root: str | None, log_file: str | Non
     from ..blame import Blame
     from ..report.text import blame_lines
 
-    surveyor = asked(Place(ctx, root, log_file))
+    surveyor = asked(place_of(ctx, root, log_file))
     found = Blame(surveyor.host, surveyor.log, surveyor.ledger, surveyor.vault, surveyor.unseal).explain(what)
     if style == "json":
         first, *others = found

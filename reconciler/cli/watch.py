@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Place, Way, duration, shared, started
+from ..app.place import Place
+from .common import Way, duration, place_of, shared
 from .sync import OF_REPOSITORY, UNATTENDED, options, source_of
 
 if TYPE_CHECKING:
+    from ..gitops.sync import Sync
     from ..model import Json
     from ..watching.sources import Follower, Source
     from ..watching.telling import Teller
-    from .sync import Sync
 
 
 @click.command()
@@ -84,7 +85,7 @@ def watch(
         raise Usage("--repo takes the desired state from a repository; give no paths beside it")
     if repo is not None and dry_run:
         raise Usage("a repository is applied as its commits say; look first with 'reconciler plan' in its files")
-    place = Place(ctx, root, log_file)
+    place = place_of(ctx, root, log_file)
     way = Way(place, style, yes=True, skip_conflicts=True, patience=60.0)
     limits = way.options(
         skip_blocked=skip_blocked, max_changes=max_changes, max_removals=max_removals, max_paths=max_paths
@@ -112,12 +113,8 @@ def watch(
         tellers.append(StateFile(os.path.join(state, f"{stem}.watch")))
     manager = Manager()
 
-    def start(facts: dict[str, str | None], more: Mapping[str, Json]) -> dict[str, Json]:
-        told = {"because": printable(because)} if because else {}
-        return started("watch", place, facts, **more, **told)
-
     upgraded = printable(because) if because else ""
-    turns = Turns(place, Settings(limits, spans, dry_run, upgraded), start, manager.ping)
+    turns = Turns(place, Settings(limits, spans, dry_run, upgraded), manager.ping)
     watcher = Watcher(
         turns,
         source,
@@ -166,7 +163,7 @@ def _followed(ctx: click.Context, one: Sync, interval: float) -> tuple[Source, F
     url = one.repository.url
 
     def last() -> tuple[Mapping[str, bytes], Json] | None:
-        run = last_of(ledger_of(one.way.place.reader()), url, one.path)
+        run = last_of(ledger_of(one.place.reader()), url, one.path)
         if run is None or run.commit is None or run.outcome not in ("converged", "unchanged", "partial"):
             return None
         return one.repository.read(run.commit, one.path), run.origin
@@ -176,7 +173,7 @@ def _followed(ctx: click.Context, one: Sync, interval: float) -> tuple[Source, F
     paths = tuple(os.path.join(inner, name) for name in refs) if url.startswith("/") else ()
     own = {"once", "dry_run", "full_look", "because", "metrics_file", "metrics_port", "cloudevents", "otel", "interval"}
     own |= {"cloudevents_secret", "paths", "root", "log_file"}
-    words = [sys.executable, "-B", "-m", "reconciler", *one.way.place.words(), "sync", f"{STAYING}{interval:.0f}s"]
+    words = [sys.executable, "-B", "-m", "reconciler", *one.place.words(), "sync", f"{STAYING}{interval:.0f}s"]
     for option in ctx.command.params:
         given = ctx.params.get(str(option.name))
         if option.name in own or not given:

@@ -17,7 +17,21 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import HostError, Unsafe
 from .crew import walk
-from .port import Begin, Directory, Entity, File, Groups, OpenDirectory, Process, Result, Scope, Stat, Traits, Visitor
+from .port import (
+    Begin,
+    Directory,
+    Entity,
+    File,
+    Groups,
+    Link,
+    OpenDirectory,
+    Process,
+    Result,
+    Scope,
+    Stat,
+    Traits,
+    Visitor,
+)
 from .resolve import Place, facts, place, printable, why
 from .statx import Statx
 from .walk import Opened, Walker, xattrs_of
@@ -358,11 +372,18 @@ class FileHost(FileObserver):
                 self._sync(at)
 
     def discard(self, path: str) -> None:
-        """Remove the half-written replacement that a crash may have left beside ``path``."""
-        with self._place(path) as at, self._said(path):
-            if at is not None:
-                with suppress(FileNotFoundError):
-                    os.unlink(temporary(at.name), dir_fd=at.parent)
+        """Remove the half-written replacement that a crash may have left beside ``path``, or where it leads."""
+        with self._place(path, follow=False) as at, self._said(path):
+            self._discard(at)
+        # Nothing was ever written where an unsafe link leads.
+        with suppress(Unsafe), self._place(path) as at, self._said(path):
+            self._discard(at)
+
+    @staticmethod
+    def _discard(at: Place | None) -> None:
+        if at is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(temporary(at.name), dir_fd=at.parent)
 
     def mkdir(self, path: str, mode: int, uid: int, gid: int) -> None:
         """Make one directory; its parent has to be there, and it must not."""
@@ -397,13 +418,43 @@ class FileHost(FileObserver):
             self._sync(at)
             return True
 
-    def symlink(self, path: str, target: str) -> None:
-        """Make a symbolic link; there must be nothing yet."""
+    def symlink(self, path: str, link: Link) -> None:
+        """Put a symbolic link in place of another one, or make it there; nothing else is replaced."""
         with self._place(path, follow=False) as at, self._said(path):
             if at is None:
                 raise HostError(f"{printable(path)}: its directory is missing")
-            os.symlink(target, at.name, dir_fd=at.parent)
+            with suppress(FileNotFoundError):
+                there = facts(os.stat(at.name, dir_fd=at.parent, follow_symlinks=False))
+                if there.type != "link":
+                    raise HostError(f"{printable(path)}: a {there.type}, not a symbolic link; it was not replaced")
+            spare = temporary(at.name)
+            with suppress(FileNotFoundError):
+                os.unlink(spare, dir_fd=at.parent)
+            os.symlink(link.target, spare, dir_fd=at.parent)
+            try:
+                self._own_link(at, spare, link)
+                os.rename(spare, at.name, src_dir_fd=at.parent, dst_dir_fd=at.parent)
+            except BaseException:
+                with suppress(OSError):
+                    os.unlink(spare, dir_fd=at.parent)
+                raise
             self._sync(at)
+
+    @staticmethod
+    def _own_link(at: Place, spare: str, link: Link) -> None:
+        """Give a link that was just made its owner and time, if it is still that link."""
+        fd = os.open(spare, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.parent)
+        try:
+            found = os.fstat(fd)
+            if not st.S_ISLNK(found.st_mode) or found.st_nlink != 1 or found.st_uid != os.geteuid():
+                raise HostError(f"{printable(at.path)}: someone else put something in its place while it was made")
+            handle = f"/proc/self/fd/{fd}"  # the magic link of a descriptor is that very inode
+            if (found.st_uid, found.st_gid) != (link.uid, link.gid):
+                os.chown(handle, link.uid, link.gid)
+            if link.mtime_ns is not None:
+                os.utime(handle, ns=(link.mtime_ns, link.mtime_ns))
+        finally:
+            os.close(fd)
 
     def rename(self, old: str, new: str) -> None:
         """Move within one file system; refuses to replace what is there."""

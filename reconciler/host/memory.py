@@ -20,6 +20,7 @@ from .port import (
     Entity,
     Facts,
     File,
+    Link,
     OpenDirectory,
     Process,
     Result,
@@ -269,14 +270,15 @@ class MemoryHost:
         del self.nodes[where]
         return True
 
-    def symlink(self, path: str, target: str) -> None:
-        """Make a link."""
+    def symlink(self, path: str, link: Link) -> None:
+        """Put a link in place of another one, or make it."""
         where = self._resolve(path, follow=False)
-        if where is None:
+        if where is None or self.nodes.get(where.rsplit("/", 1)[0] or "/") is None:
             raise HostError(f"{path}: its directory is missing")
-        if where in self.nodes:
-            raise HostError(f"{path}: file exists")
-        self.nodes[where] = Node("link", 0o777, target=target)
+        if where in self.nodes and self.nodes[where].type != "link":
+            raise HostError(f"{path}: a {self.nodes[where].type}, not a symbolic link; it was not replaced")
+        mtime = link.mtime_ns if link.mtime_ns is not None else self._tick()
+        self.nodes[where] = Node("link", 0o777, link.uid, link.gid, target=link.target, mtime_ns=mtime)
 
     def rename(self, old: str, new: str) -> None:
         """Move a subtree."""

@@ -37,6 +37,10 @@ class Kinds(dict[str, Kind[Any]]):
         """Whether it holds what others hold inside it."""
         return address.kind in self and self[address.kind].spans
 
+    def encloses(self, address: Address) -> bool:
+        """Whether other things can stand in it."""
+        return address.kind in self and self[address.kind].encloses
+
     def single(self, address: Address) -> bool:
         """Whether it is one path, and nothing inside it."""
         return self.located(address) and not self.spans(address)

@@ -75,7 +75,12 @@ class IniLens(WholeFile[IniState]):
         )
         update: dict[str, Any] = {f[0]: v for f, v in values.items() if f in PLAIN}
         back = {(f[0], f[1]): v for f, v in values.items() if len(f) == 2 and isinstance(v, dict)}
+        mark = values.get(MARK)
         data, mtime = give_back(base, back, fold=fold)
+        if isinstance(state, Absent) and mark:
+            # A file that comes back as a whole is the one that went, where one of its keys still tells of that.
+            wholes = (v["whole"] for v in back.values())
+            data = next((w.encode("latin-1") for w in wholes if digest(w) == mark["sha256"]), data)
         asked = {(f[0], f[1]): v for f, v in values.items() if len(f) == 2}
         wanted = {name: v for name, v in asked.items() if not isinstance(v, dict)}
         wanted |= {name: v["then"] for name, v in asked.items() if isinstance(v, dict) and "then" in v}
@@ -87,7 +92,6 @@ class IniLens(WholeFile[IniState]):
                 edited.set(section, key, value)
         if edited.render() != data:
             data, mtime = edited.render(), None
-        mark = values.get(MARK)
         if mark and mark["sha256"] == digest(data.decode("latin-1")):
             mtime = mark["mtime"]
         update |= {"data": data.decode("latin-1"), "mtime_ns": mtime, "fold": fold}

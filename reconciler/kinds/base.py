@@ -122,6 +122,8 @@ class Prospect:
     """Paths that must not be touched, each with its reason."""
     reversible: str = "exact"
     reason: str | None = None
+    owed: bool = False
+    """Whether what was to be given back cannot be now, so that it stays held."""
     work: Any = None
     """What looking found out that doing can go on with, within one run."""
 
@@ -200,10 +202,15 @@ class Kind(ABC, Generic[S]):
     """Its name is a path at which one thing stands."""
     spans: ClassVar[bool] = False
     """It holds what others hold inside it, path by path."""
+    encloses: ClassVar[bool] = False
+    """Other things can stand in it: it is made before them, and goes after them."""
     runs: ClassVar[bool] = False
     """It has a process: it is stopped for a hand-over, and restarted when what it depends on changed."""
     owns: ClassVar[bool] = False
     """Paths and processes belong to it, by its number."""
+
+    examples: ClassVar[tuple[str, ...]] = ()
+    """Resources in YAML, each a valid wish; `PATH` stands for any path.  The laws try every one."""
 
     def paths(self, name: str) -> tuple[str, ...]:
         """Every path that it writes as a file of its own: nothing else may stand there, and trees step round it."""
@@ -258,6 +265,11 @@ class Kind(ABC, Generic[S]):
     def described(self, seen: Any, trial: Trial) -> Iterable[tuple[str, Any]]:
         """What is there, key by key in the words of the desired state; what is not so is left out by the trial."""
         return ()
+
+    def brought(self, name: str, origins: Mapping[Field, Json]) -> set[str]:
+        """The paths that came into being with it, by its origins, and so are no tree's round it."""
+        origin = origins.get(EXISTS)
+        return set(origin["absent"].get("missing", ())) if isinstance(origin, dict) and "absent" in origin else set()
 
     def symptom(self, host: Observer, where: Mapping[str, str]) -> tuple[Address, Json] | None:
         """The thing and the value that a profile's ``refuse_where`` means, where that is of this kind."""
@@ -512,8 +524,10 @@ class Kind(ABC, Generic[S]):
         vault: Vault,
     ) -> list[tuple[str, str]]:
         """Carry out one step; answers with paths that had to be skipped, each with its reason."""
+        # What was planned is what is written; only a part of it has to be worked out again.
         values = {change.field: change.after for change in step.changes}
-        self.write(host, found.target.address.name, self.patch(found.before, values))
+        after = found.after if len(found.steps) == 1 else self.patch(found.before, values)
+        self.write(host, found.target.address.name, after)
         return []
 
     def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
@@ -532,6 +546,11 @@ class Kind(ABC, Generic[S]):
                 )
         return ""
 
+    def tidy(self, host: Host, name: str) -> None:
+        """Remove what a crash may have left half-written."""
+        for path in self.edits(name):
+            host.discard(path)
+
     def put_back(self, host: Host, name: str, changes: Sequence[Change], image: Json, vault: Vault) -> str:
         """Give the changed fields their values before; empty where that worked, else what is still off."""
         seen = self.see(host, name, told(changes))
@@ -539,8 +558,7 @@ class Kind(ABC, Generic[S]):
             self.write(host, name, self.from_image(image))
         else:
             self.write(host, name, self.patch(seen, {change.field: change.before for change in changes}))
-        for path in self.edits(name):
-            host.discard(path)
+        self.tidy(host, name)
         return self.reached(host, name, [change.inverse for change in changes], vault)
 
 

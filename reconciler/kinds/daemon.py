@@ -18,7 +18,7 @@ from pydantic import Field as Described
 from ..errors import HostError, Unseen
 from ..host import units
 from ..host.names import Names
-from ..host.port import File, Host, Observer
+from ..host.port import File, Host, Link, Observer
 from ..host.services import call, misfit, running_from, sysv
 from ..host.units import SETTINGS, drop_in, drop_in_text, strange
 from ..model import Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown, inside
@@ -521,9 +521,7 @@ class DaemonKind(Kind[DaemonState]):
             directory = path.rsplit("/", 1)[0]
             if host.stat(directory) is None:
                 host.mkdir(directory, 0o755, top.uid if top else 0, top.gid if top else 0)
-            if path in now:
-                host.remove(path)
-            host.symlink(path, target)
+            host.symlink(path, Link(target, top.uid if top else 0, top.gid if top else 0))
         if not wanted:
             for directory in bare:
                 host.rmdir(directory)

@@ -114,6 +114,10 @@ class FileKind(WholeFile[FileState]):
     whole = True
     state = FileState
     resource = File
+    examples: ClassVar[tuple[str, ...]] = (
+        "{file: PATH, content: x}",
+        "{file: PATH, content: y, owner: svc, group: svc, mode: '4750'}",
+    )
     attributes: ClassVar[frozenset[str]] = WholeFile.attributes | {"content"}
 
     def read(self, host: Observer, name: str) -> Seen:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, WrapValidator, field_validator, model_validator
 from pydantic import Field as Described
@@ -107,6 +107,10 @@ class IniKind(IniLens):
     verb = "write"
     rank = 41
     resource = Ini
+    examples: ClassVar[tuple[str, ...]] = (
+        "{ini: PATH, set: {S: {k: v}}}",
+        "{ini: PATH, set: {S: {k: w}, '': {top: '1'}}, owner: svc, mode: '0600'}",
+    )
 
     def see(self, host: Observer, name: str, told: Iterable[tuple[Field, Json]]) -> Seen:
         """With the keys that are told as secret kept so."""

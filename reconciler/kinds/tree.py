@@ -14,14 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace as with_
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, field_validator
 from pydantic import Field as Described
 
 from ..errors import HostError, Unseen
 from ..host.names import Names, Owner
-from ..host.port import Facts, Host, Observer, Scope, Stat
+from ..host.port import Host, Observer, Scope, Stat
 from ..host.resolve import printable
 from ..host.services import running_from
 from ..model import (
@@ -41,54 +41,26 @@ from ..model import (
 )
 from ..modes import apply_mode, check_mode, odd_mode, pack_capability
 from ..trees.carrying import Task, bring_about
-from ..trees.checking import unlike
 from ..trees.describe import describe
-from ..trees.images import Look, Record, Vault, first_page, open_layer
-from ..trees.judging import absolute, linked, obstacle, shown
+from ..trees.images import Look, Vault, first_page, open_layer
+from ..trees.judging import absolute, shown
 from ..trees.looking import SAMPLE, Question, Survey, Wants, look_at
 from ..trees.rules import Exemption, Return, Rule, Wish
 from ..trees.whole import QUARANTINE, bring, emptied, mounted, root_of, take_away
 from . import kinds
+from ._inside import (
+    PROTECTED,
+    counted,
+    going,
+    others_in,
+    owners_before,
+    owners_in,
+    paths_put_back,
+    paths_reached,
+    relative,
+)
 from .base import Conflict, Context, Effects, Entry, Kind, Prospect, Step, Trial, gone, nobody
 
-PROTECTED = frozenset(
-    [
-        "/",
-        "/bin",
-        "/boot",
-        "/dev",
-        "/etc",
-        "/home",
-        "/lib",
-        "/lib32",
-        "/lib64",
-        "/libx32",
-        "/media",
-        "/mnt",
-        "/opt",
-        "/proc",
-        "/root",
-        "/run",
-        "/sbin",
-        "/srv",
-        "/sys",
-        "/tmp",
-        "/usr",
-        "/usr/bin",
-        "/usr/lib",
-        "/usr/lib64",
-        "/usr/local",
-        "/usr/sbin",
-        "/usr/share",
-        "/var",
-        "/var/lib",
-        "/var/log",
-        "/var/opt",
-        "/var/run",
-        "/var/spool",
-        "/var/tmp",
-    ]
-)
 ALMIGHTY = re.compile(r"cap_(sys_admin|setuid|setgid|dac_override|sys_ptrace|sys_module)")
 """Capabilities from which there is a way to root."""
 Mode = Annotated[str, BeforeValidator(lambda v: check_mode(v) if isinstance(v, str) else v)]
@@ -228,26 +200,21 @@ class Tree(Resource):
         )
 
 
-def relative(top: str, paths: Iterable[str]) -> frozenset[bytes]:
-    """The paths below ``top``, as a walk names them."""
-    return frozenset(
-        path[len(top.rstrip("/")) + 1 :].encode("utf-8", "surrogateescape")
-        for path in paths
-        if path != top and inside(path, top)
-    )
-
-
 class TreeKind(Kind[TreeState]):
     """Directory trees."""
 
     name = "tree"
     verb = "own"
-    located = spans = True
+    located = spans = encloses = True
     secretive = False
     reads_back = frozenset({"own"})
     rank = 30
     state = TreeState
     resource = Tree
+    examples: ClassVar[tuple[str, ...]] = (
+        "{tree: PATH, create: true, owner: svc}",
+        "{tree: PATH, create: true, group: svc, directory_mode: '0700', on_uninstall: restore}",
+    )
 
     def read(self, host: Observer, name: str) -> Seen:
         """The top alone."""
@@ -275,8 +242,7 @@ class TreeKind(Kind[TreeState]):
         classes = found.facts.get("classes", [])
         if owners := found.facts.get("owners"):
             return set(), {Address("account", str(owners[0])), Address("group", str(owners[1]))}
-        will = {address for item in classes for address in _owners(item["after"])}
-        return will, {address for item in classes for address in _owners(item["before"])}
+        return {address for item in classes for address in owners_in(item["after"])}, owners_before(found.facts)
 
     def prospect(self, host: Observer, target: Target, context: Context) -> Prospect:
         """Walk the tree and compare every path with what the rule says of it."""
@@ -307,7 +273,7 @@ class TreeKind(Kind[TreeState]):
         parent = wish.name.rpartition("/")[0] or "/"
         if wish.create and host.stat(parent) is None:
             reason = f"{printable(parent)} does not exist; make it first, or declare it as a tree with 'create: true'"
-            if context.comes(Address("tree", parent)) is not True:
+            if not any(a.name == parent and kinds().encloses(a) and context.comes(a) for a in context.planned):
                 return Prospect(target, Absent(), Absent(), blocked=Unknown(reason, unknown=False))
         if not wish.create:
             reason = f"{printable(wish.name)} does not exist; install the agent first, or say 'create: true'"
@@ -344,7 +310,7 @@ class TreeKind(Kind[TreeState]):
             parent, _, last = name.rpartition("/")
             store = f"{name if mounted(host, name) else parent}/{QUARANTINE}/{store}/{last}"
             exists = {"absent": {"quarantine": store}}
-        if store is None and self._others_in(host, name, context):
+        if store is None and others_in(host, name, context):
             reason = "we made it, but it is not empty now; it stays, with its former owners"
             back = self._compare(host, target, context)
             return with_(back, skipped=(*back.skipped, (printable(name), reason)))
@@ -361,23 +327,9 @@ class TreeKind(Kind[TreeState]):
             target, seen, Absent(around=exists.get("absent", {})), (Step("remove", (change,)),), facts=facts
         )
 
-    @staticmethod
-    def _others_in(host: Observer, name: str, context: Context) -> bool:
-        """Whether anything is in a directory besides what this plan takes out of it."""
-        things, made = _going(context)
-        pending = [name]
-        for directory in pending:
-            for child in host.names(directory):
-                path = f"{directory}/{child}"
-                if path in made:
-                    pending.append(path)
-                elif path not in things:
-                    return True
-        return False
-
     def _will_go(self, host: Observer, name: str, context: Context) -> bool:
         """Whether the top is a directory that goes with a file that it was made for."""
-        return name in _going(context)[1] and not self._others_in(host, name, context)
+        return name in going(context)[1] and not others_in(host, name, context)
 
     def _rule(self, host: Observer, target: Target, context: Context) -> Rule | None:
         nested = list(target.options.get("nested", ()))
@@ -482,15 +434,7 @@ class TreeKind(Kind[TreeState]):
         found = self.survey(host, target, context)
         if found is None:
             return Prospect(target, TreeState(), TreeState())
-        facts: dict[str, Any] = {
-            "counts": {"paths": found.paths, "differ": found.differ, "newborn": found.newborn},
-            "sample": found.sample[:SAMPLE],
-            **({"paths": found.sample} if context.all_paths else {}),
-            "classes": [
-                {"type": kind, "before": before, "after": after, "count": count}
-                for (kind, before, after), count in sorted(found.classes.items())
-            ],
-        }
+        facts = counted(found, every=context.all_paths)
         facts["handover"] = self._hands_over(target, found)
         facts["coming"] = {absolute(name, path): look for path, look in found.coming.items()}
         notes = tuple(f"{shown(name, path)} is a mount point and not part of the tree" for path in found.mounts)
@@ -618,14 +562,7 @@ class TreeKind(Kind[TreeState]):
             if change.field == EXISTS:
                 if problem := self._misplaced(host, name, change.after):
                     return problem
-        kept = next((c.before["layers"] for c in changes if c.field == PATHS and c.before), None)
-        if kept is None:
-            return ""
-
-        def left(_: bytes, facts: Facts, records: Sequence[Record]) -> Look | None:
-            return None if obstacle(facts) or linked(facts) else records[0].after
-
-        return unlike(host, name, lambda: [open_layer(kept[0], vault, name)], left)
+        return paths_reached(host, name, changes, vault)
 
     def _misplaced(self, host: Observer, name: str, exists: Json) -> str:
         """What is wrong where the top is there and is to be gone, or the other way round."""
@@ -634,18 +571,8 @@ class TreeKind(Kind[TreeState]):
 
     def put_back(self, host: Host, name: str, changes: Sequence[Change], image: Json, vault: Vault) -> str:
         """Give back path by path what is still as we left it; what somebody else changed meanwhile stays."""
-        kept = next((c.before["layers"] for c in changes if c.field == PATHS and c.before), None)
-        if kept is not None:
-
-            def rule() -> Rule:
-                return Return([open_layer(layer, vault, name) for layer in kept], (None, None), keep_foreign=True)
-
-            found = look_at(host, Question(Wants(name, total=False), rule))[0]
-            bring_about(host, Task(name, found), rule, None)
-            again = look_at(host, Question(Wants(name), rule))[0]
-            if again.differ:
-                first = again.sample[0]
-                return f"{first['path']} is {_told(first['before'])} and was {_told(first['after'])}"
+        if problem := paths_put_back(host, name, changes, vault):
+            return problem
         for change in changes:
             if change.field == EXISTS:
                 there = not isinstance(self.read(host, name), Absent)
@@ -688,21 +615,6 @@ def names_of(host: Observer, survey: Survey) -> dict[tuple[int, int], tuple[Owne
     return {(uid, gid): (names.user(uid), names.group(gid)) for uid, gid in survey.owners}
 
 
-def _told(look: Json) -> str:
-    return ":".join(str(part) for part in look.values() if part is not None)
-
-
-def _going(context: Context) -> tuple[set[str], set[str]]:
-    """What this plan takes away, and the directories that go with it where nothing else is in them."""
-    things: set[str] = set()
-    made: set[str] = set()
-    for address, prospect in context.planned.items():
-        if kinds().located(address) and prospect.steps and isinstance(prospect.after, Absent):
-            things.add(address.name)
-            made |= set(prospect.after.around.get("missing", ()))
-    return things, made
-
-
 def _unasked(rule: Wish, layer: Json) -> bool:
     """Whether an image changed an owner, group or mode that the wish leaves open now."""
     parts = [(rule.owner, rule.group, rule.directory_mode, rule.file_mode)]
@@ -725,7 +637,8 @@ def forecast(top: str, context: Context) -> dict[bytes, Look | None]:
     for address, prospect in context.planned.items():
         if kinds().single(address) and inside(address.name, top) and prospect.target.wish is None and prospect.steps:
             told = prospect.after.model_dump()
-            look = None if isinstance(prospect.after, Absent) else Look(told["owner"], told["group"], told["mode"])
+            gone_then = isinstance(prospect.after, Absent)
+            look = None if gone_then else Look(told["owner"], told["group"], told.get("mode"))
             coming |= dict.fromkeys(relative(top, [address.name]), look)
     return coming
 
@@ -739,12 +652,6 @@ def known_owners(host: Observer, rule: Wish) -> Wish:
         for path, part in rule.exceptions.items()
     }
     return rule
-
-
-def _owners(look: str) -> set[Address]:
-    """The account and group that a class ``owner:group:mode`` names."""
-    owner, group = look.split(":")[:2]
-    return {Address("account", owner), Address("group", group)}
 
 
 def _words(wish: Tree) -> str:

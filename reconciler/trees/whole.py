@@ -48,6 +48,13 @@ def sweep(host: Host, store: str) -> None:
             return
 
 
+def erase(host: Host, store: str) -> int:
+    """Empty a quarantine for good; answers how many paths went."""
+    gone = host.erase(store)
+    sweep(host, store)
+    return gone
+
+
 def bring(host: Host, name: str, absence: Json, presence: Json) -> None:
     """Make a tree's top, or bring the tree back from its quarantine."""
     store = absence["absent"].get("quarantine") if isinstance(absence, dict) else None

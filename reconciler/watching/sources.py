@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from ..app.request import Request
 from ..desired.documents import contents_of
 from ..errors import Mistake, Mistakes
 from ..host.port import Observer
 from ..model import Json
-from ..wanted import Wanted
 from . import beside
 
 REVIVAL = 60.0
@@ -32,7 +32,7 @@ class Source(Protocol):
     def paths(self) -> tuple[str, ...]:
         """The files and directories whose change calls for another look."""
 
-    def read(self, host: Observer) -> Wanted | None:
+    def read(self, host: Observer) -> Request | None:
         """The desired state as it is now; raises `Mistakes` where it cannot be used, None where there is none yet."""
 
 
@@ -44,13 +44,13 @@ class Files:
         self.paths = tuple(os.path.abspath(path) for path in (paths or ("desired",)))
         self._named = paths or ("desired",)
 
-    def read(self, host: Observer) -> Wanted:
+    def read(self, host: Observer) -> Request:
         """What the files say."""
         mistakes: list[Mistake] = []
         contents = contents_of(self._named, mistakes)
         if mistakes:
             raise Mistakes(mistakes)
-        return Wanted(host, (), contents=contents)
+        return Request(host, (), contents=contents)
 
 
 class Applied:
@@ -60,10 +60,10 @@ class Applied:
         self._last = last
         self.paths = paths
 
-    def read(self, host: Observer) -> Wanted | None:
+    def read(self, host: Observer) -> Request | None:
         """What the last commit that was applied says."""
         found = self._last()
-        return None if found is None else Wanted(host, (), contents=found[0], origin=found[1])
+        return None if found is None else Request(host, (), contents=found[0], origin=found[1])
 
 
 class Follower:
@@ -121,7 +121,7 @@ class Kept:
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def put(self, wanted: Wanted) -> None:
+    def put(self, wanted: Request) -> None:
         """Keep it; what was kept before goes."""
         contents = {path: base64.b64encode(data).decode() for path, data in wanted.desired.contents.items()}
         text = json.dumps({"v": 1, "contents": contents, "origin": wanted.origin})
@@ -130,11 +130,11 @@ class Kept:
                 return
         beside.put(self.path, text)
 
-    def get(self, host: Observer) -> Wanted | None:
+    def get(self, host: Observer) -> Request | None:
         """What was kept; None where nothing was, or it cannot be used any more."""
         with suppress(OSError, ValueError, KeyError, TypeError, Mistakes):
             with open(self.path, encoding="utf-8") as file:
                 told = json.load(file)
             contents = {str(path): base64.b64decode(data) for path, data in told["contents"].items()}
-            return Wanted(host, (), contents=contents, origin=told["origin"])
+            return Request(host, (), contents=contents, origin=told["origin"])
         return None

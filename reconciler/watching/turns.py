@@ -7,29 +7,30 @@ than this look.  What is decided is decided again under the lock, since another 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any
 
+from ..app.guards import APPROVERS, foresee, intact, refused
+from ..app.request import Request
+from ..app.run import Aim, Proposal, View, Where, carry_out
 from ..causes import BEFORE, SLACK, Asked, cause, changed
 from ..engine import Engine, Report
 from ..errors import Busy, Mistakes, ReconcilerError, Refused
 from ..gitops.verdict import paused
 from ..gitops.windows import Window, opens
-from ..guards import APPROVERS, intact, refused
-from ..host.port import Host, Observer, Scope
+from ..host.port import Observer, Scope
 from ..host.who import Who
 from ..kinds import kinds
 from ..ledger import Ledger, Run, input_of
 from ..log.store import LogReader, timestamp
-from ..log.writer import LogWriter
 from ..model import Address, Json, Target
 from ..plan import Plan, Transition
 from ..survey import Options, facts
 from ..targets import Goals
-from ..wanted import Wanted, foresee
+from .away import Away
 from .drift import Drift, drifts
 from .fights import Fights
 from .places import Concern
@@ -45,20 +46,6 @@ FAR = 200
 """Runs that are looked through for the one that brought a desired state about."""
 
 
-class Home(Protocol):
-    """The host and the log that a watch is about."""
-
-    def observer(self) -> Observer: ...
-    def host(self) -> Host: ...
-    def reader(self) -> LogReader: ...
-    def writer(self, doing: str, patience: float) -> AbstractContextManager[LogWriter]: ...
-    def identity(self, facts: dict[str, str | None]) -> Json: ...
-
-
-Start = Callable[[dict[str, str | None], Mapping[str, Json]], dict[str, Json]]
-"""Gives what a run's first event says."""
-
-
 @dataclass(frozen=True)
 class Settings:
     """What a watch may do."""
@@ -66,7 +53,7 @@ class Settings:
     guards: Options = field(default_factory=Options)
     windows: tuple[Window, ...] = ()
     dry_run: bool = False
-    upgraded: str = ""
+    because: str = ""
     """What a package manager's hook says has just happened."""
 
 
@@ -96,12 +83,33 @@ class Outcome:
         return self.report.run if self.report else None
 
 
+class Pinging(View):
+    """Follows a run for whoever looks after this process; says nothing, and agrees."""
+
+    def __init__(self, ping: Callable[[], None]) -> None:
+        self.ping = ping
+
+    @contextmanager
+    def progress(self, plan: Plan) -> Iterator[Callable[[Transition, str], None]]:
+        """Every transition is a sign of life."""
+        yield lambda transition, outcome: self.ping()
+
+
+class Waits(ReconcilerError):
+    """Nothing at all is done now."""
+
+    def __init__(self, why: str, settled: str, seq: int) -> None:
+        super().__init__(why)
+        self.settled, self.seq = settled, seq
+
+
 class Turns:
     """Takes turns on one host."""
 
-    def __init__(self, home: Home, settings: Settings, start: Start, ping: Callable[[], None] = lambda: None) -> None:
-        self.home, self.settings, self.start, self.ping = home, settings, start, ping
-        self.fights = Fights()
+    def __init__(self, home: Where, settings: Settings, ping: Callable[[], None] = lambda: None) -> None:
+        """``ping``: called with every transition, so that whoever looks after this process knows that it lives."""
+        self.home, self.settings, self.view = home, settings, Pinging(ping)
+        self.fights, self.away = Fights(), Away()
         self.applied: str | None = None
         """The desired state that was last in force here."""
         self.told: dict[Address, str] = {}
@@ -129,7 +137,7 @@ class Turns:
             else:
                 self.told[one.address] = one.signature
 
-    def turn(self, wanted: Wanted, concern: Concern) -> Outcome:
+    def turn(self, wanted: Request, concern: Concern) -> Outcome:
         """Look, and do what is to be done."""
         try:
             return self._turn(wanted, concern)
@@ -142,7 +150,7 @@ class Turns:
         except ReconcilerError as error:
             return Outcome("failed", str(error), again=LATER, code=error.exit_code)
 
-    def _turn(self, wanted: Wanted, concern: Concern) -> Outcome:
+    def _turn(self, wanted: Request, concern: Concern) -> Outcome:
         log = self.home.reader()
         intact(log)
         engine = Engine(self.home.observer(), log)
@@ -184,33 +192,21 @@ class Turns:
             return self._reported(looked, wanted, concern, found, "a dry run: nothing is changed")
         return self._act(wanted, concern, looked)
 
-    def _act(self, wanted: Wanted, concern: Concern, looked: Outcome) -> Outcome:
+    def _act(self, wanted: Request, concern: Concern, looked: Outcome) -> Outcome:
         """Under the lock: look once more, and carry it out."""
-        with self.home.writer("watch", PATIENCE) as log:
-            intact(log)
-            host = self.home.host()
-            engine = Engine(host, log)
-            cut_off = engine.ledger.open.address if engine.ledger.open is not None else None
-            settled = engine.recover() or ""
-            if why := self._hindered(engine.ledger, wanted):
-                return Outcome("waiting", why, settled=settled, seq=log.seq)
-            plan, goals, more = self._planned(engine, wanted, concern)
-            if not self._in_force(engine.ledger, wanted):
-                foresee(engine, plan, wanted.documents)
-            if reason := refused(plan, self._options(concern)):
-                return replace(looked, state="refused", message=f"nothing was changed: {reason}", code=3, plan=plan)
-            found = drifts(engine, plan, applied=self._in_force(engine.ledger, wanted))
-            found = [self._caused(host, each, concern, interrupted=str(each.address) == cut_off) for each in found]
-            audited = self._new([each for each in found if not each.corrected])
-            found = [self._counted(each) for each in found if each.corrected]
-            said = [(each.deployment, each.address, each.json("repair")) for each in found]
-            said += [(each.deployment, each.address, each.json("report")) for each in audited]
-            start = self.start(facts(host), more)
-            report = engine.execute(plan, goals, self._options(concern), start, lambda t, o: self.ping(), said)
-            looked.seq = self._seen = log.seq
-        for each in audited:
+        aim = Repair(self, wanted, concern)
+        try:
+            ended = carry_out(self.home, aim, self.view, patience=PATIENCE)
+        except Waits as why:
+            return Outcome("waiting", str(why), settled=why.settled, seq=why.seq)
+        plan, report = ended.plan, ended.report
+        if ended.reason is not None:
+            message = f"nothing was changed: {ended.reason}"
+            return replace(looked, state="refused", message=message, code=3, plan=plan, settled=ended.settled)
+        looked.seq = self._seen = ended.seq
+        for each in aim.audited:
             self.told[each.address] = each.signature
-        for each in found:
+        for each in aim.found:
             self.told.pop(each.address, None)
         if report.outcome in ("converged", "unchanged", "partial") and (concern.everything or concern.desired):
             self.applied = self._input(wanted)
@@ -219,33 +215,28 @@ class Turns:
         trouble = [f"{t.verb} {t.address}: {error}" for t, result, error in report.transitions if result in FAILED]
         again = LATER if failed or code == 1 else looked.again
         return replace(
-            looked, state="failed" if failed or code == 1 else "done", drift=found + audited, report=report, plan=plan,
-            settled=settled, code=code, again=again, message="; ".join(trouble[:3]), failed=failed,
+            looked, state="failed" if failed or code == 1 else "done", drift=aim.found + aim.audited, report=report,
+            plan=plan, settled=ended.settled, code=code, again=again, message="; ".join(trouble[:3]), failed=failed,
         )  # fmt: skip
 
-    def _reported(self, looked: Outcome, wanted: Wanted, concern: Concern, found: list[Drift], why: str) -> Outcome:
+    def _reported(self, looked: Outcome, wanted: Request, concern: Concern, found: list[Drift], why: str) -> Outcome:
         """Drift that is told and left."""
         host = self.home.observer()
         found = [self._caused(host, each, concern) for each in found if self._untold(each)]
         if found and not self.settings.dry_run:
-            with self.home.writer("watch", PATIENCE) as log:
-                intact(log)
-                engine = Engine(self.home.host(), log)
-                _, desired, more = wanted.prepare(engine)
-                said = [(each.deployment, each.address, each.json("report")) for each in found]
-                start = self.start(facts(engine.host), {**more, "desired": desired})
-                empty = Plan(self.home.identity(facts(engine.host)), desired)
-                report = engine.execute(empty, Goals(), Options(), start, drift=said)
-                looked.seq = self._seen = log.seq
-            looked = replace(looked, report=report)
+            aim = Telling(self, wanted, concern, found)
+            ended = carry_out(self.home, aim, self.view, patience=PATIENCE)
+            found, looked.seq = aim.found, ended.seq
+            self._seen = ended.seq
+            looked = replace(looked, report=ended.report)
         for each in found:
             self.told[each.address] = each.signature
             self._reports.setdefault(each.address, []).append(time.monotonic())
         return replace(looked, state="drifted", drift=found, message=why)
 
-    def _planned(self, engine: Engine, wanted: Wanted, concern: Concern) -> tuple[Plan, Any, Mapping[str, Json]]:
+    def _planned(self, engine: Engine, wanted: Request, concern: Concern) -> tuple[Plan, Any, Mapping[str, Json]]:
         """The plan for what is concerned, without what we step back from."""
-        wanted.without = self._uninstalled(engine.ledger, wanted)
+        wanted.without = self.away.stays(engine.log, engine.ledger, wanted)
         goals, desired, more = wanted.prepare(engine)
         options = self._options(concern)
         known = {**goals.audit, **goals.targets}
@@ -314,8 +305,12 @@ class Turns:
         if span is not None:
             since = span[0] - SLACK
             now = now if drift.address in concern.notices else span[1]
-        asked = Asked(drift.paths, since, now, tuple(dict.fromkeys(whos)), interrupted, self.settings.upgraded)
+        asked = Asked(drift.paths, since, now, tuple(dict.fromkeys(whos)), interrupted, self.settings.because)
         return replace(drift, cause=cause(host, asked))
+
+    def because(self) -> dict[str, Json]:
+        """What a run's first event says of why it is made."""
+        return {"because": self.settings.because} if self.settings.because else {}
 
     def _new(self, found: Iterable[Drift]) -> list[Drift]:
         """What was not told before; what is right again may be told again later."""
@@ -332,7 +327,7 @@ class Turns:
     def _options(self, concern: Concern) -> Options:
         return replace(self.settings.guards, skip_conflicts=True)
 
-    def _hindered(self, ledger: Ledger, wanted: Wanted) -> str:
+    def _hindered(self, ledger: Ledger, wanted: Request) -> str:
         """Why nothing at all is done now; empty where something may be."""
         if (why := paused(ledger)) is not None:
             return why
@@ -359,29 +354,17 @@ class Turns:
             return f"waits for the maintenance window: {when}", max(1.0, (opening - now).total_seconds())
         return None
 
-    def _input(self, wanted: Wanted) -> str | None:
+    def _input(self, wanted: Request) -> str | None:
         files = [{"path": path, "sha256": digest} for path, digest in sorted(wanted.desired.files.items())]
         return input_of(wanted.commit, {"files": files})
 
-    def _in_force(self, ledger: Ledger, wanted: Wanted) -> bool:
+    def _in_force(self, ledger: Ledger, wanted: Request) -> bool:
         """Whether this desired state was brought about before, so that what differs from it is drift."""
         known = self._input(wanted)
         if known == self.applied:
             return True
         last = next((run for run in _some(ledger) if run.input is not None), None)
         return last is not None and last.input == known and last.outcome in ("converged", "partial", "unchanged")
-
-    def _uninstalled(self, ledger: Ledger, wanted: Wanted) -> frozenset[str]:
-        """Deployments that somebody uninstalled since these very files were brought about: they stay away."""
-        known, undone, found = self._input(wanted), ledger.undone(), set[str]()
-        for run in _some(ledger):
-            if run.verb == "resume":
-                return frozenset(found)
-            if run.verb == "uninstall" and run.number not in undone and run.outcome in ("converged", "partial"):
-                found |= set(run.deployments)
-            elif run.input == known:
-                return frozenset(found)
-        return frozenset()
 
     @staticmethod
     def _books_move(engine: Engine, plan: Plan, goals: Any) -> bool:
@@ -414,3 +397,55 @@ def _with_dependents(addresses: set[Address], targets: Mapping[Address, Target])
 def wall(at: float, now: float) -> datetime:
     """A moment of the monotonic clock in the time of day."""
     return datetime.now(UTC) + timedelta(seconds=at - now)
+
+
+class Repair(Aim):
+    """What is concerned is brought to what the files say; what was found drifted is said first."""
+
+    verb = "watch"
+
+    def __init__(self, turns: Turns, wanted: Request, concern: Concern) -> None:
+        self.turns, self.wanted, self.concern = turns, wanted, concern
+        self.found: list[Drift] = []
+        """What is repaired."""
+        self.audited: list[Drift] = []
+        """What is only told."""
+
+    def propose(self, engine: Engine, host: Json) -> Proposal:
+        """As the turn planned, looked at once more."""
+        turns, wanted, concern = self.turns, self.wanted, self.concern
+        if why := turns._hindered(engine.ledger, wanted):
+            raise Waits(why, "", engine.ledger.seq)
+        plan, goals, more = turns._planned(engine, wanted, concern)
+        in_force = turns._in_force(engine.ledger, wanted)
+        if not in_force:
+            foresee(engine, plan, wanted.documents)
+        found = drifts(engine, plan, applied=in_force)
+        cut_off = engine.cut_off
+        found = [turns._caused(engine.host, d, concern, interrupted=str(d.address) == cut_off) for d in found]
+        self.audited = turns._new([each for each in found if not each.corrected])
+        options = turns._options(concern)
+        repaired = [each for each in found if each.corrected]
+        self.found = repaired if refused(plan, options) else [turns._counted(each) for each in repaired]
+        said = [(each.deployment, each.address, each.json("repair")) for each in self.found]
+        said += [(each.deployment, each.address, each.json("report")) for each in self.audited]
+        return Proposal(plan, goals, options, {**more, **turns.because()}, said)
+
+
+class Telling(Aim):
+    """Drift is said in the log, and nothing is changed."""
+
+    verb = "watch"
+
+    def __init__(self, turns: Turns, wanted: Request, concern: Concern, found: list[Drift]) -> None:
+        self.turns, self.wanted, self.concern, self.found = turns, wanted, concern, found
+
+    def propose(self, engine: Engine, host: Json) -> Proposal:
+        """What was found without the lock is told only where it is so still."""
+        turns = self.turns
+        plan, _, more = turns._planned(engine, self.wanted, self.concern)
+        there = drifts(engine, plan, applied=turns._in_force(engine.ledger, self.wanted))
+        still = {(each.address, each.signature) for each in there}
+        self.found = [each for each in self.found if (each.address, each.signature) in still]
+        said = [(each.deployment, each.address, each.json("report")) for each in self.found]
+        return Proposal(Plan(host, plan.desired), Goals(), Options(), {**more, **turns.because()}, said)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from ..app.request import Request
 from ..causes import upgrading
 from ..engine import Engine
 from ..errors import HostError, Mistakes, ReconcilerError
@@ -21,7 +22,6 @@ from ..host.resolve import printable
 from ..host.units import has_systemd
 from ..kinds import kinds
 from ..model import Address, Target
-from ..wanted import Wanted
 from .bus import Bus
 from .drift import Drift, summary
 from .eyes import Eyes
@@ -77,7 +77,7 @@ class Watcher:
         self.log_path = log_path
         self.every = full
         """Seconds between two looks at everything without any event."""
-        self.wanted: Wanted | None = None
+        self.wanted: Request | None = None
         self.pending = Concern()
         self.state = "starting"
         self.single = False

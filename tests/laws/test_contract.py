@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import HostError
-from reconciler.host.port import Attributes, File, Visitor
+from reconciler.host.port import Attributes, File, Link, Visitor
 from tests.laws.hosts import file_host, memory_host, walked
 
 PATHS = st.sampled_from(
@@ -51,6 +51,8 @@ def ask(host: Any, call: tuple[Any, ...]) -> Any:
     try:
         if verb == "replace":
             return host.replace(words[0], File(words[1], 0o640, *ME, {}, 5 * 10**18))
+        if verb == "symlink":
+            return host.symlink(words[0], Link(words[1], *ME))
         if verb == "mkdir":
             return host.mkdir(words[0], 0o755, *ME)
         if verb == "read":

@@ -12,11 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.kinds import kinds
+from reconciler.kinds._file import FileState
+from reconciler.kinds._ini import IniState
 from reconciler.kinds.account import AccountState, Membership
 from reconciler.kinds.daemon import DaemonState
-from reconciler.kinds.file import FileState
+from reconciler.kinds.directory import DirectoryState
 from reconciler.kinds.group import GroupState
-from reconciler.kinds.ini import IniState
+from reconciler.kinds.link import LinkState
 from reconciler.kinds.mapping import MappingState
 from reconciler.kinds.tree import TreeState
 from reconciler.model import Absent, State, Unknown
@@ -64,6 +66,17 @@ STATES: dict[str, tuple[str, st.SearchStrategy[State]]] = {
                 dict.fromkeys(("exports", "users.local", "users"), st.none() | st.builds(FileState, data=INI_BYTES, **files))
             ),
         ),
+    ),
+    "link": (
+        "/etc/l",
+        st.builds(
+            LinkState, target=st.sampled_from(["agent.conf", "/nowhere", "l"]), owner=OWNERS, group=OWNERS,
+            mtime_ns=st.integers(10**18, 2 * 10**18),
+        ),
+    ),
+    "directory": (
+        "/etc/made/up",
+        st.builds(DirectoryState, owner=OWNERS, group=OWNERS, mode=st.integers(0, 0o7777).map(lambda mode: mode | 0o700)),
     ),
     "tree": ("/srv", st.builds(TreeState)),
     "daemon": (

@@ -63,6 +63,18 @@ PARTS = {
         "  - file: /opt/agent/data/made\n    content: new\n    owner: svc\n",
         "  - ini: /opt/agent/data/b\n    set: {S: {K: v}}\n    owner: ann\n",
     ],
+    "link": [
+        "  - link: /etc/agent.lnk\n    target: agent.conf\n",
+        "  - link: /etc/agent.lnk\n    target: /nowhere\n    owner: svc\n",
+        "  - link: /etc/deep/er/l\n    target: x\n    group: ann\n",
+        "  - link: /opt/agent/data/lnk\n    target: a\n    owner: ann\n",
+    ],
+    "directory": [
+        "  - directory: /etc/deep\n    owner: svc\n    mode: '0750'\n",
+        "  - directory: /etc/deep/er\n    mode: g+s\n  - directory: /srv/made/here\n    skel: /usr/lib/systemd\n",
+        "  - directory: /opt/agent/bin\n    owner: ann\n    mode: '1770'\n",
+        "  - directory: /opt/agent/data/sub\n    group: docker\n",
+    ],
     "mapping": [
         "  - mapping: /etc/rsc\n    exports: [{hosts: '*', options: [ro]}]\n    fallback: deny\n",
         "  - mapping: /etc/rsc\n    users_local: [{who: 'A:ann', options: [ro]}, {who: 'A:*', options: [rw]}]\n",

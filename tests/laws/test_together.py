@@ -109,7 +109,7 @@ def test_what_is_there_follows_from_the_wishes_of_today(story: list[dict[str, li
 def test_what_a_run_does_not_give_back_stays_held(how: str, tmp_path: Path) -> None:
     """A resource is dropped from the input in a run that does not look at it, or must not touch it."""
     bench = Bench(memory_host(), tmp_path)
-    start = snapshot(bench.host)
+    start = snapshot(bench.observer())
     file = "  - file: /etc/agent.conf\n    content: bye\n"
     bench.apply(f"deployment: a\nresources:\n  - ini: /etc/agent.ini\n    set: {{Main: {{Mode: least}}}}\n{file}")
     if how == "only":
@@ -122,6 +122,6 @@ def test_what_a_run_does_not_give_back_stays_held(how: str, tmp_path: Path) -> N
             f"deployment: a\npolicy: audit\nresources:\n{file}", f"deployment: b\nresources:\n{other}"
         ).exit_code == 0  # fmt: skip
         bench.uninstall("b")
-    assert b"Mode = least" in bench.host.read("/etc/agent.ini").data
+    assert b"Mode = least" in bench.observer().read("/etc/agent.ini").data
     assert bench.uninstall("a").exit_code == 0
-    assert not (off := differing(start, snapshot(bench.host))), off
+    assert not (off := differing(start, snapshot(bench.observer()))), off

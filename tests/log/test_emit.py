@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from reconciler.emit import checksum, quoted, shell_bytes
+from reconciler.app.script import checksum, quoted, shell_bytes
 from tests.worlds import digest, managesoft, reconciler, system
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="giving files to accounts needs root")

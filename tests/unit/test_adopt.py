@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from reconciler.adopting import Adopter, scalar
+from reconciler.app.adopt import Adopter, scalar
 from reconciler.desired.layout import laid_out
 from reconciler.engine import Engine
 from reconciler.kinds import kinds
@@ -41,10 +41,10 @@ def test_what_is_adopted_is_there(before: list[dict[str, str | None]], things: l
             bench.apply(document(parts))
         # With the log, and as on a host that never had one.
         for log in (bench.log, str(Path(scratch) / "fresh" / "events.db")):
-            adopter = Adopter(Engine(bench.host, LogReader(log)), "adopted")
+            adopter = Adopter(Engine(bench.observer(), LogReader(log)), "adopted")
             text = adopter.document(map(kinds().address, things), {})
             assert laid_out("x", text.encode()) == text.encode()
-            plan = Bench(bench.host, Path(log).parent).plan(text)
+            plan = Bench(bench.observer(), Path(log).parent).plan(text)
             assert not plan.transitions and not plan.blocked, text
             described = {str(_address(item)) for item in read("x", text.encode())[0][0].value["resources"]}
             told = " ".join(adopter.remarks)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from reconciler.cli.runs import foresee
+from reconciler.app.guards import foresee
 from reconciler.desired.documents import parse
 from reconciler.engine import Engine
 from reconciler.host.recording import Recording
@@ -62,7 +62,7 @@ def test_a_plan_from_a_snapshot_is_the_plan_of_the_host(
         for parts in before:
             bench.apply(document(parts))
         reader = LogReader(bench.log)
-        watched = Engine(Recording(bench.host), reader)
+        watched = Engine(Recording(bench.observer()), reader)
         every = [d for text in EVERY for d in parse({"0.yaml": text.encode()}).documents]
         look(watched, every, foresee)
         assert isinstance(watched.host, Recording)
@@ -74,7 +74,7 @@ def test_a_plan_from_a_snapshot_is_the_plan_of_the_host(
         for parts in asked:
             text = document(parts)
             there = Snapshot(str(file))
-            mine = plan_json(Engine(bench.host, LogReader(bench.log)), text)
+            mine = plan_json(Engine(bench.observer(), LogReader(bench.log)), text)
             assert plan_json(Engine(there.observer, there.log), text) == mine
 
 

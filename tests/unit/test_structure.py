@@ -126,3 +126,20 @@ def test_no_kind_knows_another() -> None:
     ]
     assert set(kinds()) <= kind_modules
     assert found == []
+
+
+MUTATING = {"replace", "remove", "mkdir", "rmdir", "symlink", "rename", "erase", "amend", "discard", "run"}
+HOSTS = {"host", "_host"}
+
+
+def test_only_the_host_kinds_and_trees_touch_a_host() -> None:
+    found = [
+        f"{path}:{node.lineno}: {node.func.attr}"
+        for path, tree in sources()
+        if path.parts[0] not in ("host", "kinds", "trees")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATING
+        if (isinstance(node.func.value, ast.Name) and node.func.value.id in HOSTS)
+        or (isinstance(node.func.value, ast.Attribute) and node.func.value.attr in HOSTS)
+    ]
+    assert found == []

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from .access.changes import consider
-from .desired.checks import between
-from .desired.documents import contents_of, parse
-from .desired.secrets import conceal, reveal
-from .engine import Engine
-from .errors import HostError, Mistake, Mistakes, Refused, Unseen
-from .host.port import Observer
-from .model import Address, Json
-from .plan import DEPLOYMENT, Blocked, Plan
-from .survey import facts, hostname, refusal
-from .targets import from_desired
+from ..desired.checks import between
+from ..desired.documents import contents_of, parse
+from ..desired.secrets import conceal, reveal
+from ..engine import Engine
+from ..errors import Mistake, Mistakes, Refused
+from ..host.port import Observer
+from ..model import Address, Json
+from ..plan import DEPLOYMENT, Blocked, Plan
+from ..survey import Options, facts, refusal
+from ..targets import from_desired
+from .guards import foresee
+from .run import Aim
 
 
-class Wanted:
-    """The desired state that is for this host, as a run needs it."""
+class Request(Aim):
+    """The aim of a run that brings about the desired state that is for this host."""
 
     def __init__(
         self,
@@ -30,6 +31,8 @@ class Wanted:
         contents: Mapping[str, bytes] | None = None,
         origin: Json = None,
         for_host: str | None = None,
+        verb: str = "apply",
+        options: Options | None = None,
     ) -> None:
         """What the files ask of a host.
 
@@ -37,6 +40,7 @@ class Wanted:
         ``origin``: the repository, ref, commit and signer that they are from.
         ``for_host``: the name by which the host is taken, in place of its own.
         """
+        self.verb, self.options = verb, options or Options()
         mistakes: list[Mistake] = []
         texts = contents_of(paths or ("desired",), mistakes) if contents is None else contents
         self.facts = {**facts(observer), **({"hostname": for_host} if for_host else {})}
@@ -88,15 +92,3 @@ class Wanted:
             found = refusal(engine.host, document, engine.ledger)
             if found is not None:
                 plan.blocked.append(found)
-
-
-def foresee(engine: Engine, plan: Plan, documents: Sequence[Any] = ()) -> None:
-    """Say what a plan changes in who may do what, and block what a policy forbids."""
-    if not (plan.transitions or any(document.access for document in documents)):
-        return
-    try:
-        plan.access = consider(engine.host, plan, documents, hostname(engine.host)).json()
-    except Unseen:
-        return
-    except HostError as error:
-        plan.notes.append(f"who may do what after this could not be found out: {error}")

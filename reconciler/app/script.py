@@ -16,14 +16,15 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from .host.accounts import PATHS as ACCOUNT_FILES
-from .host.port import (
+from ..host.accounts import PATHS as ACCOUNT_FILES
+from ..host.port import (
     CAPABILITY,
     Attributes,
     Begin,
     Directory,
     Facts,
     File,
+    Link,
     Observer,
     OpenDirectory,
     Result,
@@ -32,14 +33,14 @@ from .host.port import (
     Through,
     inner,
 )
-from .host.resolve import printable
-from .kinds import kinds
-from .kinds.base import SECRET
-from .log.vault import Vault
-from .model import Absent, Address, Json
-from .modes import SPECIAL
-from .plan import Plan, Transition
-from .trees.judging import absolute
+from ..host.resolve import printable
+from ..kinds import kinds
+from ..kinds.base import SECRET
+from ..log.vault import Vault
+from ..model import Absent, Address, Json
+from ..modes import SPECIAL
+from ..plan import Plan, Transition
+from ..trees.judging import absolute
 
 HEAD = r"""#!/bin/sh
 # {title}
@@ -178,7 +179,8 @@ class Recorder:
 
     def remove(self, path: str) -> None:
         """A file that goes, if it is as it was left; a link."""
-        old = self.read(path)
+        there = self.stat(path)
+        old = None if there is not None and there.type == "link" else self.read(path)
         name = quoted(path)
         if old is not None:
             self.lines.append(f'as_left {name} {quoted(checksum(old.data))} && rm -f "$ROOT"{name}')
@@ -199,9 +201,14 @@ class Recorder:
         self.lines.append(f'rmdir "$ROOT"{quoted(path)} 2>/dev/null || :')
         return True
 
-    def symlink(self, path: str, target: str) -> None:
-        """A link."""
-        self.lines.append(f'there "$ROOT"{quoted(path)} || ln -s {quoted(target)} "$ROOT"{quoted(path)}')
+    def symlink(self, path: str, link: Link) -> None:
+        """A link, in place of the one that is there."""
+        there, top = self.stat(path), self._host.stat("/")
+        if there is not None:
+            self.lines.append(f'[ ! -L "$ROOT"{quoted(path)} ] || rm -f "$ROOT"{quoted(path)}')
+        self.lines.append(f'there "$ROOT"{quoted(path)} || ln -s {quoted(link.target)} "$ROOT"{quoted(path)}')
+        if top is None or (top.uid, top.gid) != (link.uid, link.gid):
+            self.lines.append(f"own {link.uid}:{link.gid} - {quoted(path)}")
 
     def rename(self, old: str, new: str) -> None:
         """A move, into quarantine or out of it."""

@@ -6,21 +6,21 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from .access.becoming import Becoming
-from .access.policy import policy, policy_text
-from .access.processes import processes
-from .access.scene import Scene
-from .causes import UNKNOWN, Asked, cause, changed
-from .desired.documents import Document
-from .kinds import kinds
-from .kinds.base import Context, Prospect
-from .model import EXISTS, MARK, Absent, Json, Target, Unknown
-from .survey import hostname
+from ..access.becoming import Becoming
+from ..access.policy import policy, policy_text
+from ..access.processes import processes
+from ..access.scene import Scene
+from ..causes import UNKNOWN, Asked, cause, changed
+from ..desired.documents import Document
+from ..kinds import kinds
+from ..kinds.base import Context, Prospect
+from ..model import EXISTS, MARK, Absent, Json, Target, Unknown
+from ..survey import hostname
 
 if TYPE_CHECKING:
-    from .engine import Engine
-    from .plan import Plan
-    from .targets import Goals
+    from ..engine import Engine
+    from ..plan import Plan
+    from ..targets import Goals
 
 
 def status(engine: Engine, documents: Iterable[Document], goals: Goals, plan: Plan, context: Context) -> list[Json]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from .host.port import Directory, Facts, Groups, Observer, Visitor, inner
-from .kinds import kinds
-from .log.events import canonical
-from .model import Address, Unknown
-from .plan import Plan
-from .trees.images import Look
-from .trees.judging import attributes_of
-from .trees.rules import looker
+from ..host.port import Directory, Facts, Groups, Observer, Visitor, inner
+from ..kinds import kinds
+from ..log.events import canonical
+from ..model import Address, Unknown
+from ..plan import Plan
+from ..trees.images import Look
+from ..trees.judging import attributes_of
+from ..trees.rules import looker
 
 MOVING = {"process", "up"}
 """Parts of a state that are other after an exact undo too: a daemon that was restarted has another process."""
@@ -60,3 +60,14 @@ def looks(host: Observer, what: Plan | Iterable[str]) -> dict[str, str]:
             digest.update(b"%d" % sum(host.visit(address.name, lambda: partial(Summing, looker(host)))))
         found[text] = digest.hexdigest()
     return found
+
+
+def unrest(host: Observer, again: Plan, before: Mapping[str, str]) -> list[str]:
+    """What a rehearsal found wrong, in words, after all was given back; empty where it proved what it was to prove.
+
+    ``again``: the plan of a second apply; ``before``: how every thing looked before the first.
+    """
+    after = looks(host, list(before))
+    verbs = (f"a second apply would {t.verb} {t.address}; it never comes to rest" for t in again.transitions)
+    differ = sorted(address for address, text in before.items() if after.get(address) != text)
+    return [*verbs, *(f"{address} is not as it was before" for address in differ)]

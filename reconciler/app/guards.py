@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from .engine import Engine
-from .errors import Refused, Tampered
-from .log.chain import verify
-from .log.store import LogReader
-from .plan import POLICY, Plan
-from .survey import Options
+from collections.abc import Sequence
+from typing import Any
+
+from ..access.changes import consider
+from ..engine import Engine
+from ..errors import HostError, Refused, Tampered, Unseen
+from ..log.chain import verify
+from ..log.store import LogReader
+from ..plan import POLICY, Plan
+from ..survey import Options, hostname
 
 APPROVERS = "/etc/reconciler/approvers"
 """Where this file is, only plans that somebody in it signed are applied; its form is ssh's allowed_signers."""
@@ -51,3 +55,15 @@ def refused(plan: Plan, options: Options) -> str | None:
         if paths > options.max_paths:
             return f"{paths} paths are more than --max-paths {options.max_paths} allows"
     return None
+
+
+def foresee(engine: Engine, plan: Plan, documents: Sequence[Any] = ()) -> None:
+    """Say what a plan changes in who may do what, and block what a policy forbids."""
+    if not (plan.transitions or any(document.access for document in documents)):
+        return
+    try:
+        plan.access = consider(engine.host, plan, documents, hostname(engine.host)).json()
+    except Unseen:
+        return
+    except HostError as error:
+        plan.notes.append(f"who may do what after this could not be found out: {error}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
-from .errors import HostError
-from .host.resolve import printable
+from ..errors import HostError
+from ..host.resolve import printable
 
 
 def signer_of(path: str, allowed: str, namespace: str) -> str | None:

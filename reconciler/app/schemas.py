@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .desired.documents import Header
-from .kinds import kinds
-from .log.events import TYPES
-from .model import Json
+from ..desired.documents import Header
+from ..kinds import kinds
+from ..log.events import TYPES
+from ..model import Json
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 TEXT = {"type": "string"}

@@ -1,0 +1,114 @@
+"""The aims of the ways back: to a moment in the log, or out of a deployment; and the way out as a script."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import __version__
+from ..desired.words import nearest
+from ..engine import Engine
+from ..errors import ReconcilerError, Refused
+from ..model import Json
+from ..moments import moment
+from ..past import rewind
+from ..plan import Plan
+from ..survey import Options, facts
+from ..targets import Goals, destroys, from_past, from_uninstall
+from .guards import refused
+from .run import Aim, Where, look
+from .script import script
+
+
+class Rollback(Aim):
+    """Every thing as it was at a moment; by default before the last run that changed the host."""
+
+    verb = "rollback"
+
+    def __init__(self, to: str | None, deployment: str | None = None, options: Options | None = None) -> None:
+        """``to``: a run, an event, a time or a commit; ``deployment``: the one that alone is rolled back."""
+        self.to, self.deployment = to, deployment
+        self.options = options or Options(keep_going=True)
+
+    def prepare(self, engine: Engine) -> tuple[Goals, Json, Mapping[str, Json]]:
+        """The goals: every thing as it was then."""
+        ledger = engine.ledger
+        if self.to is None:
+            last = ledger.last_forward()
+            if last is None:
+                if ledger.holds and engine.log.archived().seq:
+                    raise Refused("the runs that could be rolled back were archived; 'uninstall' still gives all back")
+                return Goals(), None, {}
+            seq = last.first - 1
+        else:
+            seq = moment(engine.log, ledger, self.to)
+        goals = from_past(rewind(engine.log.events(), seq, self.deployment), ledger, engine.unseal)
+        names = sorted({target.deployment for target in goals.targets.values()})
+        return goals, None, {"to": seq, "only": self.deployment, "deployments": names}
+
+
+class Uninstall(Aim):
+    """Everything that a deployment ever took, given back."""
+
+    verb = "uninstall"
+
+    def __init__(self, deployment: str, *, destroy: bool = False, options: Options | None = None) -> None:
+        """``destroy``: trees that are declared so go, with what is in them, into quarantine."""
+        self.deployment, self.destroy = deployment, destroy
+        self.options = options or Options(keep_going=True)
+
+    def prepare(self, engine: Engine) -> tuple[Goals, Json, Mapping[str, Json]]:
+        """The goals: everything that it holds, given back."""
+        known = set(engine.ledger.names)
+        if self.deployment not in known:
+            hint = nearest(self.deployment, known) or "it has none yet"
+            raise ReconcilerError(f"the log knows no deployment {self.deployment!r}; {hint}")
+        doomed = destroys(engine.ledger, self.deployment)
+        if doomed and not self.destroy:
+            listed = ", ".join(map(str, doomed))
+            raise Refused(
+                f"{listed}: 'on_uninstall: delete' would take its data; say --destroy-data, or change the declaration"
+            )
+        goals = from_uninstall(
+            engine.ledger, self.deployment, engine.unseal, run=engine.next_run(), destroy=self.destroy
+        )
+        return goals, None, {"deployments": [self.deployment]}
+
+
+class Scripted(Uninstall):
+    """An uninstall that is written down and not carried out."""
+
+    text = ""
+
+    def examine(self, engine: Engine, plan: Plan) -> None:
+        """Write down what would be done."""
+        super().examine(engine, plan)
+        if reason := refused(plan, self.options):
+            raise Refused(f"no script is written: {reason}")
+        known = facts(engine.host)
+        about: dict[str, Any] = {
+            "title": f"Gives back everything that the deployment {self.deployment} took.",
+            "version": __version__,
+            "host": f"{known.get('hostname') or 'unknown'} ({known.get('machine_id') or 'unknown'})",
+            "seq": engine.ledger.seq,
+        }
+        sealed = {
+            address: ", ".join(
+                sorted(
+                    {
+                        h.origin["$sealed"]
+                        for h in fields.values()
+                        if isinstance(h.origin, dict) and "$sealed" in h.origin
+                    }
+                )
+            )
+            for address, fields in engine.ledger.holds.items()
+        }
+        self.text = script(engine.host, plan, engine.vault, about, sealed)
+
+
+def uninstall_script(where: Where, deployment: str, options: Options, *, destroy: bool) -> str:
+    """The uninstall of a deployment as a shell script; nothing is changed."""
+    aim = Scripted(deployment, destroy=destroy, options=options)
+    look(where, aim)
+    return aim.text

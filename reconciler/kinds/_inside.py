@@ -1,0 +1,146 @@
+"""What lies in a directory, and what becomes of it: seen path by path, with an image of what was there before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..host.port import Facts, Host, Observer
+from ..model import PATHS, Absent, Address, Change, Json, inside
+from ..trees.carrying import Task, bring_about
+from ..trees.checking import unlike
+from ..trees.images import Look, Record, Vault, open_layer
+from ..trees.judging import linked, obstacle
+from ..trees.looking import SAMPLE, Question, Survey, Wants, look_at
+from ..trees.rules import Return, Rule
+from . import kinds
+from .base import Context
+
+PROTECTED = frozenset(
+    f"/{name}"
+    for name in (
+        *("", "bin", "boot", "dev", "etc", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt", "opt", "proc"),
+        *("root", "run", "sbin", "srv", "sys", "tmp", "usr", "usr/bin", "usr/lib", "usr/lib64", "usr/local"),
+        *("usr/sbin", "usr/share", "var", "var/lib", "var/log", "var/opt", "var/run", "var/spool", "var/tmp"),
+    )
+)
+"""Directories of the system."""
+
+
+def relative(top: str, paths: Iterable[str]) -> frozenset[bytes]:
+    """The paths below ``top``, as a walk names them."""
+    return frozenset(
+        path[len(top.rstrip("/")) + 1 :].encode("utf-8", "surrogateescape")
+        for path in paths
+        if path != top and inside(path, top)
+    )
+
+
+def going(context: Context) -> tuple[set[str], set[str]]:
+    """What this plan takes away, and the directories that go with it where nothing else is in them."""
+    things: set[str] = set()
+    made: set[str] = set()
+    for address, prospect in context.planned.items():
+        if kinds().located(address) and prospect.steps and isinstance(prospect.after, Absent):
+            things.add(address.name)
+            made |= set(prospect.after.around.get("missing", ()))
+    return things, made
+
+
+def others_in(host: Observer, name: str, context: Context) -> bool:
+    """Whether anything is in a directory besides what this plan takes out of it."""
+    things, parents = going(context)
+    pending = [name]
+    for directory in pending:
+        for child in host.names(directory):
+            path = f"{directory}/{child}"
+            if path in parents:
+                pending.append(path)
+            elif path not in things:
+                return True
+    return False
+
+
+def counted(found: Survey, *, every: bool) -> dict[str, Json]:
+    """What a plan tells of a walk: counts, a sample (``every``: all paths) and the classes that change."""
+    return {
+        "counts": {"paths": found.paths, "differ": found.differ, "newborn": found.newborn},
+        "sample": found.sample[:SAMPLE],
+        **({"paths": found.sample} if every else {}),
+        "classes": [
+            {"type": kind, "before": before, "after": after, "count": count}
+            for (kind, before, after), count in sorted(found.classes.items())
+        ],
+    }
+
+
+def owners_before(facts: Mapping[str, Json]) -> set[Address]:
+    """The accounts and groups that what is walked belongs to now."""
+    return {address for item in facts.get("classes", ()) for address in owners_in(item["before"])}
+
+
+def owners_in(look: str) -> set[Address]:
+    """The account and group that a class ``owner:group:mode`` names."""
+    owner, group = look.split(":")[:2]
+    return {Address("account", owner), Address("group", group)}
+
+
+def ours_in(
+    host: Observer, name: str, context: Context, own: Iterable[str] = (), made: Iterable[str] = ()
+) -> bool | None:
+    """Whether something of ours stays in a directory, and nothing of others; None where others have something in it.
+
+    ``own``: paths that go with the directory; ``made``: directories that do where nothing else is in them.
+    """
+    things, made = going(context)[0] | set(own), set(made)
+    known = {*context.current, *context.targets}
+    stays = {a.name for a in known if kinds().located(a) and a.name not in things and inside(a.name, name)} - {name}
+    pending, found = [name], False
+    for directory in pending:
+        for child in host.names(directory):
+            path = f"{directory}/{child}"
+            if path in stays:
+                found = True
+            elif path in made or any(inside(each, path) for each in stays | things if each != path):
+                pending.append(path)
+            elif path not in things:
+                return None
+    return found
+
+
+def layers_in(changes: Iterable[Change]) -> Sequence[dict[str, object]] | None:
+    """The images that changes carry; None where they carry none."""
+    return next((c.before["layers"] for c in changes if c.field == PATHS and c.before), None)
+
+
+def paths_reached(host: Observer, name: str, changes: Iterable[Change], vault: Vault) -> str:
+    """Empty where every recorded path has what it was to get (or is gone); else the first that has not."""
+    kept = layers_in(changes)
+    if kept is None:
+        return ""
+
+    def left(_: bytes, facts: Facts, records: Sequence[Record]) -> Look | None:
+        return None if obstacle(facts) or linked(facts) else records[0].after
+
+    return unlike(host, name, lambda: [open_layer(kept[0], vault, name)], left)
+
+
+def paths_put_back(host: Host, name: str, changes: Iterable[Change], vault: Vault) -> str:
+    """Give back path by path what is still as we left it; what somebody else changed meanwhile stays."""
+    kept = layers_in(changes)
+    if kept is None:
+        return ""
+
+    def rule() -> Rule:
+        return Return([open_layer(layer, vault, name) for layer in kept], (None, None), keep_foreign=True)
+
+    found = look_at(host, Question(Wants(name, total=False), rule))[0]
+    bring_about(host, Task(name, found), rule, None)
+    again = look_at(host, Question(Wants(name), rule))[0]
+    if not again.differ:
+        return ""
+    first = again.sample[0]
+    return f"{first['path']} is {_told(first['before'])} and was {_told(first['after'])}"
+
+
+def _told(look: dict[str, object]) -> str:
+    return ":".join(str(part) for part in look.values() if part is not None)

@@ -1,0 +1,465 @@
+"""One directory without what is in it: its owner, group and mode; its ACLs are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from dataclasses import replace as with_
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator
+from pydantic import Field as Described
+
+from ..errors import HostError
+from ..host.names import Names
+from ..host.port import Attributes, File, Host, Link, Observer, OpenDirectory, Scope, Stat, Visitor
+from ..host.resolve import printable, shut
+from ..model import EXISTS, PATHS, Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown
+from ..modes import SPECIAL, apply_mode, check_mode, odd_mode
+from ..trees.carrying import Task, bring_about
+from ..trees.images import Layer, Look, Page, Record, Vault, open_layer
+from ..trees.looking import Question, Survey, Wants, look_at
+from ..trees.rules import Return, Rule
+from ..trees.whole import root_of
+from ._inside import PROTECTED, counted, ours_in, owners_before, paths_put_back, paths_reached, relative
+from ._located import GROUP, OWNER, Located, LocatedKind, drop_parents, make_parents, missing_around, ownership
+from .base import Conflict, Context, Effects, Entry, Prospect, Step, Trial, gone
+
+MODE: Field = ("mode",)
+SKEL = "skel"
+NOT_EMPTY = "we made it, but it is not empty; it stays, as its parent's owner's, and what is in it too"
+MOST, LARGEST = 1000, 4 * 1024 * 1024
+"""Paths and bytes that a skeleton may have."""
+
+
+class DirectoryState(Located):
+    """A directory; of what is in it those paths alone that were copied from a skeleton."""
+
+    mode: int = 0o755
+    skel: Mapping[str, Json] = {}
+
+
+class Directory(Resource):
+    """A directory that is to be there; what is in it is left as it is."""
+
+    kind = "directory"
+    name: Annotated[str, Described(pattern=r"^/[^\x00]*[^/\x00]$", description="The absolute path.")]
+    owner: Annotated[str | None, Described(description="The owner; root for a new directory.")] = None
+    group: Annotated[str | None, Described(description="The group; root for a new directory.")] = None
+    mode: Annotated[
+        str | None, BeforeValidator(lambda v: check_mode(v) if isinstance(v, str) else v),
+        Described(description="Octal or symbolic; 0755 for a new directory."),
+    ] = None  # fmt: skip
+    skel: Annotated[
+        str | None,
+        Described(pattern=r"^/[^\x00]+$", description="A directory whose contents a new directory gets copies of."),
+    ] = None
+
+    def wishes(self, before: State) -> Mapping[Field, Json]:
+        """The parts that are named."""
+        wanted: dict[Field, Json] = {EXISTS: True}
+        wanted |= {(key,): value for key in ("owner", "group") if (value := getattr(self, key)) is not None}
+        usual = before.mode if isinstance(before, DirectoryState) else 0o755
+        return wanted | ({MODE: apply_mode(self.mode, usual, directory=True)} if self.mode is not None else {})
+
+    def mistakes(self) -> list[tuple[str, str]]:
+        """Directories of the system are nobody's to hand out."""
+        if self.name not in PROTECTED:
+            return []
+        return [(f"{self.name} belongs to the system", "name a directory below it")]
+
+    def lints(self) -> list[tuple[str, str]]:
+        """Modes that give too much away."""
+        return odd_mode("mode", self.mode)
+
+    def subjects(self) -> set[str]:
+        """Its owner."""
+        return {self.owner} if self.owner else set()
+
+    def requires(self) -> set[Address]:
+        """Its owner and group."""
+        return {Address(kind, name) for kind, name in (("account", self.owner), ("group", self.group)) if name}
+
+
+class Setting(Visitor[OpenDirectory]):
+    """Gives the top its owner, group and mode."""
+
+    def __init__(self, wanted: Attributes) -> None:
+        self.wanted = wanted
+        self.left: list[tuple[bytes, str]] = []
+
+    def enter(self, at: OpenDirectory) -> None:
+        """The directory itself."""
+        if not at.path:
+            self.left += at.change([b""], at.facts, self.wanted)
+
+    def told(self) -> list[tuple[bytes, str]]:
+        """What could not be changed, and why."""
+        return self.left
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """What was found in a directory that stays although it was ours."""
+
+    survey: Survey
+    rule: Callable[[], Rule]
+
+
+class DirectoryKind(LocatedKind[DirectoryState]):
+    """Single directories."""
+
+    name = "directory"
+    rank = 25
+    encloses = True
+    state = DirectoryState
+    resource = Directory
+    attributes: ClassVar[frozenset[str]] = LocatedKind.attributes | {"mode", SKEL}
+    defaults: ClassVar[Mapping[Field, Json]] = {**LocatedKind.defaults, MODE: 0o755}
+    examples: ClassVar[tuple[str, ...]] = (
+        "{directory: PATH}",
+        "{directory: PATH, owner: svc, group: svc, mode: '2750'}",
+        "{directory: PATH, mode: 'g+w', skel: /usr/lib/systemd}",
+    )
+
+    def read(self, host: Observer, name: str) -> Seen:
+        """The directory itself."""
+        there = host.stat(name)
+        if there is None:
+            return missing_around(host, name)
+        if there.type != "directory":
+            return Unknown(f"{printable(name)} is a {there.type}, not a directory; move it away", unknown=False)
+        names = Names(host)
+        return DirectoryState(owner=names.user(there.uid), group=names.group(there.gid), mode=there.mode)
+
+    def look(self, host: Observer, target: Target, context: Context) -> Seen:
+        """With the copies that were made in it."""
+        return self._with(host, target.address.name, self.read(host, target.address.name), target.recorded)
+
+    def see(self, host: Observer, name: str, told: Iterable[tuple[Field, Json]]) -> Seen:
+        """With the copies that are told of."""
+        return self._with(host, name, self.read(host, name), [field for field, _ in told])
+
+    @staticmethod
+    def _with(host: Observer, name: str, seen: Seen, fields: Iterable[Field]) -> Seen:
+        if not isinstance(seen, DirectoryState):
+            return seen
+        copies = {field[1]: copied(host, f"{name}/{field[1]}") for field in fields if field[0] == SKEL}
+        return seen.model_copy(update={"skel": copies})
+
+    def write(self, host: Host, name: str, state: State) -> None:
+        """Make the directory with its copies, or change it, or remove it where it is empty."""
+        seen = self.read(host, name)
+        if not isinstance(state, DirectoryState):
+            if isinstance(seen, DirectoryState) and not host.rmdir(name):
+                return
+            if isinstance(state, Absent):
+                drop_parents(host, state.around)
+            return
+        names = Names(host)
+        uid, gid = names.need_uid(state.owner), names.need_gid(state.group)
+        if not isinstance(seen, DirectoryState):
+            make_parents(host, name)
+            # Nobody else can work in it before it is complete.
+            host.mkdir(name, 0o700 if state.skel else state.mode, uid, gid)
+            seen = seen if not state.skel else self.read(host, name)
+        for path, copy in sorted(state.skel.items()):
+            if copy is not None and host.stat(f"{name}/{path}") is None:
+                put_copy(host, f"{name}/{path}", copy, uid, gid)
+        if isinstance(seen, DirectoryState) and seen != state.model_copy(update={"skel": {}}):
+            for left in host.amend(name, lambda: lambda: Setting(Attributes(uid, gid, state.mode)), TOP):
+                if left:
+                    raise HostError(f"{printable(name)}: {left[0][1]}")
+
+    def fields(self, state: State) -> dict[Field, Json]:
+        """Owner, group, mode, and the copies that were asked for."""
+        if not isinstance(state, DirectoryState):
+            return {}
+        copies: dict[Field, Json] = {(SKEL, path): copy for path, copy in state.skel.items() if copy is not None}
+        return {EXISTS: True, OWNER: state.owner, GROUP: state.group, MODE: state.mode, **copies}
+
+    def patch(self, state: State, values: Mapping[Field, Json]) -> State:
+        """Copies come and go by themselves."""
+        exists = values.get(EXISTS, not isinstance(state, Absent))
+        if gone(exists):
+            return Absent(around=exists["absent"]) if isinstance(exists, dict) else Absent()
+        base = state if isinstance(state, DirectoryState) else DirectoryState()
+        update: dict[str, Any] = {f[0]: v for f, v in values.items() if f in (OWNER, GROUP, MODE)}
+        copies = {field[1]: value for field, value in values.items() if field[0] == SKEL}
+        return base.model_copy(update=update | {"skel": {**base.skel, **copies}})
+
+    def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:
+        """A new directory gets copies of what its skeleton has."""
+        found = super().values(host, target, seen, context)
+        found.pop(PATHS, None)
+        if isinstance(seen, Absent) and isinstance(target.wish, Directory) and target.wish.skel is not None:
+            found |= {(SKEL, path): copy for path, copy in skeleton(host, target.wish.skel).items()}
+        return found
+
+    def show(self, field: Field, value: Json) -> Json:
+        """Octal modes; of a copy what it is."""
+        if field == MODE and isinstance(value, int):
+            return f"{value:04o}"
+        if field[0] == SKEL and value is not None:
+            size = f", {len(value['data'])} bytes" if "data" in value else ""
+            mode = f" {value['mode']:04o}" if "mode" in value else f" to {value['target']}"
+            return f"{value['type']}{mode}{size}"
+        return super().show(field, value)
+
+    def same(self, field: Field, a: Json, b: Json) -> bool:
+        """A copy is the same byte by byte."""
+        return alike(a, b) if field[0] == SKEL else super().same(field, a, b)
+
+    def altered(self, field: Field, now: Json, recorded: Json) -> bool:
+        """What became of a copy since is the account's own business."""
+        return field[0] != SKEL and field != PATHS and super().altered(field, now, recorded)
+
+    def bulky(self, field: Field) -> bool:
+        """Copies hold the bytes of files."""
+        return field[0] == SKEL
+
+    def brought(self, name: str, origins: Mapping[Field, Json]) -> set[str]:
+        """With the copies of its skeleton."""
+        return super().brought(name, origins) | {f"{name}/{field[1]}" for field in origins if field[0] == SKEL}
+
+    def returns(self, field: Field, origin: Json, *, made: bool) -> tuple[bool, Json]:
+        """What was in it when it was left belongs to whoever has it now."""
+        return (not made, origin) if field == PATHS else super().returns(field, origin, made=made)
+
+    def conflicts(self, found: Prospect, returned: Iterable[Field]) -> list[Conflict]:
+        """As for every kind; one that was left once has its parent's owner by us."""
+        left = {OWNER, GROUP, MODE} if PATHS in found.target.recorded else set()
+        return super().conflicts(found, [field for field in returned if field not in left])
+
+    def ties(self, found: Prospect) -> tuple[set[Address], set[Address]]:
+        """The owners that its contents have now, too."""
+        will, used = super().ties(found)
+        return will, used | owners_before(found.facts)
+
+    def prospect(self, host: Observer, target: Target, context: Context) -> Prospect:
+        """As for every kind; one that is to go and is not empty stays, and all that is in it is newborn."""
+        found = super().prospect(host, target, context)
+        name = target.address.name
+        if isinstance(found.before, DirectoryState):
+            try:
+                if found.steps and isinstance(found.after, Absent):
+                    ours = [p for p, copy in found.before.skel.items() if alike(copy, target.recorded.get((SKEL, p)))]
+                    copies = {f"{name}/{path}": (found.before.skel[path] or {}).get("type") for path in ours}
+                    made = [path for path, kind in copies.items() if kind == "directory"]
+                    stays = ours_in(host, name, context, copies.keys() - made, made)
+                    if stays is None:
+                        return self._left(host, found, context)
+                    return _passed_on(found) if stays else found
+                if PATHS in target.give_back and PATHS not in target.keep and context.vault is not None:
+                    return self._returned(host, found, context)
+            except HostError as error:
+                return with_(found, steps=(), blocked=Unknown(str(error), unknown=False))
+        return found
+
+    def _left(self, host: Observer, found: Prospect, context: Context) -> Prospect:
+        """A directory that stays: its parent's owner's, closed to others, with all that is in it newborn."""
+        target, name = found.target, found.target.address.name
+        top, parent = host.stat(name), host.stat(name.rpartition("/")[0] or "/")
+        assert top is not None and parent is not None
+        names = Names(host)
+        now = Look(names.user(top.uid), names.group(top.gid), top.mode)
+        then = Look(names.user(parent.uid), names.group(parent.gid), top.mode & ~(0o022 | SPECIAL))
+        spoken = target.options.get("spoken", {})
+        stays = [path for path in spoken if (there := host.stat(path)) is not None and there.type == "directory"]
+        nested = tuple(relative(name, [*target.options.get("nested", ()), *stays]))
+
+        def rule() -> Rule:
+            layer = Layer(total=True, pages=iter([Page(b"", Record(then, now), [])]))
+            return Return([layer], (now.owner, now.group), relative(name, spoken), nested)
+
+        found = self._walked(host, found, rule, context)
+        return with_(found, skipped=(*found.skipped, (printable(name), NOT_EMPTY)), owed=True)
+
+    def _returned(self, host: Observer, found: Prospect, context: Context) -> Prospect:
+        """A directory whose contents come back to whom they belonged before it was left."""
+        target, name, vault = found.target, found.target.address.name, context.vault
+        assert vault is not None
+        layers = target.give_back[PATHS]["layers"]
+        left = target.recorded.get(PATHS) or {}
+
+        def rule() -> Rule:
+            opened = [open_layer(layer, vault, name) for layer in layers]
+            return Return(opened, (left.get("owner"), left.get("group")))
+
+        walked = self._walked(host, found, rule, context)
+        return with_(walked, steps=(*found.steps, *walked.steps))
+
+    def _walked(self, host: Observer, found: Prospect, rule: Callable[[], Rule], context: Context) -> Prospect:
+        """What a rule changes in it."""
+        target = found.target
+        survey = look_at(host, Question(Wants(target.address.name, total=False, every=context.all_paths), rule))[0]
+        facts = counted(survey, every=context.all_paths)
+        classes = facts["classes"]
+        look = survey.top[1] if survey.top else None
+        after = {"owner": look.owner if look else None, "group": look.group if look else None, "returned": True}
+        told = (", ".join(sorted({c["before"] for c in classes})), ", ".join(sorted({c["after"] for c in classes})))
+        planned = context.planned.get(target.address) if context.fix else None
+        verb = planned.steps[0].verb if planned is not None and planned.steps else "own"
+        steps = (Step(verb, (Change(PATHS, None, after, told),)),) if survey.differ else ()
+        return with_(
+            found, after=found.before, steps=steps, facts=facts, work=Leaving(survey, rule),
+            skipped=(*found.skipped, *dict.fromkeys(survey.skipped)),
+        )  # fmt: skip
+
+    def record(self, host: Observer, found: Prospect, step: Step, vault: Vault) -> tuple[tuple[Change, ...], Json]:
+        """Keep what every path in it has now, where they are changed."""
+        changes, image = super().record(host, found, step, vault)
+        if not any(change.field == PATHS for change in changes):
+            return changes, image
+        layer = found.work.survey.album.kept(vault)
+        return tuple(with_(c, before={"layers": [layer]}) if c.field == PATHS else c for c in changes), image
+
+    def perform(
+        self, host: Host, found: Prospect, step: Step, changes: Sequence[Change], vault: Vault
+    ) -> list[tuple[str, str]]:
+        """Change the directory, or what is in it; copies that are as they were made go before it goes."""
+        name = found.target.address.name
+        if any(change.field == PATHS for change in step.changes):
+            work: Leaving = found.work
+            left = bring_about(host, Task(name, work.survey), work.rule, work.rule)
+            return [(printable(name), NOT_EMPTY), *left] if found.owed else left
+        if isinstance(found.after, Absent) and found.after.around.get("passed"):
+            self.write(host, name, usual(host))
+            return []
+        if isinstance(found.after, Absent):
+            take_copies(host, name, {c.field[1]: c.before for c in step.changes if c.field[0] == SKEL})
+        super().perform(host, found, step, changes, vault)
+        return []
+
+    def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
+        """As for every kind, and every recorded path in it."""
+        plain = [change for change in changes if change.field != PATHS]
+        if any(change.field == EXISTS and passed(change.after) for change in plain):
+            there = host.stat(name)
+            return "" if there is not None and there.type == "directory" else f"{printable(name)} is not there"
+        return (super().reached(host, name, plain, vault) if plain else "") or paths_reached(host, name, changes, vault)
+
+    def put_back(self, host: Host, name: str, changes: Sequence[Change], image: Json, vault: Vault) -> str:
+        """As for every kind; copies that were made go, and what was changed in it comes back."""
+        if problem := paths_put_back(host, name, changes, vault):
+            return problem
+        plain = [change for change in changes if change.field != PATHS]
+        made = {c.field[1]: c.after for c in plain if c.field[0] == SKEL and c.before is None}
+        take_copies(host, name, made)
+        return super().put_back(host, name, plain, image, vault) if plain else ""
+
+    def recognises(self, host: Observer, path: str, there: Stat | None) -> bool:
+        """Never by its path alone: a tree says more of a directory."""
+        return False
+
+    def described(self, seen: DirectoryState, trial: Trial) -> Iterator[tuple[str, Any]]:
+        """Owner, group and mode."""
+        yield from ownership(seen)
+
+    def effects(self, found: Prospect, state: State) -> Effects:
+        """The directory."""
+        if not isinstance(state, DirectoryState):
+            return super().effects(found, state)
+        return Effects(directories={found.target.address.name: Entry(state.owner, state.group, state.mode)})
+
+
+TOP = Scope(alone=frozenset([b""]))
+
+
+def passed(exists: Json) -> bool:
+    """Whether a directory stays for what of ours is in it, to go with the last of that."""
+    return isinstance(exists, dict) and bool((exists.get("absent") or {}).get("passed"))
+
+
+def _passed_on(found: Prospect) -> Prospect:
+    """The directory becomes one that was made for what is in it."""
+    assert isinstance(found.after, Absent)
+    after = Absent(around={**found.after.around, "passed": True})
+    step = found.steps[0]
+    changes = tuple(with_(c, after={"absent": dict(after.around)}) if c.field == EXISTS else c for c in step.changes)
+    note = "it stays, root's own, for what of ours is in it, and goes with the last of that"
+    return with_(found, after=after, steps=(with_(step, changes=changes),), notes=(*found.notes, note))
+
+
+def usual(host: Observer) -> DirectoryState:
+    """How a directory is that is made for something in it."""
+    names, (uid, gid) = Names(host), root_of(host)
+    return DirectoryState(owner=names.user(uid), group=names.group(gid))
+
+
+def alike(one: Json, other: Json) -> bool:
+    """Whether two copies are the same but for their times."""
+    return bool({**(one or {}), "mtime": None} == {**(other or {}), "mtime": None})
+
+
+def copied(host: Observer, path: str) -> Json:
+    """What stands where a copy was made; None where nothing does."""
+    there = host.stat(path)
+    if there is None:
+        return None
+    if there.type == "link":
+        return {"type": "link", "target": host.readlink(path)}
+    if there.type == "file" and there.nlink == 1 and there.size <= LARGEST:
+        file = host.read(path)
+        if file is not None:
+            data = file.data.decode("latin-1")
+            return {"type": "file", "mode": there.mode, "data": data, "mtime": there.mtime_ns}
+    return {"type": there.type, "mode": there.mode}
+
+
+def put_copy(host: Host, path: str, copy: Json, uid: int, gid: int) -> None:
+    """Make a copy of a path of a skeleton."""
+    if copy["type"] == "directory":
+        host.mkdir(path, copy["mode"], uid, gid)
+    elif copy["type"] == "link":
+        host.symlink(path, Link(copy["target"], uid, gid))
+    else:
+        host.replace(path, File(copy["data"].encode("latin-1"), copy["mode"], uid, gid, {}, copy["mtime"]))
+
+
+def take_copies(host: Host, name: str, copies: Mapping[str, Json]) -> None:
+    """Remove the copies that are as they were made, what is inside before what is round it."""
+    for path in sorted(copies, reverse=True):
+        if copies[path] is None or not alike(copied(host, f"{name}/{path}"), copies[path]):
+            continue
+        if copies[path]["type"] == "directory":
+            host.rmdir(f"{name}/{path}")
+        else:
+            host.discard(f"{name}/{path}")
+            host.remove(f"{name}/{path}")
+
+
+def skeleton(host: Observer, top: str) -> dict[str, Json]:
+    """What a new directory gets copies of: all of it root's own, and no link is followed."""
+    if (there := host.stat(top)) is None or there.type != "directory":
+        raise HostError(f"skel: {printable(top)} is not a directory; make it first")
+    size, found, pending = 0, dict[str, Json](), [""]
+    for inner in pending:
+        where = f"{top}/{inner}".rstrip("/")
+        _only_roots(host, where)
+        for name in host.names(where):
+            path = f"{inner}/{name}".lstrip("/")
+            copy = copied(host, f"{top}/{path}")
+            if copy is None:
+                continue
+            if copy["type"] == "directory":
+                pending.append(path)
+            elif "data" in copy:
+                _only_roots(host, f"{top}/{path}")
+            elif copy["type"] != "link":
+                what = f"not a plain file of at most {LARGEST >> 20} MiB"
+                raise HostError(f"skel: {printable(f'{top}/{path}')} is {what}; take it out")
+            found[path] = copy | ({"mode": copy["mode"] & ~SPECIAL, "mtime": None} if "mode" in copy else {})
+            size += len(copy.get("data", ""))
+            if len(found) > MOST or size > LARGEST:
+                raise HostError(f"skel: {printable(top)} has more than {MOST} paths or {LARGEST >> 20} MiB")
+    return found
+
+
+def _only_roots(host: Observer, path: str) -> None:
+    there = host.stat(path)
+    if there is None or not (shut(there.uid, there.mode) or (there.uid == root_of(host)[0] and not there.mode & 0o022)):
+        raise HostError(f"skel: {printable(path)} could be changed by others than root; give it to root, mode 0755")
+
+
+KIND = DirectoryKind()
