@@ -37,7 +37,7 @@ hosts:
 .venv/bin/python:
 	@sh contrib/dev/make-venv "$(PYTHON)"
 
-.venv/.ready: .venv/bin/python pyproject.toml setup.py reconciler/host/swift.c
+.venv/.ready: .venv/bin/python pyproject.toml setup.py reconciler/host/_walk.c
 	$(INSTALL) -e .
 	$(BIN)/python -m compileall -q reconciler
 	@touch $@
@@ -47,4 +47,4 @@ hosts:
 	@touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info reconciler/host/_swift*.so
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info reconciler/host/_walk*.so

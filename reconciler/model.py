@@ -11,6 +11,8 @@ from pydantic import Field as Described
 
 Json = Any
 """A value that JSON can carry."""
+Owner = str | int
+"""A user or group: by its name, or by its number where the host has no name for it."""
 
 
 def _plain(value: Any) -> Any:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ..core.plan import POLICY, Blocked, Plan, Transition
 from ..desired.documents import Document
 from ..host.people import HostAccounts
 from ..host.port import Observer
 from ..kinds import kinds
 from ..model import Absent, Address, Json
-from ..plan import POLICY, Blocked, Plan, Transition
 from ..rscd.compare import newcomer
 from ..rscd.resolver import Account, Listed
 from ..rscd.resolver import Target as Agent

@@ -7,13 +7,13 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
-from ..host.names import Names, Owner
+from ..core.kind import Effects, Entry, Proposal
+from ..core.kind import Person as Account
+from ..core.plan import Plan
+from ..host.names import Names
 from ..host.port import File, Observer, Stat
 from ..kinds import kinds
-from ..kinds.base import Effects, Entry, Prospect
-from ..kinds.base import Person as Account
-from ..model import Absent, Address, Resource, inside
-from ..plan import Plan
+from ..model import Absent, Address, Owner, Resource, inside
 from .rights import Look, Person, masked, parse_acl
 from .scene import Scene
 
@@ -56,7 +56,7 @@ class Then(Scene):
 
     def __init__(self, now: Scene, plan: Plan) -> None:
         self.now = now
-        self._prospects: dict[Address, Prospect] = {t.address: t.prospect for t in plan.transitions}
+        self._prospects: dict[Address, Proposal] = {t.address: t.prospect for t in plan.transitions}
         self._effects = [after(prospect) for prospect in self._prospects.values()]
         self.files = {path: entry for each in self._effects for path, entry in each.files.items()}
         foreseen: Any = Foreseen(now.host, self.files)
@@ -185,12 +185,12 @@ class Then(Scene):
         return Look(kind, self._number("user", _owner(owner)), self._number("group", _owner(group)), int(mode, 8))
 
 
-def after(prospect: Prospect) -> Effects:
+def after(prospect: Proposal) -> Effects:
     """What a prospect will make true."""
     return kinds()[prospect.target.address.kind].effects(prospect, prospect.after)
 
 
-def before(prospect: Prospect) -> Effects:
+def before(prospect: Proposal) -> Effects:
     """What is true of it now."""
     return kinds()[prospect.target.address.kind].effects(prospect, prospect.before)
 

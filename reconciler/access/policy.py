@@ -7,7 +7,7 @@ from typing import Any
 
 from ..host.port import Directory, Facts, Groups, Visitor, inner
 from ..model import Json
-from ..trees.judging import absolute
+from ..trees.classify import absolute
 from .becoming import Becoming
 from .rights import ACL
 from .scene import Scene

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..desired.documents import Document
+from ..formats.modes import CAPABILITIES
+from ..formats.text import printable
 from ..host.names import Names
 from ..host.port import Observer, Process
-from ..host.resolve import printable
 from ..host.services import run_by, running_from
 from ..kinds import kinds
 from ..model import Json, inside
-from ..modes import CAPABILITIES
 
 
 def processes(host: Observer, document: Document) -> list[Json]:

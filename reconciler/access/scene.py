@@ -7,19 +7,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..errors import HostError
+from ..formats.modes import CAPABILITIES
+from ..formats.text import printable
 from ..host.names import Names
 from ..host.port import Observer, Stat
-from ..host.resolve import LINKS, printable
+from ..host.resolve import LINKS
 from ..host.userdb import Table, members
 from ..model import clean_path
-from ..modes import CAPABILITIES
 from .rights import ACL, BITS, EXECUTE, WRITE, Look, Person, may, parse_acl, rights
 
 STICKY = 0o1000
 
 
 @dataclass
-class Way:
+class RunOptions:
     """A path as the kernel walks it: every directory that has to be entered, and what is at the end."""
 
     path: str
@@ -132,12 +133,12 @@ class Scene:
         traits = self.host.traits(path)
         return Look(stat.type, stat.uid, stat.gid, stat.mode, parse_acl(traits.xattrs.get(ACL)), traits.flags)
 
-    def way(self, path: str) -> Way | None:
+    def way(self, path: str) -> RunOptions | None:
         """The way to a path, through every link on it; None where it leads nowhere."""
         top = self.look("/")
         assert top is not None
         here, at, links = [""], [top], 0
-        found = Way("/", top)
+        found = RunOptions("/", top)
         pending = [part for part in reversed(path.split("/")) if part not in ("", ".")]
         while pending:
             part = pending.pop()
@@ -173,7 +174,7 @@ class Scene:
         way = self.way(path)
         return None if way is None else self.rights_on(way)
 
-    def rights_on(self, way: Way) -> dict[str, dict[str, str]]:
+    def rights_on(self, way: RunOptions) -> dict[str, dict[str, str]]:
         """The same for a way that is known."""
         found: dict[str, dict[str, str]] = {name: {} for name in BITS}
         for person in (*self.persons, *self.stronger):
@@ -192,7 +193,7 @@ class Scene:
                 found.setdefault(person.name, why)
         return found
 
-    def _changes(self, person: Person, way: Way) -> str:
+    def _changes(self, person: Person, way: RunOptions) -> str:
         if way.last.uid == person.uid:
             return "owns it"
         for directory, child in way.steps:

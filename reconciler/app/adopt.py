@@ -7,16 +7,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..core.goals import from_desired
+from ..core.plan import Plan
+from ..core.secret import marked
 from ..desired.documents import parse
+from ..engine.survey import Options, Surveyor
 from ..errors import HostError, ReconcilerError
+from ..formats.text import printable
 from ..host.port import Observer
-from ..host.resolve import printable
 from ..kinds import kinds
 from ..model import Address, Field, clean_path
-from ..plan import Plan
-from ..secret import marked
-from ..survey import Options, Surveyor
-from ..targets import from_desired
 
 Wish = dict[str, Any]
 PLAIN = re.compile(r"[A-Za-z/_][A-Za-z0-9/_.+-]*( [A-Za-z0-9/_.+-]+)*")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..engine import Engine
+from ..core.plan import Plan
+from ..engine.execute import Engine
 from ..errors import Refused
 from ..model import Json
-from ..plan import Plan
 from .guards import nothing_awaited
 from .rehearsal import looks
 from .request import Request

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
+from ..engine.survey import Options, ledger_of
 from ..errors import Refused, Usage
 from ..log.store import now, timestamp
-from ..survey import Options, ledger_of
 from .guards import APPROVERS
 from .place import Place
 from .plan_file import NAMESPACE

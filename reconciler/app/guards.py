@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..access.changes import consider
-from ..engine import Engine
+from ..core.plan import POLICY, Plan
+from ..engine.execute import Engine
+from ..engine.survey import Options, hostname
 from ..errors import HostError, Refused, Tampered, Unseen
 from ..log.chain import verify
 from ..log.store import LogReader
-from ..plan import POLICY, Plan
-from ..survey import Options, hostname
 
 APPROVERS = "/etc/reconciler/approvers"
 """Where this file is, only plans that somebody in it signed are applied; its form is ssh's allowed_signers."""

@@ -9,14 +9,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..core.events import canonical
+from ..core.kind import SECRET
+from ..core.plan import Plan
 from ..errors import Refused, Usage
-from ..host.resolve import printable
+from ..formats.text import printable
 from ..kinds import kinds
-from ..kinds.base import SECRET
-from ..log.events import canonical
 from ..log.store import now
 from ..model import Address, Json
-from ..plan import Plan
 
 NAMESPACE = "plan@reconciler"
 """The namespace of approvers' signatures, as `ssh-keygen -Y sign -n` takes it."""

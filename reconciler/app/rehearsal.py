@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
+from ..core.events import canonical
+from ..core.plan import Plan
 from ..host.port import Directory, Facts, Groups, Observer, Visitor, inner
 from ..kinds import kinds
-from ..log.events import canonical
 from ..model import Address, Unknown
-from ..plan import Plan
+from ..trees.classify import attributes_of
 from ..trees.images import Look
-from ..trees.judging import attributes_of
 from ..trees.rules import looker
 
 MOVING = {"process", "up"}

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..core.goals import from_desired
+from ..core.plan import DEPLOYMENT, Blocked, Plan
 from ..desired.checks import between
 from ..desired.documents import contents_of, parse
 from ..desired.secrets import conceal, reveal
-from ..engine import Engine
+from ..engine.execute import Engine
+from ..engine.survey import Options, facts, refusal
 from ..errors import Mistake, Mistakes, Refused
 from ..host.port import Observer
 from ..model import Address, Json
-from ..plan import DEPLOYMENT, Blocked, Plan
-from ..survey import Options, facts, refusal
-from ..targets import from_desired
 from .guards import foresee
 from .run import Aim
 

@@ -10,16 +10,16 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ..engine import Engine, Report
+from ..core.goals import Goals
+from ..core.plan import Plan
+from ..engine.execute import Engine, Report
+from ..engine.survey import Options, facts
 from ..errors import LogError, Partial, ReconcilerError
 from ..host.port import Host, Observer
 from ..log.chain import verify
 from ..log.store import LogReader
 from ..log.writer import LogWriter
 from ..model import Address, Json
-from ..plan import Plan
-from ..survey import Options, facts
-from ..targets import Goals
 from .guards import foresee, intact, refused
 
 
@@ -63,7 +63,7 @@ def _silent() -> Iterator[Any]:
 
 
 @dataclass
-class Proposal:
+class Prepared:
     """What a run would do: the plan, what the books make of it, and what its first event says besides."""
 
     plan: Plan
@@ -88,12 +88,12 @@ class Aim:
         """What else is said of a plan, or blocked in it, before anybody sees it."""
         foresee(engine, plan)
 
-    def propose(self, engine: Engine, host: Json) -> Proposal:
+    def propose(self, engine: Engine, host: Json) -> Prepared:
         """Look at the host; nothing is written.  Asked again under the lock, and what is said then counts."""
         goals, desired, more = self.prepare(engine)
         plan = engine.survey(goals, self.options, desired, host)
         self.examine(engine, plan)
-        return Proposal(plan, goals, self.options, more)
+        return Prepared(plan, goals, self.options, more)
 
 
 @dataclass
@@ -140,7 +140,7 @@ def carry_out(where: Where, aim: Aim, view: View, *, patience: float = 0.0, acce
         known = facts(host)
         if accept and not log.untouched() and (problems := verify(log).problems):
             told = {"v": 1, "accepted": problems}
-            run = Engine(host, log).put_down(where.started("accept", known, deployments=[]), "checkpoint", told)
+            run = Engine(host, log).record_decision(where.started("accept", known, deployments=[]), "checkpoint", told)
             view.said(f"{run}: going on although the log was tampered with: {len(problems)} problems accepted")
         intact(log)
         engine = Engine(host, log)
@@ -182,14 +182,14 @@ def record(
     """
     with opened(where, verb, patience) as engine:
         start = where.started(verb, facts(engine.host), **{"deployments": [], **more})
-        return engine.put_down(start, type_, data)
+        return engine.record_decision(start, type_, data)
 
 
 def begin(where: Where, verb: str, more: Mapping[str, Json], *, patience: float = 10.0) -> str:
     """Say in the log that something begins that is no change of the host; answers with the run's id."""
     with opened(where, verb, patience) as engine:
         run = engine.next_run()
-        engine.say(run, "run.started", where.started(verb, facts(engine.host), **{"deployments": [], **more}))
+        engine.append(run, "run.started", where.started(verb, facts(engine.host), **{"deployments": [], **more}))
         engine.writer()[1].keep_head()
         return run
 
@@ -197,7 +197,7 @@ def begin(where: Where, verb: str, more: Mapping[str, Json], *, patience: float 
 def end(where: Where, verb: str, run: str, how: Mapping[str, Json], *, patience: float = 10.0) -> None:
     """Say in the log how something ended that had begun."""
     with where.writer(verb, patience) as log:
-        Engine(where.host(), log).say(run, "run.finished", {"outcome": "unchanged", "complete": True, **how})
+        Engine(where.host(), log).append(run, "run.finished", {"outcome": "unchanged", "complete": True, **how})
         log.keep_head()
 
 

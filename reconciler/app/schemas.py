@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ..core.events import TYPES
 from ..desired.documents import Header
 from ..kinds import kinds
-from ..log.events import TYPES
 from ..model import Json
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"

@@ -16,6 +16,10 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from ..core.kind import SECRET
+from ..core.plan import Plan, Transition
+from ..formats.modes import SPECIAL
+from ..formats.text import printable
 from ..host.accounts import PATHS as ACCOUNT_FILES
 from ..host.port import (
     CAPABILITY,
@@ -33,14 +37,10 @@ from ..host.port import (
     Through,
     inner,
 )
-from ..host.resolve import printable
 from ..kinds import kinds
-from ..kinds.base import SECRET
 from ..log.vault import Vault
 from ..model import Absent, Address, Json
-from ..modes import SPECIAL
-from ..plan import Plan, Transition
-from ..trees.judging import absolute
+from ..trees.classify import absolute
 
 HEAD = r"""#!/bin/sh
 # {title}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 
 from ..errors import HostError
-from ..host.resolve import printable
+from ..formats.text import printable
 
 
 def signer_of(path: str, allowed: str, namespace: str) -> str | None:

@@ -10,17 +10,17 @@ from ..access.becoming import Becoming
 from ..access.policy import policy, policy_text
 from ..access.processes import processes
 from ..access.scene import Scene
-from ..causes import UNKNOWN, Asked, cause, changed
+from ..core.kind import Context, Proposal
 from ..desired.documents import Document
+from ..engine.survey import hostname
+from ..history.causes import UNKNOWN, Asked, cause, changed
 from ..kinds import kinds
-from ..kinds.base import Context, Prospect
 from ..model import EXISTS, MARK, Absent, Json, Target, Unknown
-from ..survey import hostname
 
 if TYPE_CHECKING:
-    from ..engine import Engine
-    from ..plan import Plan
-    from ..targets import Goals
+    from ..core.goals import Goals
+    from ..core.plan import Plan
+    from ..engine.execute import Engine
 
 
 def status(engine: Engine, documents: Iterable[Document], goals: Goals, plan: Plan, context: Context) -> list[Json]:
@@ -76,7 +76,7 @@ def state(resources: list[Json], *, broken: bool = False) -> str:
     return "pending" if any(item["actual_desired"] != " " for item in resources) else "converged"
 
 
-def resource(engine: Engine, target: Target, prospect: Prospect | None, reason: str | None) -> Json:
+def resource(engine: Engine, target: Target, prospect: Proposal | None, reason: str | None) -> Json:
     """The two columns of one thing, and the fields that differ."""
     address = target.address
     kind = kinds().get(address.kind)

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import __version__
+from ..core.goals import Goals, destroys, from_past, from_uninstall
+from ..core.plan import Plan
+from ..core.rewind import rewind
 from ..desired.words import nearest
-from ..engine import Engine
+from ..engine.execute import Engine
+from ..engine.survey import Options, facts
 from ..errors import ReconcilerError, Refused
+from ..history.moments import moment
 from ..model import Json
-from ..moments import moment
-from ..past import rewind
-from ..plan import Plan
-from ..survey import Options, facts
-from ..targets import Goals, destroys, from_past, from_uninstall
 from .guards import refused
 from .run import Aim, Where, look
 from .script import script

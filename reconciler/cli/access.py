@@ -28,8 +28,8 @@ def access(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_fil
     """
     from ..access.becoming import Becoming
     from ..access.scene import Scene
-    from ..host.resolve import printable
-    from ..survey import hostname
+    from ..engine.survey import hostname
+    from ..formats.text import printable
 
     host = place_of(ctx, root, log_file).observer()
     scene = Scene(host)
@@ -55,7 +55,7 @@ def examined(scene: Scene, becoming: Becoming, path: str) -> Json:
     """One path as JSON tells it."""
     from ..access.scene import absolute
     from ..errors import Usage
-    from ..host.resolve import printable
+    from ..formats.text import printable
 
     full = absolute(path)
     way = scene.way(full)

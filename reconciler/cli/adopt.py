@@ -34,10 +34,10 @@ def adopt(
     """
     from ..app.adopt import Adopter
     from ..app.adopt import things as meant
+    from ..engine.survey import Surveyor
     from ..errors import Usage
-    from ..host.resolve import printable
+    from ..formats.text import printable
     from ..kinds import kinds
-    from ..survey import Surveyor
 
     place = place_of(ctx, root, log_file)
     surveyor = Surveyor(place.observer(), place.reader())

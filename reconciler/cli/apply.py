@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Way, duration, located, place_of, talk, write_fresh, writing
+from .common import RunOptions, duration, located, place_of, talk, write_fresh, writing
 
 if TYPE_CHECKING:
     from ..app.apply import Apply
@@ -63,8 +63,8 @@ def plan(
     from ..app.plan_file import save
     from ..app.request import Request
     from ..app.run import look
+    from ..engine.survey import Options
     from ..errors import Usage
-    from ..survey import Options
     from .runs import shown
 
     place = place_of(ctx, root, log_file)
@@ -107,7 +107,7 @@ def plan(
 )  # fmt: skip
 @click.option("--rehearse", is_flag=True, help="Apply, check, roll back, and prove that all is as it was.")
 def apply(
-    way: Way,
+    way: RunOptions,
     paths: tuple[str, ...],
     atomic: bool,
     max_changes: int | None,
@@ -128,7 +128,7 @@ def apply(
     from ..app.approval import approver, deadline, leave_waiter, waiting
     from ..app.plan_file import read
     from ..errors import Usage
-    from ..host.resolve import printable
+    from ..formats.text import printable
     from .runs import carry_out, preview
 
     saved = None
@@ -165,12 +165,12 @@ def apply(
     return code
 
 
-def undone_again(way: Way, aim: Apply, code: int) -> int:
+def undone_again(way: RunOptions, aim: Apply, code: int) -> int:
     """The second half of a rehearsal: nothing is left to do; all is given back; all looks as it did."""
     from ..app.rehearsal import unrest
     from ..app.run import look
     from ..app.undo import Rollback
-    from ..survey import Options, ledger_of
+    from ..engine.survey import Options, ledger_of
     from .runs import carry_out
 
     place, before = way.place, dict(aim.before)
@@ -179,7 +179,7 @@ def undone_again(way: Way, aim: Apply, code: int) -> int:
     last = ledger_of(place.reader()).last_forward()
     if code not in (0, 5) or last is None or last.verb != "apply":
         return code
-    back = carry_out(Way(place, way.style, yes=True, patience=way.patience), Rollback(str(last.first - 1)))
+    back = carry_out(RunOptions(place, way.style, yes=True, patience=way.patience), Rollback(str(last.first - 1)))
     wrong = unrest(place.observer(), again, before)
     for text in wrong:
         talk(f"rehearsal: {text}")

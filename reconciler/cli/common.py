@@ -17,7 +17,7 @@ from ..errors import Usage
 from ..model import Json
 
 if TYPE_CHECKING:
-    from ..survey import Options
+    from ..engine.survey import Options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,7 +48,7 @@ def place_of(ctx: click.Context, root: str | None, log_file: str | None) -> Plac
 
 
 @dataclass(frozen=True)
-class Way:
+class RunOptions:
     """How a run that changes a host is to go, as the command line says."""
 
     place: Place
@@ -63,17 +63,17 @@ class Way:
 
     def options(self, **more: Any) -> Options:
         """What the survey and the engine have to know of it, and ``more``."""
-        from ..survey import Options
+        from ..engine.survey import Options
 
         return Options(force=self.force, skip_conflicts=self.skip_conflicts, all_paths=self.all_paths, **more)
 
 
 def writing(command: Callable[..., int]) -> Callable[..., int]:
-    """The options of every command that changes a host; the command gets them as one `Way`."""
+    """The options of every command that changes a host; the command gets them as one `RunOptions`."""
 
     def gathered(ctx: click.Context, root: str | None, log_file: str | None, lock_timeout: float, **given: Any) -> int:
-        own = {key: given.pop(key) for key in [f.name for f in fields(Way)] if key in given}
-        return command(Way(place_of(ctx, root, log_file), patience=lock_timeout, **own), **given)
+        own = {key: given.pop(key) for key in [f.name for f in fields(RunOptions)] if key in given}
+        return command(RunOptions(place_of(ctx, root, log_file), patience=lock_timeout, **own), **given)
 
     options = (
         click.option(

@@ -37,13 +37,13 @@ def doctor(ctx: click.Context, root: str | None, log_file: str | None, style: st
 
 def examine(place: Place) -> list[dict[str, Any]]:
     """Every check with what it found; nothing is written."""
+    from ..engine.survey import ledger_of
     from ..errors import ReconcilerError
     from ..host.accounts import PATHS
-    from ..host.swift import swift
+    from ..host.native import native
     from ..host.units import has_systemd
     from ..log.chain import verify
     from ..log.vault import Vault
-    from ..survey import ledger_of
 
     checks: list[dict[str, Any]] = []
 
@@ -66,7 +66,7 @@ def examine(place: Place) -> list[dict[str, Any]]:
         add(name, host.stat(PATHS[name]) is not None, PATHS[name])
     add("init", True, "systemd" if has_systemd(host) else "no systemd: daemons by their init scripts")
     slow = "in Python, since no C compiler was there at the installation: trees take up to 1.5 times as long"
-    add("walks", True, "compiled" if swift() else slow)
+    add("walks", True, "compiled" if native() else slow)
     visudo = shutil.which("visudo", path="/usr/sbin:/usr/bin:/sbin:/bin")
     add("visudo", True, visudo or "not found: sudoers files with 'validate: visudo' would be blocked")
     if host.live:
@@ -103,7 +103,7 @@ def unlike(log: LogReader) -> str:
     """Where the books are relied on: how they differ from books made anew from the events; empty where they do not."""
     from itertools import zip_longest
 
-    from ..survey import folded
+    from ..engine.survey import folded
 
     books = log.books()
     if books is None:

@@ -11,9 +11,9 @@ from ..app.place import Place
 from .common import paint, print_json, talk
 
 if TYPE_CHECKING:
-    from ..plan import Plan
-    from ..snapshot import Snapshot
-    from ..survey import Options
+    from ..core.plan import Plan
+    from ..engine.survey import Options
+    from ..snapshots.snapshot import Snapshot
 
 UNTOLD = (
     "from snapshots: secrets compare as unknown, no validator runs, and whose rights change is told where it was asked"
@@ -40,7 +40,7 @@ def checked(files: Sequence[str], signers: str | None) -> None:
     """Refuse a snapshot that nobody who may has signed."""
     from ..app.signatures import signer_of
     from ..errors import Refused
-    from ..host.resolve import printable
+    from ..formats.text import printable
     from .observe import NAMESPACE
 
     for file in files if signers is not None else ():
@@ -58,8 +58,8 @@ def plans(
     from ..app.request import Request
     from ..app.run import look
     from ..errors import HostError, Refused
-    from ..host.resolve import printable
-    from ..snapshot import readable
+    from ..formats.text import printable
+    from ..snapshots.snapshot import readable
 
     found = []
     for snapshot in readable(files):

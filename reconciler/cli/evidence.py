@@ -61,8 +61,8 @@ def text_of(option: str, path: str) -> str:
 def signed(place: Place) -> tuple[LogReader, str]:
     """The log, once it is found intact, and a checkpoint of it."""
     from ..app.guards import intact
+    from ..engine.survey import facts
     from ..log.chain import checkpoint
-    from ..survey import facts
 
     reader: LogReader = place.reader()
     intact(reader)
@@ -108,9 +108,9 @@ def log_verify(
 
     Example: reconciler log verify --against /mnt/elsewhere/web-1.checkpoint
     """
+    from ..engine.survey import ledger_of
     from ..log.chain import verify
     from ..log.vault import Vault
-    from ..survey import ledger_of
 
     reader = place_of(ctx, root, log_file).reader()
     if proof is not None:
@@ -230,8 +230,8 @@ def log_export(ctx: click.Context, root: str | None, log_file: str | None, style
 
     Example: reconciler log export --format cloudevents
     """
-    from ..log.events import canonical
-    from ..survey import facts
+    from ..core.events import canonical
+    from ..engine.survey import facts
 
     place = place_of(ctx, root, log_file)
     source = "urn:" + origin(facts(place.observer())).replace("/", ":")
@@ -266,12 +266,12 @@ def log_archive(
     Example: reconciler log archive --upto 2025-12-31 --out /root/reconciler-2025.archive
     """
     from ..app.guards import intact
-    from ..engine import Engine
+    from ..core.ledger import PARTS
+    from ..engine.execute import Engine
+    from ..engine.survey import facts
     from ..errors import Refused
-    from ..ledger import PARTS
+    from ..history.moments import moment
     from ..log.archive import archive
-    from ..moments import moment
-    from ..survey import facts
     from .common import confirm, talk
 
     place = place_of(ctx, root, log_file)
@@ -288,7 +288,7 @@ def log_archive(
         start = archive(writer, ended[0].last, told, out, signer(writer), origin(known))
         # Said first: the chain vouches for what the log goes on from before the events go.
         decided = {"v": 1, "archived": start.digest(), "upto": start.seq}
-        run = engine.put_down(place.started("archive", known, deployments=[]), "checkpoint", decided)
+        run = engine.record_decision(place.started("archive", known, deployments=[]), "checkpoint", decided)
         writer.archive(start)
     if style == "json":
         print_json({"format_version": "1.0", "run": run, "archived": start.seq, "file": out})

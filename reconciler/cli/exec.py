@@ -120,8 +120,8 @@ def located_trace(host: Any, given: str, program: str) -> str:
     """A trace file's name in the directory that is really meant, through every link; only its process is still open."""
     from ..access.scene import Scene
     from ..errors import Refused
+    from ..formats.text import printable
     from ..host.become import trace_name
-    from ..host.resolve import printable
 
     path = trace_name(os.path.join(os.getcwd(), given), os.path.basename(program))
     directory, _, name = path.rpartition("/")
@@ -155,10 +155,10 @@ def located_component(place: Place, name: str) -> tuple[str, str]:
     from ..access.scene import Scene
     from ..desired.expansion import fill
     from ..desired.words import nearest
+    from ..engine.survey import ledger_of
     from ..errors import Refused, Usage
     from ..kinds import kinds
     from ..profiles import profiles
-    from ..survey import ledger_of
 
     known = {c: profile for profile in profiles().values() for c in profile.components}
     if name not in known:
@@ -187,8 +187,8 @@ def safe(host: Any, who: Identity, word: str) -> str:
     from ..access.rights import Person, rights
     from ..access.scene import Scene
     from ..errors import Refused
+    from ..formats.text import printable
     from ..host.become import CANNOT, MISSING, PATH, ROOTS_PATH, Failed, find
-    from ..host.resolve import printable
 
     program = find(word, ROOTS_PATH if who.uid == 0 else PATH)
     if program is None:
@@ -271,7 +271,7 @@ def whom(place: Place, text: str, directory: str | None) -> str:
 def equivalent(who: Identity, argv: tuple[str, ...]) -> None:
     """The lines that do about the same by other means."""
     from ..errors import Refused
-    from ..host.resolve import printable
+    from ..formats.text import printable
 
     if any(printable(word) != word for word in argv):
         raise Refused(
@@ -286,7 +286,7 @@ def equivalent(who: Identity, argv: tuple[str, ...]) -> None:
 
 def hidden(argv: tuple[str, ...]) -> list[str]:
     """A command line as the log may keep it: what is called secret, and whatever stands behind that, is left out."""
-    from ..host.resolve import printable
+    from ..formats.text import printable
 
     out: list[str] = []
     behind = False

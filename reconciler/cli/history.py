@@ -45,14 +45,14 @@ def history(
     """
     from itertools import islice
 
+    from ..core.events import Event
+    from ..core.ledger import Run
+    from ..engine.survey import ledger_of
     from ..errors import ReconcilerError, Usage
+    from ..history.moments import time_of
     from ..kinds import kinds
-    from ..ledger import Run
     from ..log.chain import verify
-    from ..log.events import Event
-    from ..moments import time_of
     from ..report.text import event_lines, run_lines
-    from ..survey import ledger_of
 
     log = place_of(ctx, root, log_file).reader()
     if not log.untouched() and (problems := verify(log).problems):

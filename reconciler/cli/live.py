@@ -24,7 +24,7 @@ LAST = 15
 
 def follow(place: Place, style: str) -> int:
     """Show it until somebody interrupts: as a view on a terminal, else events as lines."""
-    from ..log.events import Event
+    from ..core.events import Event
     from ..report.live import QUIET, event_line, live_lines
 
     log, colours = place.reader(), paint()
@@ -66,8 +66,8 @@ def follow(place: Place, style: str) -> int:
 
 
 def _view(place: Place, events: list[Any]) -> View:
+    from ..engine.survey import ledger_of
     from ..report.live import View
-    from ..survey import ledger_of
 
     ledger = ledger_of(place.reader())
     held = {name: len(addresses) for name, addresses in ledger.deployments().items()}

@@ -19,7 +19,7 @@ COMMANDS = {
     "fmt": "validate",
     "plan": "apply",
     "apply": "apply",
-    "confirm": "promise",
+    "confirm": "confirm",
     "sync": "sync",
     "watch": "watch",
     "suspend": "sync",

@@ -122,7 +122,7 @@ class Asked:
 
     def _stored(self) -> str | None:
         """The mode in the default file."""
-        from ..inifile import IniFile, shown
+        from ..formats.ini import IniFile, shown
         from ..rscd.declared import DEFAULT, DEFAULT_FILE
 
         file = self.host.read(f"{self.directory}/{DEFAULT_FILE}")
@@ -173,7 +173,7 @@ class Resolving:
 
 
 def _text(text: str) -> None:
-    from ..host.resolve import printable
+    from ..formats.text import printable
 
     click.echo(printable(text))
 

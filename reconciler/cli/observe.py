@@ -51,13 +51,13 @@ def observe(
 def taken(place: Place, paths: tuple[str, ...]) -> Any:
     """A snapshot of the host at a place."""
     from ..app.guards import foresee, intact
-    from ..engine import Engine
+    from ..engine.execute import Engine
+    from ..engine.survey import facts
     from ..host.live import LOCAL_SOURCES
     from ..host.names import sources
     from ..host.recording import Recording
-    from ..observing import look, redactor_of
-    from ..snapshot import snapshot_json
-    from ..survey import facts
+    from ..snapshots.capture import look, redactor_of
+    from ..snapshots.snapshot import snapshot_json
 
     host, log = Recording(place.observer()), place.reader()
     intact(log)

@@ -30,9 +30,9 @@ def report(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_fil
 
     from ..app.request import Request
     from ..app.run import look
+    from ..engine.survey import ledger_of
     from ..report.html import html
     from ..report.preview import one_host
-    from ..survey import ledger_of
 
     place = place_of(ctx, root, log_file)
     plan, _ = look(place, Request(place.observer(), paths))

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..app import run as app
+from ..core.plan import conflict_json
 from ..errors import HostError, Refused
-from ..host.resolve import printable
+from ..formats.text import printable
 from ..model import Json
-from ..plan import conflict_json
 from ..report.preview import Group, one_host
 from ..report.text import outcome_lines, plan_lines
-from .common import Way, confirm, paint, print_json, talk
+from .common import RunOptions, confirm, paint, print_json, talk
 
 if TYPE_CHECKING:
     from ..app.place import Place
-    from ..engine import Report
-    from ..plan import Plan
+    from ..core.plan import Plan
+    from ..engine.execute import Report
 
 REPORTS = ("markdown", "github", "gitlab", "junit", "sarif", "html")
 """The forms of a plan besides text and JSON: one function each, of the same name, in report/."""
@@ -32,7 +32,7 @@ REPORTS = ("markdown", "github", "gitlab", "junit", "sarif", "html")
 class Terminal(app.View):
     """Shows a run as it goes, and asks."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, way: RunOptions) -> None:
         self.way = way
 
     def said(self, text: str) -> None:
@@ -131,7 +131,7 @@ def shown(plan: Plan, reason: str | None, style: str, *, detailed: bool = False)
     return 2 if detailed and plan.transitions else 0
 
 
-def carry_out(way: Way, aim: app.Aim) -> int:
+def carry_out(way: RunOptions, aim: app.Aim) -> int:
     """Carry an aim out, and print what came of it."""
     ended = app.carry_out(way.place, aim, Terminal(way), patience=way.patience, accept=way.accept)
     if ended.reason is not None:

@@ -31,9 +31,9 @@ def status(
     from ..app.guards import intact
     from ..app.request import Request
     from ..app.status import status as survey
-    from ..engine import Engine
+    from ..engine.execute import Engine
+    from ..engine.survey import Options
     from ..report.text import status_lines
-    from ..survey import Options
 
     place = place_of(ctx, root, log_file)
     if live:

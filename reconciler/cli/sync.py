@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import F, Way, duration, place_of, print_json, shared, talk
+from .common import F, RunOptions, duration, place_of, print_json, shared, talk
 
 if TYPE_CHECKING:
+    from ..engine.survey import Options
+    from ..gitops.notify import Listeners
     from ..gitops.sync import Sync, Turn
-    from ..gitops.telling import Listeners
     from ..gitops.windows import Window
     from ..model import Json
-    from ..survey import Options
 
 LONGEST = 3600.0
 """The longest wait between two tries at a repository that cannot be reached, in seconds."""
@@ -68,13 +68,13 @@ def options(*listed: Callable[[F], F]) -> Callable[[F], F]:
 
 
 def source_of(
-    way: Way, repo: str, limits: Options, windows: tuple[Window, ...], given: Mapping[str, Any]
+    way: RunOptions, repo: str, limits: Options, windows: tuple[Window, ...], given: Mapping[str, Any]
 ) -> tuple[Sync, Listeners]:
     """The repository that a command line means, and who is told of its commits."""
     from ..errors import Usage
+    from ..gitops.notify import Listeners
     from ..gitops.repository import Repository, Trust, checked_path, checked_ref, checked_url
     from ..gitops.sync import Sync
-    from ..gitops.telling import Listeners
     from ..log.writer import make_directory
     from .runs import Terminal
 
@@ -128,7 +128,7 @@ def sync(
     """
     from ..gitops.windows import Window
 
-    way = Way(place_of(ctx, root, log_file), style, yes=True, skip_conflicts=True, patience=lock_timeout)
+    way = RunOptions(place_of(ctx, root, log_file), style, yes=True, skip_conflicts=True, patience=lock_timeout)
     limits = way.options(
         skip_blocked=skip_blocked, max_changes=max_changes, max_removals=max_removals, max_paths=max_paths
     )
@@ -142,8 +142,8 @@ def sync(
 
 def say(one: Sync, style: str, listeners: Listeners, turn: Turn, *, quiet: bool = False) -> None:
     """Tell whoever runs this (unless ``quiet``), and everybody who listens, what came of a turn."""
-    from ..gitops.telling import tell, write_status
-    from ..survey import facts
+    from ..engine.survey import facts
+    from ..gitops.notify import tell, write_status
     from .runs import show_ended
 
     if turn.ended is not None:
@@ -240,11 +240,11 @@ def suspend(ctx: click.Context, root: str | None, log_file: str | None, style: s
     """
     from ..app.run import record
     from ..errors import Usage
-    from ..host.resolve import printable
+    from ..formats.text import printable
 
     if not why.strip():
         raise Usage("--why needs a reason that others understand")
-    way = Way(place_of(ctx, root, log_file), style)
+    way = RunOptions(place_of(ctx, root, log_file), style)
     run = record(way.place, "suspend", {}, "suspended", {"v": 1, "why": printable(why.strip())})
     if style == "json":
         print_json({"format_version": "1.0", "run": run, "suspended": printable(why.strip())})
@@ -262,9 +262,9 @@ def resume(ctx: click.Context, root: str | None, log_file: str | None, style: st
     Example: reconciler resume
     """
     from ..app.run import record
-    from ..survey import ledger_of
+    from ..engine.survey import ledger_of
 
-    way = Way(place_of(ctx, root, log_file), style)
+    way = RunOptions(place_of(ctx, root, log_file), style)
     ledger = ledger_of(way.place.reader())
     back = sorted(ledger.held_back)
     run = record(way.place, "resume", {}, "resumed", {"v": 1, "input": back}) if ledger.suspended or back else None

@@ -10,13 +10,13 @@ from ..app.place import Place
 from .common import place_of, print_json, shared
 
 if TYPE_CHECKING:
-    from ..survey import Surveyor
+    from ..engine.survey import Surveyor
 
 
 def asked(place: Place) -> Surveyor:
     """The host and its log, once that is found intact."""
     from ..app.guards import intact
-    from ..survey import Surveyor
+    from ..engine.survey import Surveyor
 
     log = place.reader()
     intact(log)
@@ -32,8 +32,8 @@ def state(ctx: click.Context, at: str | None, root: str | None, log_file: str | 
 
     Example: reconciler state --at r3
     """
-    from ..blame import state_at
-    from ..moments import moment
+    from ..history.blame import state_at
+    from ..history.moments import moment
     from ..report.text import state_lines
 
     surveyor = asked(place_of(ctx, root, log_file))
@@ -62,8 +62,8 @@ def diff(
 
     Example: reconciler diff --from r1 --to r4
     """
-    from ..blame import difference
-    from ..moments import moment
+    from ..history.blame import difference
+    from ..history.moments import moment
     from ..report.text import difference_lines
 
     surveyor = asked(place_of(ctx, root, log_file))
@@ -89,7 +89,7 @@ def explain(ctx: click.Context, what: str, root: str | None, log_file: str | Non
 
     Example: reconciler explain /etc/managesoft.ini
     """
-    from ..blame import Blame
+    from ..history.blame import Blame
     from ..report.text import blame_lines
 
     surveyor = asked(place_of(ctx, root, log_file))

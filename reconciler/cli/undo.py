@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import Way, place_of, print_json, shared, talk, write_fresh, writing
+from .common import RunOptions, place_of, print_json, shared, talk, write_fresh, writing
 
 if TYPE_CHECKING:
     from ..model import Json
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     help="To the state right after this; by default to before the last run.",
 )
 @click.option("--deployment", metavar="NAME", help="Only what this deployment changed.")
-def rollback(way: Way, to: str | None, deployment: str | None) -> int:
+def rollback(way: RunOptions, to: str | None, deployment: str | None) -> int:
     """Undo the last run, or go to any moment in the log.
 
     Example: reconciler rollback --dry-run
     """
     from ..app.undo import Rollback
-    from ..survey import ledger_of
+    from ..engine.survey import ledger_of
     from .runs import carry_out, preview
 
     aim = Rollback(to, deployment, way.options(keep_going=True))
@@ -49,7 +49,7 @@ def rollback(way: Way, to: str | None, deployment: str | None) -> int:
 @click.option(
     "--destroy-data", is_flag=True, help="Allow trees declared 'on_uninstall: delete' to go, into quarantine."
 )
-def uninstall(way: Way, deployment: str, script_file: str | None, destroy_data: bool) -> int:
+def uninstall(way: RunOptions, deployment: str, script_file: str | None, destroy_data: bool) -> int:
     """Give back everything that a deployment ever took.
 
     Example: reconciler uninstall managesoft --dry-run
@@ -91,10 +91,10 @@ def purge(
     Example: reconciler purge r7
     """
     from ..app import run as app
-    from ..host.resolve import printable
+    from ..formats.text import printable
     from .runs import Terminal
 
-    way = Way(place_of(ctx, root, log_file), style, yes=yes, patience=lock_timeout)
+    way = RunOptions(place_of(ctx, root, log_file), style, yes=yes, patience=lock_timeout)
     stores, gone, run = app.stores(way.place, what), 0, None
     if dry_run:
         for store in stores:

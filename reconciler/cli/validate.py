@@ -67,7 +67,7 @@ def fmt(paths: tuple[str, ...], check: bool) -> int:
     from ..desired.documents import find_files
     from ..desired.layout import laid_out
     from ..errors import Mistakes, Usage
-    from ..host.resolve import printable
+    from ..formats.text import printable
 
     mistakes: list[Mistake] = []
     others = 0

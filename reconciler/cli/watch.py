@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..app.place import Place
-from .common import Way, duration, place_of, shared
+from .common import RunOptions, duration, place_of, shared
 from .sync import OF_REPOSITORY, UNATTENDED, options, source_of
 
 if TYPE_CHECKING:
     from ..gitops.sync import Sync
     from ..model import Json
+    from ..watching.notify import Teller
     from ..watching.sources import Follower, Source
-    from ..watching.telling import Teller
 
 
 @click.command()
@@ -70,13 +70,13 @@ def watch(
     Example: reconciler watch /etc/reconciler/desired
     """
     from ..errors import Usage
+    from ..formats.text import printable
     from ..gitops.windows import Window
-    from ..host.resolve import printable
     from ..log.writer import make_directory
-    from ..watching.eyes import Eyes
+    from ..watching.event_sources import Eyes
+    from ..watching.notify import Manager, StateFile, Voice
+    from ..watching.reconcile import Reconciler, Settings
     from ..watching.sources import Files, Kept
-    from ..watching.telling import Manager, StateFile, Voice
-    from ..watching.turns import Settings, Turns
     from ..watching.watcher import Watcher
 
     if because is not None and not once:
@@ -86,7 +86,7 @@ def watch(
     if repo is not None and dry_run:
         raise Usage("a repository is applied as its commits say; look first with 'reconciler plan' in its files")
     place = place_of(ctx, root, log_file)
-    way = Way(place, style, yes=True, skip_conflicts=True, patience=60.0)
+    way = RunOptions(place, style, yes=True, skip_conflicts=True, patience=60.0)
     limits = way.options(
         skip_blocked=skip_blocked, max_changes=max_changes, max_removals=max_removals, max_paths=max_paths
     )
@@ -114,7 +114,7 @@ def watch(
     manager = Manager()
 
     upgraded = printable(because) if because else ""
-    turns = Turns(place, Settings(limits, spans, dry_run, upgraded), manager.ping)
+    turns = Reconciler(place, Settings(limits, spans, dry_run, upgraded), manager.ping)
     watcher = Watcher(
         turns,
         source,
@@ -156,8 +156,8 @@ def alone(path: str) -> Iterator[None]:
 
 def _followed(ctx: click.Context, one: Sync, interval: float) -> tuple[Source, Follower]:
     """What a repository's last commit that was applied says, and the sync that looks whether there is another one."""
+    from ..engine.survey import ledger_of
     from ..gitops.verdict import last_of
-    from ..survey import ledger_of
     from ..watching.sources import STAYING, Applied, Follower
 
     url = one.repository.url

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..core.secret import SECRET_KEY
 from ..errors import Mistake
+from ..formats.modes import octal
 from ..kinds import kinds
 from ..model import Address
-from ..modes import octal
-from ..secret import SECRET_KEY
 from .words import nearest
 
 if TYPE_CHECKING:

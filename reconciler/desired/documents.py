@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic import Field as Described
 
+from ..core.secret import SECRET_KEY
 from ..errors import Mistake, Mistakes, Usage
-from ..host.resolve import printable
+from ..formats.text import printable
+from ..formats.yaml import Path, Text, read
 from ..kinds import kinds
 from ..model import Resource, Source, clean_path
-from ..secret import SECRET_KEY
-from ..yamltext import Path, Text, read
 from .expansion import expand
 from .hosts import HOLE, Facts, Filling, Inventory, inventory, inventory_of
 from .words import nearest

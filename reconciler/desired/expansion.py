@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import Mistake
+from ..formats.yaml import Text
 from ..profiles import Parameter, profiles
-from ..yamltext import Text
 from .words import nearest
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Described
 
 from ..errors import Mistake
-from ..yamltext import Path, Text
+from ..formats.yaml import Path, Text
 from .words import nearest
 
 HOLE = re.compile(r"\$\{values\.([A-Za-z_][A-Za-z0-9_-]*)(?::-([^}]*))?\}")

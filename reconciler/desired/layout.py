@@ -6,8 +6,8 @@ import io
 from typing import Any
 
 from ..errors import Mistake, Mistakes
-from ..host.resolve import printable
-from ..yamltext import read
+from ..formats.text import printable
+from ..formats.yaml import read
 
 
 def laid_out(path: str, data: bytes) -> bytes:

@@ -6,10 +6,10 @@ import os
 import subprocess
 from collections.abc import Iterable, Iterator
 
+from ..core.secret import From, Secret
 from ..errors import HostError
+from ..formats.text import printable
 from ..host.files import FileObserver
-from ..host.resolve import printable
-from ..secret import From, Secret
 from .documents import Document
 
 SECONDS = 30

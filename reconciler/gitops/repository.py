@@ -18,8 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..errors import HostError, Refused, Usage
+from ..formats.text import printable
 from ..host.files import FileObserver
-from ..host.resolve import printable, shut
+from ..host.resolve import shut
 
 SECONDS = 300
 """How long one call of git may take."""

@@ -13,10 +13,10 @@ from ..app.guards import nothing_awaited
 from ..app.place import Place
 from ..app.request import Request
 from ..app.run import Ended, View, carry_out, record
-from ..engine import Engine
+from ..engine.execute import Engine
+from ..engine.survey import Options, ledger_of
 from ..errors import ReconcilerError, Refused
 from ..model import Json
-from ..survey import Options, ledger_of
 from .repository import Commit, Repository, SourceError, Trust
 from .verdict import last_of, paused, refuse_rewind, skipped
 from .windows import Window, opens

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..core.ledger import Ledger, Run
 from ..errors import Refused
-from ..ledger import Ledger, Run
 from .repository import Commit
 
 

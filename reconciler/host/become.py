@@ -21,9 +21,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import HostError, ReconcilerError
+from ..formats.text import printable
 from .accounts import PATHS
 from .port import Observer
-from .resolve import printable, why
+from .resolve import why
 from .terminal import Relay
 from .userdb import Table
 

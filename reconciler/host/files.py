@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from ..errors import HostError, Unsafe
-from .crew import walk
+from ..formats.text import printable
+from .parallel import walk
 from .port import (
     Begin,
     Directory,
@@ -32,7 +33,7 @@ from .port import (
     Traits,
     Visitor,
 )
-from .resolve import Place, facts, place, printable, why
+from .resolve import Place, facts, place, why
 from .statx import Statx
 from .walk import Opened, Walker, xattrs_of
 

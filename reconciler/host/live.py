@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ..formats.text import printable
 from .files import FileHost, FileObserver, spawn
 from .names import sources
 from .port import Entity, Process, Result
-from .resolve import printable
 
 if TYPE_CHECKING:
     from .port import Host, Observer

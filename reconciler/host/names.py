@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 
 from ..errors import HostError
+from ..model import Owner
 from .port import Entity, Observer
 from .userdb import Table
 
-Owner = str | int
 """A name; a bare number only where the host has no name for it."""
 
 

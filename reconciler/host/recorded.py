@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import Unseen
+from ..formats.text import printable
 from .port import Begin, Directory, Entity, Facts, File, Process, Result, Scope, Stat, Traits, Visitor
 from .recording import OWNED, Failure, Leaf, Record, Tree
-from .resolve import printable
 
 if TYPE_CHECKING:
     from .port import Observer

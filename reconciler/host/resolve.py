@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..errors import HostError, Unsafe
+from ..formats.text import printable
 from .port import Stat, Type
 
 LINKS = 40
@@ -51,17 +52,6 @@ class Place:
     parent: int
     name: str
     path: str
-
-
-def printable(text: str | bytes) -> str:
-    """The text with every control character and every byte that is not UTF-8 escaped.
-
-    >>> printable(b"a\\x1b[31m\\xff")
-    'a\\\\x1b[31m\\\\xff'
-    """
-    raw = os.fsencode(text) if isinstance(text, str) else text
-    out = raw.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in out)
 
 
 def why(error: OSError) -> str:

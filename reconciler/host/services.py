@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 
 from ..errors import HostError
+from ..formats.text import printable
 from ..model import clean_path, inside
 from .accounts import AccountFiles
 from .names import Names
 from .port import Host, Observer, Process
-from .resolve import printable
 from .userdb import members
 
 

@@ -18,10 +18,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from ..errors import HostError
+from ..formats.text import printable
+from .native import ODD, joined, native
 from .port import CAPABILITY, FROZEN, MEANWHILE, REPLACED, Attributes, Facts, Groups, Scope, Visitor, inner
-from .resolve import printable, shut, trusted, why
+from .resolve import shut, trusted, why
 from .statx import FORMATS, kernel
-from .swift import ODD, joined, swift
 
 PATH_ONLY = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -102,7 +103,7 @@ class Opened:
 
     def attributed(self, names: list[bytes], wanted: Sequence[str]) -> list[bytes]:
         """The names among these that have one of some extended attributes: nearly always none."""
-        fast, reach = swift(), self._reach()
+        fast, reach = native(), self._reach()
         if fast is not None:
             return fast.attributes(reach, names, joined([os.fsencode(each) for each in wanted]))
         found = []
@@ -158,7 +159,7 @@ class Opened:
         own = facts.uid != uid or facts.gid != gid
         # A change of owner clears setuid bits, so that these files get their mode after it.
         remode = facts.type != "link" and mode is not None and (facts.mode != mode or bool(own and mode & 0o6000))
-        fast, left, rest = swift(), list[tuple[bytes, str]](), names
+        fast, left, rest = native(), list[tuple[bytes, str]](), names
         if fast is not None:
             want = owned(facts, wanted)
             rest = fast.change(self.fd, names, (uid, gid) if own else None, mode if remode else None, want)
@@ -216,7 +217,7 @@ class Standing:
     """Where this process stands."""
 
     free: ClassVar[bool] = False
-    """Whether it may change its working directory: a member of a crew has one that nobody else minds."""
+    """Whether it may change its working directory: a worker of a parallel walk has one that nobody else minds."""
     at: ClassVar[Opened | None] = None
 
 
@@ -350,7 +351,7 @@ class Walker:
         """Read the names in a directory."""
         names: list[bytes] = []
         below: list[bytes] = []
-        fast = swift()
+        fast = native()
         try:
             if fast is not None:
                 names, below = fast.names(at.fd)
@@ -369,7 +370,7 @@ class Walker:
 
     def groups(self, at: Opened, names: list[bytes], visitor: Visitor[Any]) -> Groups:
         """Some of the names in a directory, by their facts."""
-        look, fast, found = kernel(), swift(), dict[Facts, list[bytes]]()
+        look, fast, found = kernel(), native(), dict[Facts, list[bytes]]()
         if fast is not None:
             kinds, which = fast.look(at.fd, names, self.mount)
             if len(kinds) == 1 and not any(which):

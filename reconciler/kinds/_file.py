@@ -6,14 +6,14 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
+from ..core.kind import Context, Effects, Entry, Proposal
+from ..formats.modes import SPECIAL, apply_mode, names_special
+from ..formats.text import printable
 from ..host.names import Names
 from ..host.port import File as Bytes
 from ..host.port import Host, Observer
-from ..host.resolve import printable
 from ..model import MARK, Absent, Field, Json, Seen, State, Target, Unknown
-from ..modes import SPECIAL, apply_mode, names_special
 from ._located import GROUP, OWNER, Located, LocatedKind, drop_parents, make_parents, missing_around
-from .base import Context, Effects, Entry, Prospect
 
 MODE: Field = ("mode",)
 
@@ -152,7 +152,7 @@ class WholeFile(LocatedKind[F]):
                 values[MODE] = usual & (~SPECIAL if moved else ~0)
         return values
 
-    def effects(self, found: Prospect, state: State) -> Effects:
+    def effects(self, found: Proposal, state: State) -> Effects:
         """The file."""
         here = {found.target.address.name: entry(state)} if isinstance(state, FileState) else None
         return super().effects(found, state) if here is None else Effects(files=here)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..core.kind import gone
 from ..errors import HostError
+from ..formats.ini import IniFile, shown, undone
 from ..host.port import File as Bytes
 from ..host.port import Host, Observer
-from ..inifile import IniFile, shown, undone
 from ..model import EXISTS, MARK, Absent, Change, Field, Hidden, Json, Seen, State
 from ._file import MODE, FileState, WholeFile, described, digest, put, see
-from .base import gone
 
 PLAIN = {("owner",), ("group",), MODE}
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..core.kind import Context
+from ..core.vault import Vault
 from ..host.port import Facts, Host, Observer
 from ..model import PATHS, Absent, Address, Change, Json, inside
-from ..trees.carrying import Task, bring_about
-from ..trees.checking import unlike
-from ..trees.images import Look, Record, Vault, open_layer
-from ..trees.judging import linked, obstacle
-from ..trees.looking import SAMPLE, Question, Survey, Wants, look_at
+from ..trees.apply import Task, bring_about
+from ..trees.classify import linked, obstacle
+from ..trees.images import Look, Record, open_layer
 from ..trees.rules import Return, Rule
+from ..trees.scan import SAMPLE, Question, Survey, Wants, look_at
+from ..trees.verify import unlike
 from . import kinds
-from .base import Context
 
 PROTECTED = frozenset(
     f"/{name}"

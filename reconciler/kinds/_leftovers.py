@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from itertools import islice
 
+from ..core.kind import Context
+from ..formats.text import printable
 from ..host.port import Observer
-from ..host.resolve import printable
 from ..model import Address
 from . import kinds
-from .base import Context
 
 SHOWN = 10
 PATIENCE = 50

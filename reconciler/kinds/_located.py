@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
+from ..core.kind import Context, Kind, gone
+from ..core.vault import Vault
 from ..errors import HostError
-from ..host.names import Names, Owner
+from ..formats.text import printable
+from ..host.names import Names
 from ..host.port import Host, Observer
-from ..host.resolve import printable
-from ..model import EXISTS, Absent, Address, Change, Field, Json, State, Target
-from ..trees.images import Vault
-from .base import Context, Kind, gone, nobody
+from ..model import EXISTS, Absent, Address, Change, Field, Json, Owner, State, Target
 
 OWNER, GROUP = ("owner",), ("group",)
 
@@ -53,7 +53,7 @@ class LocatedKind(Kind[L]):
         """The path itself."""
         return (name,)
 
-    def foreseen(self, seen: State, name: str, context: Context) -> State:
+    def predicted(self, seen: State, name: str, context: Context) -> State:
         """With the owner, group and mode that a tree round it gives back to it first."""
         for address, prospect in context.planned.items():
             look = prospect.facts.get("coming", {}).get(name) if address.name != name else None
@@ -137,4 +137,15 @@ def empty_left(host: Observer, values: Iterable[Json]) -> str:
             there = host.stat(directory)
             if there is not None and there.type == "directory" and not host.names(directory):
                 return f"{printable(directory)} is left, and empty"
+    return ""
+
+
+def nobody(host: Observer, owners: Iterable[Address], context: Context) -> str:
+    """Which of the accounts and groups is neither on the host nor made by this plan; empty where none is."""
+    names = Names(host)
+    for address in sorted(owners):
+        comes = context.comes(address)
+        number = names.uid(address.name) if address.kind == "account" else names.gid(address.name)
+        if address.kind in ("account", "group") and not (number is not None if comes is None else comes):
+            return f"{address} does not exist on this host; declare it with '- {address.kind}: {address.name}'"
     return ""

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field as Described
 
+from ..core.kind import Conflict, Context, Effects, Kind, Person, Proposal, Trial, gone
 from ..errors import HostError
 from ..host.accounts import CREATING, REMOVING, AccountFiles, free_number, today
 from ..host.names import Names
@@ -18,8 +19,7 @@ from ..host.port import Entity, Host, Observer
 from ..host.userdb import members
 from ..model import EXISTS, Absent, Address, Field, Json, Number, Resource, Seen, State, Target, Unknown
 from ._leftovers import left_behind
-from ._numbered import NAME, taken
-from .base import Conflict, Context, Effects, Kind, Person, Prospect, Trial, comes_free, gone
+from ._numbered import NAME, comes_free, taken
 
 Position = int | None
 SHADOW_TAIL = ":0:99999:7:::"
@@ -320,7 +320,7 @@ class AccountKind(Kind[AccountState]):
         wanted = [gid] if gid is not None else []
         return state.model_copy(update={"uid": free_number(host, "UID", system=state.system, wanted=wanted)})
 
-    def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:
+    def extra_conflicts(self, host: Observer, prospect: Proposal, context: Context) -> list[Conflict]:
         """A remembered number that is taken by now."""
         name, after = prospect.target.address.name, prospect.after
         if not isinstance(after, AccountState) or after.uid in (None, getattr(prospect.before, "uid", None)):
@@ -330,7 +330,7 @@ class AccountKind(Kind[AccountState]):
         free = comes_free(context, Address("account", str(holder)), ("uid",), after.uid)
         return [] if free or holder in (after.uid, name) else [taken(prospect, ("uid",), after.uid, holder)]
 
-    def effects(self, found: Prospect, state: State) -> Effects:
+    def effects(self, found: Proposal, state: State) -> Effects:
         """The account, where the local files hold it."""
         name = found.target.address.name
         if isinstance(state, AccountState) and state.remote:
@@ -357,7 +357,7 @@ class AccountKind(Kind[AccountState]):
         """Its number."""
         return {("uid", state.uid)} if isinstance(state, AccountState) and state.uid is not None else set()
 
-    def obstacles(self, host: Observer, prospect: Prospect, context: Context) -> list[str]:
+    def blocks_removal(self, host: Observer, prospect: Proposal, context: Context) -> list[str]:
         """Live processes and files outside the deployment that belong to the account."""
         state = prospect.before
         if not isinstance(state, AccountState) or state.uid is None:

@@ -15,18 +15,18 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic import Field as Described
 
+from ..core.kind import Conflict, Context, Effects, Kind, Proposal, Step, Trial
+from ..core.vault import Vault
 from ..errors import HostError, Unseen
+from ..formats.modes import CAPABILITIES
 from ..host import units
 from ..host.names import Names
 from ..host.port import File, Host, Link, Observer
 from ..host.services import call, misfit, running_from, sysv
 from ..host.units import SETTINGS, drop_in, drop_in_text, strange
 from ..model import Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown, inside
-from ..modes import CAPABILITIES
-from ..trees.images import Vault
 from . import kinds
 from ._located import empty_left
-from .base import Conflict, Context, Effects, Kind, Prospect, Step, Trial
 
 RUNNING: Field = ("running",)
 ENABLED: Field = ("enabled",)
@@ -282,7 +282,7 @@ class DaemonKind(Kind[DaemonState]):
             return None
         return value
 
-    def effects(self, found: Prospect, state: State) -> Effects:
+    def effects(self, found: Proposal, state: State) -> Effects:
         """Whom it runs as."""
         user = state.effective.get("User") or "root" if isinstance(state, DaemonState) else None
         return Effects() if user is None else Effects(users={found.target.address.name: user})
@@ -355,23 +355,23 @@ class DaemonKind(Kind[DaemonState]):
                 found |= {name for name in host.names(place) if name.endswith(SUFFIX) and "@" not in name}
         return sorted(found)
 
-    def returns(self, field: Field, origin: Json, *, made: bool) -> tuple[bool, Json]:
+    def given_back(self, field: Field, origin: Json, *, made: bool) -> tuple[bool, Json]:
         """Freshness is never given back; it is derived."""
         return field != FRESH, origin
 
-    def prospect(self, host: Observer, target: Target, context: Context) -> Prospect:
+    def prospect(self, host: Observer, target: Target, context: Context) -> Proposal:
         """Settings and enablement as for every kind; then what the process needs."""
         address, wish = target.address, target.wish
         try:
             seen = self.read(host, address.name)
         except HostError as error:
-            return Prospect(target, Absent(), Absent(), blocked=Unknown(str(error), unknown=isinstance(error, Unseen)))
+            return Proposal(target, Absent(), Absent(), blocked=Unknown(str(error), unknown=isinstance(error, Unseen)))
         if not isinstance(seen, DaemonState):
-            return Prospect(target, Absent(), Absent(), blocked=seen if isinstance(seen, Unknown) else None)
+            return Proposal(target, Absent(), Absent(), blocked=seen if isinstance(seen, Unknown) else None)
         if isinstance(wish, Daemon) and (reason := self._hindrance(host, seen, wish, address, context)):
             if not seen.found and wish.optional:
-                return Prospect(target, seen, seen)
-            return Prospect(target, seen, seen, blocked=Unknown(reason, unknown=False))
+                return Proposal(target, seen, seen)
+            return Proposal(target, seen, seen, blocked=Unknown(reason, unknown=False))
         depends = self._depends(target, seen)
         ident = dict(seen.process) if seen.process else None
         if seen.running and context.outdated(address, depends, ident):
@@ -384,7 +384,7 @@ class DaemonKind(Kind[DaemonState]):
         notes = (
             ("pending boot: only files and enablement are set in a root directory",) if steps and not host.live else ()
         )
-        found = Prospect(target, seen, after, steps, notes=notes)
+        found = Proposal(target, seen, after, steps, notes=notes)
         wished = target.wish.wishes(seen) if target.wish else {}
         conflicts = self.conflicts(found, [f for f in target.recorded if f not in wished]) if steps else []
         if seen.strange and any(s.verb == "change" for s in steps):
@@ -529,7 +529,7 @@ class DaemonKind(Kind[DaemonState]):
     def record(
         self,
         host: Observer,
-        found: Prospect,
+        found: Proposal,
         step: Step,
         vault: Vault,
     ) -> tuple[tuple[Change, ...], Json]:
@@ -543,7 +543,7 @@ class DaemonKind(Kind[DaemonState]):
     def perform(
         self,
         host: Host,
-        found: Prospect,
+        found: Proposal,
         step: Step,
         changes: Sequence[Change],
         vault: Vault,

@@ -10,20 +10,22 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator
 from pydantic import Field as Described
 
+from ..core.kind import Conflict, Context, Effects, Entry, Proposal, Step, Trial, gone
+from ..core.vault import Vault
 from ..errors import HostError
+from ..formats.modes import SPECIAL, apply_mode, check_mode, odd_mode
+from ..formats.text import printable
 from ..host.names import Names
 from ..host.port import Attributes, File, Host, Link, Observer, OpenDirectory, Scope, Stat, Visitor
-from ..host.resolve import printable, shut
+from ..host.resolve import shut
 from ..model import EXISTS, PATHS, Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown
-from ..modes import SPECIAL, apply_mode, check_mode, odd_mode
-from ..trees.carrying import Task, bring_about
-from ..trees.images import Layer, Look, Page, Record, Vault, open_layer
-from ..trees.looking import Question, Survey, Wants, look_at
+from ..trees.apply import Task, bring_about
+from ..trees.images import Layer, Look, Page, Record, open_layer
 from ..trees.rules import Return, Rule
+from ..trees.scan import Question, Survey, Wants, look_at
 from ..trees.whole import root_of
 from ._inside import PROTECTED, counted, ours_in, owners_before, paths_put_back, paths_reached, relative
 from ._located import GROUP, OWNER, Located, LocatedKind, drop_parents, make_parents, missing_around, ownership
-from .base import Conflict, Context, Effects, Entry, Prospect, Step, Trial, gone
 
 MODE: Field = ("mode",)
 SKEL = "skel"
@@ -214,7 +216,7 @@ class DirectoryKind(LocatedKind[DirectoryState]):
         """What became of a copy since is the account's own business."""
         return field[0] != SKEL and field != PATHS and super().altered(field, now, recorded)
 
-    def bulky(self, field: Field) -> bool:
+    def stored_aside(self, field: Field) -> bool:
         """Copies hold the bytes of files."""
         return field[0] == SKEL
 
@@ -222,21 +224,21 @@ class DirectoryKind(LocatedKind[DirectoryState]):
         """With the copies of its skeleton."""
         return super().brought(name, origins) | {f"{name}/{field[1]}" for field in origins if field[0] == SKEL}
 
-    def returns(self, field: Field, origin: Json, *, made: bool) -> tuple[bool, Json]:
+    def given_back(self, field: Field, origin: Json, *, made: bool) -> tuple[bool, Json]:
         """What was in it when it was left belongs to whoever has it now."""
-        return (not made, origin) if field == PATHS else super().returns(field, origin, made=made)
+        return (not made, origin) if field == PATHS else super().given_back(field, origin, made=made)
 
-    def conflicts(self, found: Prospect, returned: Iterable[Field]) -> list[Conflict]:
+    def conflicts(self, found: Proposal, returned: Iterable[Field]) -> list[Conflict]:
         """As for every kind; one that was left once has its parent's owner by us."""
         left = {OWNER, GROUP, MODE} if PATHS in found.target.recorded else set()
         return super().conflicts(found, [field for field in returned if field not in left])
 
-    def ties(self, found: Prospect) -> tuple[set[Address], set[Address]]:
+    def edges(self, found: Proposal) -> tuple[set[Address], set[Address]]:
         """The owners that its contents have now, too."""
-        will, used = super().ties(found)
+        will, used = super().edges(found)
         return will, used | owners_before(found.facts)
 
-    def prospect(self, host: Observer, target: Target, context: Context) -> Prospect:
+    def prospect(self, host: Observer, target: Target, context: Context) -> Proposal:
         """As for every kind; one that is to go and is not empty stays, and all that is in it is newborn."""
         found = super().prospect(host, target, context)
         name = target.address.name
@@ -256,7 +258,7 @@ class DirectoryKind(LocatedKind[DirectoryState]):
                 return with_(found, steps=(), blocked=Unknown(str(error), unknown=False))
         return found
 
-    def _left(self, host: Observer, found: Prospect, context: Context) -> Prospect:
+    def _left(self, host: Observer, found: Proposal, context: Context) -> Proposal:
         """A directory that stays: its parent's owner's, closed to others, with all that is in it newborn."""
         target, name = found.target, found.target.address.name
         top, parent = host.stat(name), host.stat(name.rpartition("/")[0] or "/")
@@ -275,7 +277,7 @@ class DirectoryKind(LocatedKind[DirectoryState]):
         found = self._walked(host, found, rule, context)
         return with_(found, skipped=(*found.skipped, (printable(name), NOT_EMPTY)), owed=True)
 
-    def _returned(self, host: Observer, found: Prospect, context: Context) -> Prospect:
+    def _returned(self, host: Observer, found: Proposal, context: Context) -> Proposal:
         """A directory whose contents come back to whom they belonged before it was left."""
         target, name, vault = found.target, found.target.address.name, context.vault
         assert vault is not None
@@ -289,7 +291,7 @@ class DirectoryKind(LocatedKind[DirectoryState]):
         walked = self._walked(host, found, rule, context)
         return with_(walked, steps=(*found.steps, *walked.steps))
 
-    def _walked(self, host: Observer, found: Prospect, rule: Callable[[], Rule], context: Context) -> Prospect:
+    def _walked(self, host: Observer, found: Proposal, rule: Callable[[], Rule], context: Context) -> Proposal:
         """What a rule changes in it."""
         target = found.target
         survey = look_at(host, Question(Wants(target.address.name, total=False, every=context.all_paths), rule))[0]
@@ -306,7 +308,7 @@ class DirectoryKind(LocatedKind[DirectoryState]):
             skipped=(*found.skipped, *dict.fromkeys(survey.skipped)),
         )  # fmt: skip
 
-    def record(self, host: Observer, found: Prospect, step: Step, vault: Vault) -> tuple[tuple[Change, ...], Json]:
+    def record(self, host: Observer, found: Proposal, step: Step, vault: Vault) -> tuple[tuple[Change, ...], Json]:
         """Keep what every path in it has now, where they are changed."""
         changes, image = super().record(host, found, step, vault)
         if not any(change.field == PATHS for change in changes):
@@ -315,7 +317,7 @@ class DirectoryKind(LocatedKind[DirectoryState]):
         return tuple(with_(c, before={"layers": [layer]}) if c.field == PATHS else c for c in changes), image
 
     def perform(
-        self, host: Host, found: Prospect, step: Step, changes: Sequence[Change], vault: Vault
+        self, host: Host, found: Proposal, step: Step, changes: Sequence[Change], vault: Vault
     ) -> list[tuple[str, str]]:
         """Change the directory, or what is in it; copies that are as they were made go before it goes."""
         name = found.target.address.name
@@ -356,7 +358,7 @@ class DirectoryKind(LocatedKind[DirectoryState]):
         """Owner, group and mode."""
         yield from ownership(seen)
 
-    def effects(self, found: Prospect, state: State) -> Effects:
+    def effects(self, found: Proposal, state: State) -> Effects:
         """The directory."""
         if not isinstance(state, DirectoryState):
             return super().effects(found, state)
@@ -371,7 +373,7 @@ def passed(exists: Json) -> bool:
     return isinstance(exists, dict) and bool((exists.get("absent") or {}).get("passed"))
 
 
-def _passed_on(found: Prospect) -> Prospect:
+def _passed_on(found: Proposal) -> Proposal:
     """The directory becomes one that was made for what is in it."""
     assert isinstance(found.after, Absent)
     after = Absent(around={**found.after.around, "passed": True})

@@ -10,10 +10,13 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, WrapValidator
 from pydantic import Field as Described
 
+from ..core.kind import SECRET, Context, Proposal, Trial, gone
+from ..core.secret import ASSIGNED, Secret, either, words
 from ..errors import HostError
+from ..formats.modes import SPECIAL, check_mode, odd_mode
+from ..formats.text import printable
 from ..host.port import File as Bytes
 from ..host.port import Host, Observer, Stat
-from ..host.resolve import printable
 from ..model import (
     CONTENT,
     EXISTS,
@@ -30,11 +33,8 @@ from ..model import (
     Target,
     Unknown,
 )
-from ..modes import SPECIAL, check_mode, odd_mode
-from ..secret import ASSIGNED, Secret, either, words
 from ._file import MODE, FileState, WholeFile, described, digest, new_mode, other_bytes, put, see, told_of
 from ._located import ownership
-from .base import SECRET, Context, Prospect, Trial, gone
 
 SHOWN = 64 * 1024
 SUDOERS = re.compile(r"^/etc/sudoers(\.d/.*)?$")
@@ -194,7 +194,7 @@ class FileKind(WholeFile[FileState]):
             return with_(change, shown=(None if old is None else SECRET, None if new is None else SECRET))
         return change
 
-    def bulky(self, field: Field) -> bool:
+    def stored_aside(self, field: Field) -> bool:
         """Content is kept beside the log, and so is a digest of it."""
         return field in (CONTENT, MARK)
 
@@ -225,7 +225,7 @@ class FileKind(WholeFile[FileState]):
         else:
             trial.remark("its content is left out: private, large, or no plain text")
 
-    def prospect(self, host: Observer, target: Target, context: Context) -> Prospect:
+    def prospect(self, host: Observer, target: Target, context: Context) -> Proposal:
         """As for every kind, and the checker is asked before anything is planned."""
         found = super().prospect(host, target, context)
         wish, after = target.wish, found.after
@@ -236,7 +236,7 @@ class FileKind(WholeFile[FileState]):
             try:
                 result = host.validate(wish.validate_with, after.data.encode("latin-1"))
             except HostError as error:
-                return Prospect(
+                return Proposal(
                     target, found.before, found.before, blocked=Unknown(f"validator: {error}", unknown=False)
                 )
             if result.code != 0:
@@ -245,7 +245,7 @@ class FileKind(WholeFile[FileState]):
                 if after.hidden:
                     said = f"exit code {result.code}; what it said may hold the secret"
                 reason = f"{wish.validate_with[0]} refuses the content: {said}"
-                return Prospect(target, found.before, found.before, blocked=Unknown(reason, unknown=False))
+                return Proposal(target, found.before, found.before, blocked=Unknown(reason, unknown=False))
         return found
 
 

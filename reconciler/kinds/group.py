@@ -7,16 +7,16 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field as Described
 
+from ..core.kind import Conflict, Context, Effects, Kind, Proposal, Trial
+from ..core.vault import Vault
 from ..errors import HostError
 from ..host.accounts import CREATING, REMOVING, AccountFiles, free_number
 from ..host.names import Names
 from ..host.port import Entity, Host, Observer
 from ..host.userdb import members
 from ..model import EXISTS, Absent, Address, Change, Field, Json, Number, Resource, Seen, State, Target, Unknown
-from ..trees.images import Vault
 from ._leftovers import left_behind
-from ._numbered import NAME, taken
-from .base import Conflict, Context, Effects, Kind, Prospect, Trial, comes_free
+from ._numbered import NAME, comes_free, taken
 
 """The names that both shadow and systemd accept for users and groups."""
 
@@ -125,7 +125,7 @@ class GroupKind(Kind[GroupState]):
         place = {"below": list(state.below), "shadow": state.shadow, "password": state.password}
         return {EXISTS: place, ("gid",): {"system": state.system} if state.gid is None else state.gid}
 
-    def bulky(self, field: Field) -> bool:
+    def stored_aside(self, field: Field) -> bool:
         """A group's password may hide in its line."""
         return field == EXISTS
 
@@ -159,7 +159,7 @@ class GroupKind(Kind[GroupState]):
             return {"unknown": True}
         return super().show(field, value)
 
-    def effects(self, found: Prospect, state: State) -> Effects:
+    def effects(self, found: Proposal, state: State) -> Effects:
         """The group."""
         number = [] if not isinstance(state, GroupState) or state.gid is None else [state.gid]
         return Effects(groups={found.target.address.name: number if isinstance(state, GroupState) else None})
@@ -176,13 +176,13 @@ class GroupKind(Kind[GroupState]):
         """Both files."""
         return ("/etc/group", "/etc/gshadow")
 
-    def prospect(self, host: Observer, target: Target, context: Context) -> Prospect:
+    def prospect(self, host: Observer, target: Target, context: Context) -> Proposal:
         """As for every kind; a group that an account implies is not made where the account is there without it."""
         wish = target.wish
         if isinstance(wish, Group) and wish.implied_by and Names(host).uid(wish.implied_by) is not None:
             seen = self.read(host, target.address.name)
             if isinstance(seen, Absent):
-                return Prospect(target, seen, seen)
+                return Proposal(target, seen, seen)
         return super().prospect(host, target, context)
 
     def complete(self, host: Observer, name: str, state: State, context: Context) -> State:
@@ -198,7 +198,7 @@ class GroupKind(Kind[GroupState]):
             return state.model_copy(update={"gid": free_number(host, "GID", system=True)})
         return state
 
-    def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:
+    def extra_conflicts(self, host: Observer, prospect: Proposal, context: Context) -> list[Conflict]:
         """Members that are not ours would lose their membership with the group."""
         name, after = prospect.target.address.name, prospect.after
         if (
@@ -230,7 +230,7 @@ class GroupKind(Kind[GroupState]):
             return ""
         return f"group {name} has no line in /etc/gshadow"
 
-    def obstacles(self, host: Observer, prospect: Prospect, context: Context) -> list[str]:
+    def blocks_removal(self, host: Observer, prospect: Proposal, context: Context) -> list[str]:
         """Files outside the deployment, and accounts, that still have this group."""
         state = prospect.before
         if not isinstance(state, GroupState) or state.gid is None:

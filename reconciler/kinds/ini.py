@@ -8,15 +8,15 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, WrapValidator, field_validator, model_validator
 from pydantic import Field as Described
 
+from ..core.kind import SECRET, Conflict, Context, Proposal, Trial
+from ..core.secret import ASSIGNED, LEFT_OUT, SECRET_KEY, Secret, either
+from ..formats.ini import IniFile, shown
+from ..formats.modes import check_mode, odd_mode
 from ..host.port import Observer, Stat
-from ..inifile import IniFile, shown
 from ..model import EXISTS, MARK, Absent, Address, Field, Json, Resource, Seen, State, Target
-from ..modes import check_mode, odd_mode
-from ..secret import ASSIGNED, LEFT_OUT, SECRET_KEY, Secret, either
 from ._file import new_mode, told_of
 from ._ini import IniLens, IniState, hidden, hiding, one_line
 from ._located import LocatedKind, ownership
-from .base import SECRET, Conflict, Context, Prospect, Trial
 
 Text = Annotated[str, Described(pattern=r"^[^\r\n\x00]*$")]
 
@@ -158,15 +158,15 @@ class IniKind(IniLens):
         stays = EXISTS in found or not isinstance(seen, Absent)
         return self.owned(host, target, seen, context, found) if stays else found
 
-    def returns(self, field: Field, origin: Json, *, made: bool) -> tuple[bool, Json]:
+    def given_back(self, field: Field, origin: Json, *, made: bool) -> tuple[bool, Json]:
         """The mark always goes back: it only counts where the bytes are the old ones again."""
-        return (True, origin) if field == MARK else super().returns(field, origin, made=made)
+        return (True, origin) if field == MARK else super().given_back(field, origin, made=made)
 
     def secret(self, field: Field) -> bool:
         """Keys whose names say so."""
         return len(field) == 2 and bool(SECRET_KEY.search(field[1]))
 
-    def bulky(self, field: Field) -> bool:
+    def stored_aside(self, field: Field) -> bool:
         """A key's value holds the file it stood in, and the mark a digest of it."""
         return len(field) == 2 or field == MARK
 
@@ -203,7 +203,7 @@ class IniKind(IniLens):
         value = shown(IniFile(file.data, fold=True).get(where["section"], where["key"])) if file is not None else None
         return Address(self.name, where["file"]), value
 
-    def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:
+    def extra_conflicts(self, host: Observer, prospect: Proposal, context: Context) -> list[Conflict]:
         """What others put into a file that we made would go with it."""
         if not isinstance(prospect.before, IniState) or not isinstance(prospect.after, Absent):
             return []

@@ -7,12 +7,12 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field as Described
 
+from ..core.kind import Trial, gone
+from ..formats.text import printable
 from ..host.names import Names
 from ..host.port import Host, Link, Observer, Stat
-from ..host.resolve import printable
 from ..model import EXISTS, Absent, Address, Field, Json, Resource, Seen, State, Unknown
 from ._located import GROUP, OWNER, Located, LocatedKind, drop_parents, make_parents, missing_around, ownership
-from .base import Trial, gone
 
 TARGET: Field = ("target",)
 
@@ -57,7 +57,7 @@ class LinkKind(LocatedKind[LinkState]):
 
     name = "link"
     rank = 43
-    secretive = False
+    sealed = False
     state = LinkState
     resource = SymbolicLink
     attributes: ClassVar[frozenset[str]] = LocatedKind.attributes | {"target"}

@@ -15,12 +15,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field as Described
 from pydantic import ValidationError, model_validator
 
+from ..core.kind import Conflict, Context, Kind, Proposal, Step, Trial
+from ..core.vault import Vault
 from ..errors import HostError
+from ..formats.text import printable
 from ..host.names import Names
 from ..host.people import HostAccounts
 from ..host.port import File as Bytes
 from ..host.port import Host, Observer, Stat
-from ..host.resolve import printable
 from ..host.units import load as load_unit
 from ..model import (
     EXISTS,
@@ -45,10 +47,8 @@ from ..rscd.patching import Whole, patched
 from ..rscd.resolver import AGENT, AGENT_ON_CONTROLLER, MODES, Account, Accounts, Listed, System, Unasked
 from ..rscd.resolver import Target as Agent
 from ..rscd.text import EXPORTS, FILES, NOUSER, USERS, USERS_LOCAL, RscFile, entries, unreached
-from ..trees.images import Vault
 from ._file import FileState, described, digest, put, see
 from ._ini import IniLens, IniState
-from .base import Conflict, Context, Kind, Prospect, Step, Trial
 
 MODE = "mode"
 """The first part of the field of the mode; the place where it is kept follows."""
@@ -380,7 +380,7 @@ class MappingKind(Kind[MappingState]):
             return sorted(str(now.get("options")).split(",")) != sorted(str(recorded.get("options")).split(","))
         return super().altered(field, now, recorded)
 
-    def returns(self, field: Field, origin: Json, *, made: bool) -> tuple[bool, Json]:
+    def given_back(self, field: Field, origin: Json, *, made: bool) -> tuple[bool, Json]:
         """The mark always goes back: it only counts where the bytes are the old ones again."""
         return True, origin
 
@@ -391,7 +391,7 @@ class MappingKind(Kind[MappingState]):
             return stands and sorted(a["options"].split(",")) == sorted(b["options"].split(","))
         return bool(self.show(field, a) == self.show(field, b))
 
-    def bulky(self, field: Field) -> bool:
+    def stored_aside(self, field: Field) -> bool:
         """Values hold the files that they stood in."""
         return field == MARK or field[0] == MODE or len(field) == 2
 
@@ -430,7 +430,7 @@ class MappingKind(Kind[MappingState]):
         return (*([Step("set-mode", mode)] if mode else []), *steps)
 
     def perform(
-        self, host: Host, found: Prospect, step: Step, changes: Sequence[Change], vault: Vault
+        self, host: Host, found: Proposal, step: Step, changes: Sequence[Change], vault: Vault
     ) -> list[tuple[str, str]]:
         """Write what the step is about, as it was found out when all of it was looked at together."""
         before, after = found.before, found.after
@@ -439,7 +439,7 @@ class MappingKind(Kind[MappingState]):
             self.write(host, found.target.address.name, before.model_copy(update={part: getattr(after, part)}))
         return []
 
-    def foreign(self, host: Observer, prospect: Prospect, context: Context) -> list[Conflict]:
+    def extra_conflicts(self, host: Observer, prospect: Proposal, context: Context) -> list[Conflict]:
         """What others put into a file that we made would go with it."""
         before, after, target = prospect.before, prospect.after, prospect.target
         if not isinstance(before, MappingState) or not isinstance(after, MappingState):
@@ -463,7 +463,7 @@ class MappingKind(Kind[MappingState]):
                 host.discard(change.field[1])
         return super().put_back(host, name, changes, image, vault)
 
-    def prospect(self, host: Observer, target: Target, context: Context) -> Prospect:
+    def prospect(self, host: Observer, target: Target, context: Context) -> Proposal:
         """As for every kind; with whose rights it changes, and stopped where somebody else keeps changing it back."""
         wish = target.wish
         found = super().prospect(host, target, context)
@@ -487,7 +487,7 @@ class MappingKind(Kind[MappingState]):
         agent = agent_of(host, state, wish)
         return with_(agent, accounts=Planned(agent.accounts, context))
 
-    def _told(self, host: Observer, found: Prospect, context: Context) -> Prospect:
+    def _told(self, host: Observer, found: Proposal, context: Context) -> Proposal:
         """With whose rights change, and what is dangerous in the lines that are asked for."""
         before, after, wish = found.before, found.after, found.target.wish
         if not isinstance(before, MappingState) or not isinstance(after, MappingState):

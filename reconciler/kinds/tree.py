@@ -19,10 +19,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, field_validator
 from pydantic import Field as Described
 
+from ..core.kind import Conflict, Context, Effects, Entry, Kind, Proposal, Step, Trial, gone
+from ..core.vault import Vault
 from ..errors import HostError, Unseen
-from ..host.names import Names, Owner
+from ..formats.modes import apply_mode, check_mode, odd_mode, pack_capability
+from ..formats.text import printable
+from ..host.names import Names
 from ..host.port import Host, Observer, Scope, Stat
-from ..host.resolve import printable
 from ..host.services import running_from
 from ..model import (
     EXISTS,
@@ -32,6 +35,7 @@ from ..model import (
     Change,
     Field,
     Json,
+    Owner,
     Resource,
     Seen,
     State,
@@ -39,13 +43,12 @@ from ..model import (
     Unknown,
     inside,
 )
-from ..modes import apply_mode, check_mode, odd_mode, pack_capability
-from ..trees.carrying import Task, bring_about
+from ..trees.apply import Task, bring_about
+from ..trees.classify import absolute, shown
 from ..trees.describe import describe
-from ..trees.images import Look, Vault, first_page, open_layer
-from ..trees.judging import absolute, shown
-from ..trees.looking import SAMPLE, Question, Survey, Wants, look_at
+from ..trees.images import Look, first_page, open_layer
 from ..trees.rules import Exemption, Return, Rule, Wish
+from ..trees.scan import SAMPLE, Question, Survey, Wants, look_at
 from ..trees.whole import QUARANTINE, bring, emptied, mounted, root_of, take_away
 from . import kinds
 from ._inside import (
@@ -59,7 +62,7 @@ from ._inside import (
     paths_reached,
     relative,
 )
-from .base import Conflict, Context, Effects, Entry, Kind, Prospect, Step, Trial, gone, nobody
+from ._located import nobody
 
 ALMIGHTY = re.compile(r"cap_(sys_admin|setuid|setgid|dac_override|sys_ptrace|sys_module)")
 """Capabilities from which there is a way to root."""
@@ -206,7 +209,7 @@ class TreeKind(Kind[TreeState]):
     name = "tree"
     verb = "own"
     located = spans = encloses = True
-    secretive = False
+    sealed = False
     reads_back = frozenset({"own"})
     rank = 30
     state = TreeState
@@ -237,20 +240,20 @@ class TreeKind(Kind[TreeState]):
         """Classes of paths; for the whole field its counts."""
         return None if field == PATHS and value is None else super().show(field, value)
 
-    def ties(self, found: Prospect) -> tuple[set[Address], set[Address]]:
+    def edges(self, found: Proposal) -> tuple[set[Address], set[Address]]:
         """The owners that its paths will have, and those that they have."""
         classes = found.facts.get("classes", [])
         if owners := found.facts.get("owners"):
             return set(), {Address("account", str(owners[0])), Address("group", str(owners[1]))}
         return {address for item in classes for address in owners_in(item["after"])}, owners_before(found.facts)
 
-    def prospect(self, host: Observer, target: Target, context: Context) -> Prospect:
+    def prospect(self, host: Observer, target: Target, context: Context) -> Proposal:
         """Walk the tree and compare every path with what the rule says of it."""
         name = target.address.name
         try:
             seen = self.read(host, name)
             if isinstance(seen, Unknown):
-                return Prospect(target, Absent(), Absent(), blocked=seen)
+                return Proposal(target, Absent(), Absent(), blocked=seen)
             if self._will_go(host, name, context):
                 seen = Absent()
             exists = target.give_back.get(EXISTS)
@@ -262,31 +265,31 @@ class TreeKind(Kind[TreeState]):
                 return self._missing(host, target, context)
             return self._compare(host, target, context)
         except HostError as error:
-            return Prospect(target, Absent(), Absent(), blocked=Unknown(str(error), unknown=isinstance(error, Unseen)))
+            return Proposal(target, Absent(), Absent(), blocked=Unknown(str(error), unknown=isinstance(error, Unseen)))
 
-    def _missing(self, host: Observer, target: Target, context: Context) -> Prospect:
+    def _missing(self, host: Observer, target: Target, context: Context) -> Proposal:
         wish = target.wish
         if wish is not None and (reason := nobody(host, wish.requires(), context)):
-            return Prospect(target, Absent(), Absent(), blocked=Unknown(reason, unknown=False))
+            return Proposal(target, Absent(), Absent(), blocked=Unknown(reason, unknown=False))
         if not isinstance(wish, Tree):
-            return Prospect(target, Absent(), Absent(), notes=("the tree is gone; nothing to give back",))
+            return Proposal(target, Absent(), Absent(), notes=("the tree is gone; nothing to give back",))
         parent = wish.name.rpartition("/")[0] or "/"
         if wish.create and host.stat(parent) is None:
             reason = f"{printable(parent)} does not exist; make it first, or declare it as a tree with 'create: true'"
             if not any(a.name == parent and kinds().encloses(a) and context.comes(a) for a in context.planned):
-                return Prospect(target, Absent(), Absent(), blocked=Unknown(reason, unknown=False))
+                return Proposal(target, Absent(), Absent(), blocked=Unknown(reason, unknown=False))
         if not wish.create:
             reason = f"{printable(wish.name)} does not exist; install the agent first, or say 'create: true'"
-            return Prospect(target, Absent(), Absent(), blocked=Unknown(reason, unknown=False))
+            return Proposal(target, Absent(), Absent(), blocked=Unknown(reason, unknown=False))
         after = {"owner": wish.owner, "group": wish.group, "on_uninstall": wish.on_uninstall}
         changes = (
             Change(EXISTS, {"absent": {}}, True, (None, True)),
             Change(PATHS, None, after, (None, _words(wish))),
         )
         facts = {"counts": {"paths": 1, "differ": 1, "newborn": 0}, "sample": []}
-        return Prospect(target, Absent(), TreeState(), (Step("create", changes),), facts=facts)
+        return Proposal(target, Absent(), TreeState(), (Step("create", changes),), facts=facts)
 
-    def _move(self, host: Observer, target: Target, seen: State, exists: Json, context: Context) -> Prospect | None:
+    def _move(self, host: Observer, target: Target, seen: State, exists: Json, context: Context) -> Proposal | None:
         """A tree that goes (into quarantine, or because we made it) or comes back from quarantine."""
         name = target.address.name
         facts: dict[str, Json] = {"counts": {"paths": 0, "differ": 0, "newborn": 0}, "sample": []}
@@ -296,14 +299,14 @@ class TreeKind(Kind[TreeState]):
             store = exists.get("quarantine") if isinstance(exists, dict) else None
             if isinstance(exists, dict) and "look" in exists:
                 change = Change(EXISTS, {"absent": {}}, exists, (None, True))
-                return Prospect(target, seen, TreeState(), (Step("create", (change,)),), facts=facts)
+                return Proposal(target, seen, TreeState(), (Step("create", (change,)),), facts=facts)
             if store is None or store in target.options.get("purged", ()) or host.stat(store) is None:
                 reason = "its content was purged, or was never kept"
-                return Prospect(target, seen, seen, blocked=Unknown(reason, unknown=False))
+                return Proposal(target, seen, seen, blocked=Unknown(reason, unknown=False))
             change = Change(EXISTS, {"absent": {"quarantine": store}}, True, (None, True))
-            return Prospect(target, seen, TreeState(), (Step("create", (change,)),), facts=facts)
+            return Proposal(target, seen, TreeState(), (Step("create", (change,)),), facts=facts)
         if isinstance(seen, Absent):
-            return Prospect(target, seen, seen)
+            return Proposal(target, seen, seen)
         store = exists["absent"].get("quarantine") if isinstance(exists, dict) else None
         if store is not None and not store.startswith("/"):
             # A name of a run: the place is next to the tree, or inside it where it is a mount point.
@@ -323,7 +326,7 @@ class TreeKind(Kind[TreeState]):
             facts["quarantine"], facts["handover"] = store, True
             if top is not None:
                 facts["owners"] = [names.user(top.uid), names.group(top.gid)]
-        return Prospect(
+        return Proposal(
             target, seen, Absent(around=exists.get("absent", {})), (Step("remove", (change,)),), facts=facts
         )
 
@@ -422,18 +425,18 @@ class TreeKind(Kind[TreeState]):
         ]
         return found if found and found[0][0].address.name == outer else []
 
-    def _compare(self, host: Observer, target: Target, context: Context) -> Prospect:
+    def _compare(self, host: Observer, target: Target, context: Context) -> Proposal:
         if target.wish is not None and (reason := nobody(host, target.wish.requires(), context)):
-            return Prospect(target, TreeState(), TreeState(), blocked=Unknown(reason, unknown=False))
+            return Proposal(target, TreeState(), TreeState(), blocked=Unknown(reason, unknown=False))
         name = target.address.name
         if context.scopes.get(target.address) == Scope():
-            return Prospect(target, TreeState(), TreeState())
+            return Proposal(target, TreeState(), TreeState())
         known = context.planned.get(target.address)
         if context.fix and known is not None and known.work is not None and known.work.holds(host, known, context):
             return known
         found = self.survey(host, target, context)
         if found is None:
-            return Prospect(target, TreeState(), TreeState())
+            return Proposal(target, TreeState(), TreeState())
         facts = counted(found, every=context.all_paths)
         facts["handover"] = self._hands_over(target, found)
         facts["coming"] = {absolute(name, path): look for path, look in found.coming.items()}
@@ -448,7 +451,7 @@ class TreeKind(Kind[TreeState]):
         if found.differ:
             steps = (Step("own", (self._change(target, found),)),)
         work = Work(found, names_of(host, found), time.monotonic())
-        return Prospect(
+        return Proposal(
             target,
             TreeState(),
             TreeState(),
@@ -487,7 +490,7 @@ class TreeKind(Kind[TreeState]):
         now = sorted({new for _, _, new in found.classes})
         return Change(PATHS, None, after, (", ".join(was), ", ".join(now)))
 
-    def record(self, host: Observer, found: Prospect, step: Step, vault: Vault) -> tuple[tuple[Change, ...], Json]:
+    def record(self, host: Observer, found: Proposal, step: Step, vault: Vault) -> tuple[tuple[Change, ...], Json]:
         """Keep what every path has now, before any is touched."""
         if step.verb == "create" and len(step.changes) == 2:
             names = Names(host)
@@ -512,7 +515,7 @@ class TreeKind(Kind[TreeState]):
         """Its usual owner and modes, with an exception for every path that is otherwise."""
         return describe(host, {self.name: name}, name, trial.differing, trial.remark)
 
-    def effects(self, found: Prospect, state: State) -> Effects:
+    def effects(self, found: Proposal, state: State) -> Effects:
         """Its top, where that comes into being."""
         wish = found.target.wish
         if not isinstance(wish, Tree) or isinstance(state, Absent) or not isinstance(found.before, Absent):
@@ -520,7 +523,7 @@ class TreeKind(Kind[TreeState]):
         mode = apply_mode(wish.directory_mode, 0o755, directory=True) if wish.directory_mode else 0o755
         return Effects(directories={wish.name: Entry(wish.owner or "root", wish.group or "root", mode)})
 
-    def hindrances(self, host: Observer, found: Prospect, context: Context) -> list[str]:
+    def hindrances(self, host: Observer, found: Proposal, context: Context) -> list[str]:
         """A process that runs from a tree to be handed over, and that no listed daemon owns."""
         address = found.target.address
         if not host.live or not context.hands_over(address):
@@ -531,7 +534,7 @@ class TreeKind(Kind[TreeState]):
         what = "runs programs that belong to no listed daemon"
         return [f"{what}: process {told}; stop them, or declare their daemon"] if strangers else []
 
-    def renewed(self, host: Observer, found: Prospect, vault: Vault) -> Prospect:
+    def renewed(self, host: Observer, found: Proposal, vault: Vault) -> Proposal:
         """With the tree looked at as it is now."""
         if found.work is None:
             return found
@@ -539,7 +542,7 @@ class TreeKind(Kind[TreeState]):
         return found if survey is None else with_(found, work=Work(survey, {}, 0.0))
 
     def perform(
-        self, host: Host, found: Prospect, step: Step, changes: Sequence[Change], vault: Vault
+        self, host: Host, found: Proposal, step: Step, changes: Sequence[Change], vault: Vault
     ) -> list[tuple[str, str]]:
         """Give every path what was recorded for it, or move the tree as a whole."""
         target, name = found.target, found.target.address.name
@@ -594,7 +597,7 @@ class Work:
     """The names of the owners that were met, as the image has them."""
     when: float
 
-    def holds(self, host: Observer, found: Prospect, context: Context) -> bool:
+    def holds(self, host: Observer, found: Proposal, context: Context) -> bool:
         """Whether what was found moments ago can be relied on: each path is compared once more before it is touched."""
         top = found.target.address.name
         return (

@@ -11,13 +11,13 @@ import json
 import os
 from collections.abc import Mapping
 
+from ..core.events import canonical
 from ..errors import LogError, Usage
-from ..host.resolve import printable
+from ..formats.text import printable
 from ..model import Json
 from . import merkle
 from .chain import entry_of, note_anchor, peaks_of
 from .durable import sync
-from .events import canonical
 from .note import Checkpoint, Signer, VerifierKey
 from .store import Archived
 from .writer import LogWriter

@@ -9,7 +9,7 @@ import sqlite3
 from contextlib import closing
 
 from ..errors import LogError, Usage
-from ..host.resolve import printable
+from ..formats.text import printable
 from ..model import Json
 from .durable import sync
 from .store import LogReader, now, tail

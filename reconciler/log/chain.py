@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from json.encoder import encode_basestring_ascii as quoted
 
+from ..core.events import START
 from ..errors import LogError
-from ..host.resolve import printable
+from ..formats.text import printable
 from ..model import Json
 from . import merkle
-from .events import START
 from .note import Checkpoint, Proof, VerifierKey
 from .store import Archived, LogReader, Row
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import LogError
-from ..host.resolve import printable
+from ..formats.text import printable
 
 DASH = "\u2014"
 ED25519 = b"\1"

@@ -12,11 +12,12 @@ from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from ..core.events import START, Event, canonical
 from ..errors import LogError
-from ..host.resolve import printable, trusted
+from ..formats.text import printable
+from ..host.resolve import trusted
 from ..model import Json
-from .books import Books
-from .events import START, Event, canonical
+from .projection import Projection
 from .upcast import upcast
 from .vault import Vault
 
@@ -155,7 +156,7 @@ class LogReader:
         with self._said("read"), self.reading() as base:
             return tail(base)
 
-    def books(self) -> Books | None:
+    def books(self) -> Projection | None:
         """The books as they were posted; None where they cannot be relied on, and have to be made from the events.
 
         Relied on are only books in a file that is, byte for byte as far as the file system tells, the one that our
@@ -165,7 +166,7 @@ class LogReader:
         if told is None:
             return None
         base = self.lasting()
-        books = Books(base)
+        books = Projection(base)
         try:
             return books if tail(base) == told and books.posted() == told[0] else None
         except (sqlite3.Error, LogError):

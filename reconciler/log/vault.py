@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import BinaryIO
 
+from ..core.events import canonical
 from ..errors import LogError
-from ..host.resolve import printable
+from ..formats.text import printable
 from ..model import Json
 from .durable import sync
-from .events import canonical
 
 SEALED = b"RCS1"
 STREAM = b"RCZ1"

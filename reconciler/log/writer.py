@@ -9,13 +9,13 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 
+from ..core.events import Event, canonical
 from ..errors import Busy, LogError
-from ..host.resolve import printable
+from ..formats.text import printable
 from ..model import Json
-from .books import SCHEMA as BOOKS
-from .books import Books
 from .durable import sync
-from .events import Event, canonical
+from .projection import SCHEMA as BOOKS
+from .projection import Projection
 from .store import APPLICATION, VERSION, Archived, LogReader, checked, now, tail
 
 SCHEMA = """
@@ -136,10 +136,10 @@ class LogWriter(LogReader):
                     self._base.execute("ROLLBACK")
                 raise
 
-    def renew_books(self, fill: Callable[[Books], object]) -> None:
+    def renew_books(self, fill: Callable[[Projection], object]) -> None:
         """Make the books anew, all or nothing."""
         with self._transaction():
-            books, start = Books(self._base), self.archived()
+            books, start = Projection(self._base), self.archived()
             books.begin(start.seq, start.facts)
             fill(books)
         self.keep_stamp()

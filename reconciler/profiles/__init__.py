@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic import Field as Described
 
 from ..errors import ReconcilerError
-from ..yamltext import read
+from ..formats.yaml import read
 
 
 class Parameter(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..host.resolve import printable
+from ..formats.text import printable
 from .preview import Group, change_lines, findings, hosts_text, source_of
 
 MOST = 40

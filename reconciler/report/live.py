@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..host.resolve import printable
-from ..log.events import Event
+from ..core.events import Event
+from ..formats.text import printable
 from ..model import Json
 from .text import Paint
 

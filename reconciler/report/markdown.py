@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from ..host.resolve import printable
+from ..formats.text import printable
 from .preview import Group, change_lines, findings, hosts_text, source_of, totals
 from .text import symbol
 

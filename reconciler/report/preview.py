@@ -9,9 +9,9 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..host.resolve import printable
+from ..core.plan import RUNNING, Plan
+from ..formats.text import printable
 from ..model import Json
-from ..plan import RUNNING, Plan
 from .text import conflict_text, value_text
 
 

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..host.resolve import printable
+from ..core.kind import SECRET
+from ..formats.text import printable
 from ..kinds import kinds
-from ..kinds.base import SECRET
 from ..model import MARK, Address, Change, Json
 
 if TYPE_CHECKING:
-    from ..engine import Report
-    from ..plan import Plan, Transition
+    from ..core.plan import Plan, Transition
+    from ..engine.execute import Report
 
 WIDTH = 80
 FEW = 12

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from ..formats.modes import show_capability
 from ..host.names import Names
 from ..host.port import Observer
 from ..host.recording import Dump, Tree, dumped
-from ..modes import show_capability
 
 Wish = dict[str, Any]
 MOST = 60

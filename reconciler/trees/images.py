@@ -12,23 +12,15 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 from weakref import finalize
 
-from ..host.names import Owner
+from ..core.vault import Vault
+from ..formats.modes import SPECIAL, show_capability
 from ..host.port import CAPABILITY
-from ..model import Json
-from ..modes import SPECIAL, show_capability
+from ..model import Json, Owner
 
 ACL = "system.posix_acl_access"
 DEFAULT_ACL = "system.posix_acl_default"
-
-
-class Vault(Protocol):
-    """Where big before-images are kept beside the log."""
-
-    def put_frames(self, frames: Iterable[bytes]) -> str: ...
-    def stream(self, name: str) -> Iterator[bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from ..host.names import Names, Owner
+from ..formats.modes import SPECIAL, apply_mode, names_special, pack_capability
+from ..host.names import Names
 from ..host.port import CAPABILITY, Attributes, Facts, Observer
-from ..modes import SPECIAL, apply_mode, names_special, pack_capability
+from ..model import Owner
 from .images import ACL, DEFAULT_ACL, Layer, Look, Record, beneath, within
 
 Holds = Callable[[str], bool]

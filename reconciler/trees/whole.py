@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..errors import HostError
+from ..formats.text import printable
 from ..host.names import Names
 from ..host.port import Host, Observer
-from ..host.resolve import printable
 from ..host.walk import QUARANTINE as OURS
 from ..model import Json
 

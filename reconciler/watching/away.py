@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ..app.request import Request
-from ..ledger import Ledger, Run
+from ..core.ledger import Ledger, Run
 from ..log.store import LogReader
 from ..model import Json
 

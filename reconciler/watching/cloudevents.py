@@ -17,16 +17,16 @@ from contextlib import suppress
 from itertools import islice
 from typing import BinaryIO
 
+from ..core.events import Event
+from ..engine.survey import facts
 from ..errors import HostError, ReconcilerError, Usage
-from ..gitops.telling import checked_listener, posted
+from ..formats.text import printable
+from ..gitops.notify import checked_listener, posted
 from ..host.port import Observer
-from ..host.resolve import printable
-from ..log.events import Event
 from ..log.store import LogReader
 from ..model import Json
-from ..survey import facts
 from . import beside
-from .telling import Teller
+from .notify import Teller
 
 AT_ONCE = 200
 SLOWEST = 300.0

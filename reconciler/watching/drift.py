@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ..causes import UNKNOWN, Cause
-from ..engine import Engine
-from ..host.resolve import printable
+from ..core.plan import Plan, Transition
+from ..core.rewind import FRESH
+from ..engine.execute import Engine
+from ..formats.text import printable
+from ..history.causes import UNKNOWN, Cause
 from ..kinds import kinds
 from ..model import EXISTS, MARK, PATHS, Address, Json
-from ..past import FRESH
-from ..plan import Plan, Transition
 
 SHOWN = 20
 

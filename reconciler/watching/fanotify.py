@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from ..host.who import Who, who
+from ..host.actor import Who, who
 from .notices import Lost, Notice
 
 CLOEXEC, NONBLOCK, DIRECTORY_AND_NAME = 0x1, 0x2, 0xC00

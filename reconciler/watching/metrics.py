@@ -8,10 +8,10 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 from ..errors import HostError, ReconcilerError, Usage
-from ..host.resolve import printable
+from ..formats.text import printable
 from ..log.store import LogReader
 from ..model import Json
-from .telling import Line, Teller
+from .notify import Line, Teller
 
 SECONDS = 5
 """So long a client may keep us waiting."""
@@ -35,7 +35,7 @@ class Metrics(Teller):
 
         self.drift = made(client.Counter, "drift", "Drift that was found.", "deployment", "kind", "cause", "policy")
         self.runs = made(client.Counter, "runs", "Runs of this watch.", "outcome")
-        self.fights = made(client.Counter, "fights", "Fights that were given up for a while.", "address")
+        self.fights = made(client.Counter, "fights", "Flapping that were given up for a while.", "address")
         self.lost = made(client.Counter, "lost_events", "Times that events were lost and everything was looked at.")
         self.seconds = made(
             client.Histogram, "repair_seconds", "From the event to the repair.", buckets=BUCKETS

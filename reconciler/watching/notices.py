@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..host.who import Who
+from ..host.actor import Who
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import time
 from typing import Any
 
 from .. import __version__
+from ..engine.survey import facts
 from ..errors import Usage
 from ..host.port import Observer
 from ..model import Json
-from ..survey import facts
-from .telling import ERROR, NOTICE, WARNING, Line, Teller
+from .notify import ERROR, NOTICE, WARNING, Line, Teller
 
 LAST = 0.4
 """Seconds for what is left to be sent, of spans and of records."""

@@ -14,22 +14,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..app.request import Request
-from ..causes import upgrading
-from ..engine import Engine
+from ..engine.execute import Engine
 from ..errors import HostError, Mistakes, ReconcilerError
+from ..formats.text import printable
+from ..history.causes import upgrading
 from ..host.port import Observer
-from ..host.resolve import printable
 from ..host.units import has_systemd
 from ..kinds import kinds
 from ..model import Address, Target
+from .affected import Concern, Places
 from .bus import Bus
 from .drift import Drift, summary
-from .eyes import Eyes
+from .event_sources import Eyes
 from .notices import Lost
-from .places import Concern, Places
+from .notify import ERROR, INFO, NOTICE, WARNING, Line, Manager, Teller
+from .reconcile import LATER, Outcome, Reconciler, wall
 from .sources import Follower, Kept, Source
-from .telling import ERROR, INFO, NOTICE, WARNING, Line, Manager, Teller
-from .turns import LATER, Outcome, Turns, wall
 
 QUIET, LONGEST = 0.05, 0.3
 """Seconds without an event, and in all, that are waited before a look: one save of an editor is several events."""
@@ -61,7 +61,7 @@ class Watcher:
 
     def __init__(
         self,
-        turns: Turns,
+        turns: Reconciler,
         source: Source,
         eyes: Eyes,
         *,

@@ -32,7 +32,7 @@ ACLS = st.lists(
     max_size=3,
     unique_by=lambda item: item[0],
 )
-LOOKS = st.tuples(st.sampled_from(NUMBERS), st.sampled_from(GROUPS), MODES, ACLS)
+OWNERSHIP = st.tuples(st.sampled_from(NUMBERS), st.sampled_from(GROUPS), MODES, ACLS)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,9 @@ def tried(path: str) -> set[str]:
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
-@given(looks=st.lists(LOOKS, min_size=3, max_size=3), link=st.sampled_from(["a/b/file", "/a/b", "a/../a/b/file", "a"]))
+@given(
+    looks=st.lists(OWNERSHIP, min_size=3, max_size=3), link=st.sampled_from(["a/b/file", "/a/b", "a/../a/b/file", "a"])
+)
 def test_the_product_and_the_kernel_agree(
     looks: list[tuple[int, int, int, list[tuple[str, str]]]], link: str, scratch: Path
 ) -> None:

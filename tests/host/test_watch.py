@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.log.events import Event
+from reconciler.core.events import Event
 from reconciler.log.store import LogReader
 from tests.host.machine import Machine
 

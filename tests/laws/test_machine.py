@@ -21,11 +21,12 @@ from hypothesis.stateful import (
 )
 
 from reconciler.cli.doctor import unlike
+from reconciler.core.ledger import PARTS as FACTS
+from reconciler.core.ledger import fold
 from reconciler.host.port import File
-from reconciler.ledger import PARTS as FACTS
-from reconciler.ledger import fold
-from reconciler.log.books import Books
+from reconciler.kinds import kinds
 from reconciler.log.chain import verify
+from reconciler.log.projection import Projection
 from reconciler.log.store import LogReader
 from tests.drive import Bench, Killed, Mortal
 from tests.laws.hosts import file_host, memory_host, snapshot
@@ -222,8 +223,8 @@ class Story(RuleBasedStateMachine):
         log = LogReader(self.bench.log)
         seq, books = data.draw(st.integers(0, self.bench.seq())), log.books()
         assert books is not None
-        then = Books()
-        fold(log.events(), then, seq)
+        then = Projection()
+        fold(log.events(), then, kinds(), seq)
         assert books.at(seq, *FACTS) == then.now(*FACTS)
 
     def teardown(self) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
+from reconciler.engine.survey import Options
 
 from reconciler.model import Address
-from reconciler.survey import Options
 from tests.drive import Bench
 from tests.laws.hosts import memory_host, snapshot
 
@@ -86,23 +86,23 @@ def test_what_is_there_follows_from_the_wishes_of_today(story: list[dict[str, li
             return Bench(memory_host(), directory)
 
         ours = bench()
-        start = snapshot(ours.host)
+        start = snapshot(ours.observer())
         for wishes in story:
             told = texts(wishes)
             note("---\n".join(told))
             report = ours.apply(*told, prune=True)
             assert report.exit_code == 0, (report.outcome, report.blocked, report.transitions)
-            stamps = snapshot(ours.host)
+            stamps = snapshot(ours.observer())
             again = ours.apply(*told, prune=True)
             assert again.outcome == "unchanged" and again.run is None, ("twice is once", again.transitions)
-            assert snapshot(ours.host) == stamps
+            assert snapshot(ours.observer()) == stamps
             fresh = bench()
             assert fresh.apply(*told).exit_code == 0
-            assert not (off := differing(look(fresh.host), look(ours.host))), off
+            assert not (off := differing(look(fresh.observer()), look(ours.observer()))), off
         for name in order:
             report = ours.uninstall(name)
             assert report.exit_code == 0, (report.transitions, report.blocked)
-        assert not (off := differing(start, snapshot(ours.host))), off
+        assert not (off := differing(start, snapshot(ours.observer()))), off
 
 
 @pytest.mark.parametrize("how", ["only", "audit"])

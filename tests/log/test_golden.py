@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.ledger import fold
-from reconciler.log.books import Books
+from reconciler.core.ledger import fold
+from reconciler.kinds import kinds
+from reconciler.log.projection import Projection
 from reconciler.log.writer import LogWriter
 from tests.worlds import REPO, digest, reconciler, system
 
@@ -89,8 +90,8 @@ def test_books_made_anew_are_those_that_were_posted(tmp_path: Path) -> None:
         (tmp_path / "d.yaml").write_text(f"deployment: d\nresources:\n  - file: /etc/f\n    content: {value}\n")
         reconciler("apply", tmp_path / "d.yaml", "--yes", root=root, check=0)
     log = LogWriter(str(root / "var/lib/reconciler/events.db"), "test")
-    books, fresh = log.books(), Books()
+    books, fresh = log.books(), Projection()
     assert books is not None
-    fold(log.events(), fresh)
+    fold(log.events(), fresh, kinds())
     assert list(books.lines()) == list(fresh.lines())
     log.close()

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from reconciler.host import crew
+from reconciler.host import parallel
 from reconciler.host.files import FileHost
 from tests.drive import Bench
 from tests.trees.accounts import account, reachable
@@ -112,8 +112,8 @@ def looks(outside: Path) -> dict[str, tuple[int, int, int]]:
 @pytest.mark.parametrize("several", [False, True])
 def test_nothing_outside_is_ever_given_or_taken(several: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if several:
-        monkeypatch.setattr(crew, "LARGE", 1)
-        monkeypatch.setattr(crew, "ENOUGH", 2)
+        monkeypatch.setattr(parallel, "LARGE", 1)
+        monkeypatch.setattr(parallel, "ENOUGH", 2)
     reachable(tmp_path)
     root = system(tmp_path / "root")
     top, outside = tree(root), root / "srv/outside"
@@ -148,7 +148,7 @@ def owned(top: Path) -> set[str]:
 
 
 def test_what_vanishes_while_it_is_walked_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "LARGE", 500)
+    monkeypatch.setattr(parallel, "LARGE", 500)
     root = system(tmp_path / "root")
     top = root / "srv/tr"
     top.mkdir(parents=True)

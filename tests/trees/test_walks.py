@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import HostError
-from reconciler.host import crew, swift, walk
+from reconciler.host import native, parallel, walk
 from reconciler.host.files import FileHost
 from reconciler.host.port import Attributes, Visitor
 from reconciler.host.statx import kernel
@@ -39,10 +39,10 @@ def way(fast: bool, several: bool) -> Iterator[None]:
     """Walk in C or not, by several processes or one, whatever the size of the tree."""
     with pytest.MonkeyPatch.context() as patch:
         if not fast:
-            patch.setattr(walk, "swift", lambda: None)
-        patch.setattr(crew, "LARGE", 1 if several else 10**9)
-        patch.setattr(crew, "ENOUGH", 3)
-        for module in (crew, walk):
+            patch.setattr(walk, "native", lambda: None)
+        patch.setattr(parallel, "LARGE", 1 if several else 10**9)
+        patch.setattr(parallel, "ENOUGH", 3)
+        for module in (parallel, walk):
             patch.setattr(module, "SLICE", 2)
         yield
 
@@ -142,7 +142,7 @@ def seen(host: FileHost) -> tuple[list[tuple[Any, ...]], set[int]]:
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(PATHS, THINGS), max_size=25))
 def test_all_ways_of_walking_see_and_do_the_same(things: list[tuple[bytes, str]]) -> None:
-    assert swift.swift() is not None or os.environ.get("RECONCILER_PURE_PYTHON"), "the C part was not built"
+    assert native.native() is not None or os.environ.get("RECONCILER_PURE_PYTHON"), "the C part was not built"
     with tempfile.TemporaryDirectory() as scratch:
         os.chmod(scratch, 0o755)
         build(Path(scratch) / "t", things)
@@ -183,9 +183,9 @@ def test_a_large_tree_is_shared_out_and_told_in_order(tmp_path: Path) -> None:
 
 
 def test_no_part_is_taken_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "LARGE", 1)
-    monkeypatch.setattr(crew, "ENOUGH", 1)
-    monkeypatch.setattr(crew, "PARTS", 10**6)
+    monkeypatch.setattr(parallel, "LARGE", 1)
+    monkeypatch.setattr(parallel, "ENOUGH", 1)
+    monkeypatch.setattr(parallel, "PARTS", 10**6)
     for number in range(400):
         (tmp_path / f"t/{number % 2}/{number}").mkdir(parents=True)
         (tmp_path / f"t/{number % 2}/{number}/file").touch()
@@ -238,7 +238,7 @@ def alive(pid: int) -> bool:
 
 
 def test_no_more_processes_are_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "LARGE", 1)
+    monkeypatch.setattr(parallel, "LARGE", 1)
     with tempfile.TemporaryDirectory() as scratch:
         os.chmod(scratch, 0o755)
         for name in range(30):

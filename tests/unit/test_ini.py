@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.inifile import IniFile, shown, undone
+from reconciler.formats.ini import IniFile, shown, undone
 from tests.drive import Bench
 from tests.laws.hosts import memory_host
 

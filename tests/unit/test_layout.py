@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reconciler.desired.layout import laid_out
 from reconciler.errors import Mistakes
-from reconciler.yamltext import read
+from reconciler.formats.yaml import read
 from tests.laws.test_machine import DOCUMENTS, document
 from tests.worlds import REPO, reconciler
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reconciler.modes import apply_mode, check_mode, pack_capability, show_capability
+from reconciler.formats.modes import apply_mode, check_mode, pack_capability, show_capability
 
 CLAUSES = st.builds(
     lambda who, sign, letters: who + sign + letters,

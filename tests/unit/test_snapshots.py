@@ -13,17 +13,17 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from reconciler.engine.execute import Engine
+from reconciler.engine.survey import Options
 
 from reconciler.app.guards import foresee
+from reconciler.core.goals import from_desired
 from reconciler.desired.documents import parse
-from reconciler.engine import Engine
 from reconciler.host.recording import Recording
 from reconciler.log.store import LogReader
-from reconciler.observing import look, redactor_of
-from reconciler.redaction import Redactor
-from reconciler.snapshot import Snapshot, snapshot_json
-from reconciler.survey import Options
-from reconciler.targets import from_desired
+from reconciler.snapshots.capture import look, redactor_of
+from reconciler.snapshots.redaction import Redactor
+from reconciler.snapshots.snapshot import Snapshot, snapshot_json
 from tests.drive import Bench
 from tests.laws.hosts import memory_host
 from tests.laws.test_machine import DOCUMENTS, PARTS, document

@@ -136,7 +136,7 @@ def test_only_the_host_kinds_and_trees_touch_a_host() -> None:
     found = [
         f"{path}:{node.lineno}: {node.func.attr}"
         for path, tree in sources()
-        if path.parts[0] not in ("host", "kinds", "trees")
+        if path.parts[0] not in ("host", "kinds", "trees") and path != Path("core/kind.py")
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATING
         if (isinstance(node.func.value, ast.Name) and node.func.value.id in HOSTS)

@@ -12,14 +12,14 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from reconciler.engine.survey import Options
 
 from reconciler.app.request import Request
 from reconciler.app.run import record
 from reconciler.log.store import LogReader
 from reconciler.log.writer import LogWriter
-from reconciler.survey import Options
-from reconciler.watching.places import Concern
-from reconciler.watching.turns import Settings, Turns
+from reconciler.watching.affected import Concern
+from reconciler.watching.reconcile import Reconciler, Settings
 from tests.drive import Bench
 from tests.laws.hosts import memory_host
 
@@ -77,7 +77,7 @@ class Watching(RuleBasedStateMachine):
     @rule()
     def anew(self) -> None:
         """Watch is started anew, and knows of before only what the log says."""
-        self.turns = Turns(self.home, Settings())
+        self.turns = Reconciler(self.home, Settings())
         self.turns.remember(LogReader(self.bench.log))
 
     @rule()

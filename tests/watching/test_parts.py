@@ -19,19 +19,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reconciler.causes import Asked, cause, dpkg, logins, rpm, upgrading, zypp
+from reconciler.history.causes import Asked, cause, dpkg, logins, rpm, upgrading, zypp
+from reconciler.host.actor import Who
 from reconciler.host.files import FileObserver
 from reconciler.host.port import Scope
-from reconciler.host.who import Who
 from reconciler.model import Address
-from reconciler.watching import telling
+from reconciler.watching import notify
+from reconciler.watching.affected import MOST, Concern, Places
 from reconciler.watching.bus import label
-from reconciler.watching.dogs import Dogs
-from reconciler.watching.eyes import Eyes
+from reconciler.watching.event_sources import Eyes
 from reconciler.watching.fanotify import Fanotify
-from reconciler.watching.fights import AGAIN, FIRST, LONGEST, MANY, SOON, TIMES, Fights
+from reconciler.watching.flapping import AGAIN, FIRST, LONGEST, MANY, SOON, TIMES, Flapping
+from reconciler.watching.inotify import Dogs
 from reconciler.watching.notices import Lost, Notice
-from reconciler.watching.places import MOST, Concern, Places
 
 TREE, INI, DAEMON = Address("tree", "/opt/a"), Address("ini", "/etc/a/a.ini"), Address("daemon", "flxd.service")
 PLACES = Places(
@@ -85,7 +85,7 @@ def test_a_path_of_a_tree_is_looked_at_alone_and_a_directory_that_came_as_a_whol
 @given(st.lists(st.floats(0, 10_000), max_size=60))
 def test_no_field_is_corrected_for_ever(gaps: list[float]) -> None:
     """Whatever the rhythm of the other one: in any hour we correct a field so many times and no more."""
-    fights, now, done = Fights(), 1e9, []
+    fights, now, done = Flapping(), 1e9, []
     for gap in gaps:
         now += gap
         if fights.until(("ini:/x", "k"), now) is None:
@@ -97,7 +97,7 @@ def test_no_field_is_corrected_for_ever(gaps: list[float]) -> None:
 
 
 def test_stepping_back_lasts_longer_each_time_and_ends_when_the_other_one_does() -> None:
-    fights, now, waits = Fights(), 1e9, []
+    fights, now, waits = Flapping(), 1e9, []
     for _ in range(TIMES - 1):
         fights.corrected([("ini:/x", "k")], now)
         assert fights.until(("ini:/x", "k"), now) is None
@@ -115,7 +115,7 @@ def test_stepping_back_lasts_longer_each_time_and_ends_when_the_other_one_does()
 
 
 def test_a_month_of_drift_needs_no_more_room_than_a_day() -> None:
-    fights = Fights()
+    fights = Flapping()
     for number in range(40 * MANY):
         fights.corrected([("tree:/x", f"/x/{number}")], 1e9 + 60 * number)
     assert len(fights._known) <= 2 * MANY
@@ -435,7 +435,7 @@ def test_more_events_than_the_kernel_keeps_call_for_a_look_at_everything(tmp_pat
 
 
 def test_network_file_systems_are_polled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reconciler.watching.dogs.POLL", 0.2)
+    monkeypatch.setattr("reconciler.watching.inotify.POLL", 0.2)
     (tmp_path / "share").mkdir()
     eyes = Eyes()
     try:
@@ -449,10 +449,10 @@ def test_network_file_systems_are_polled(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_the_journal_gets_fields_and_no_field_can_be_smuggled_in() -> None:
-    line = telling.Line(
-        "done", "x", telling.NOTICE, {"address": "file:/a\nPRIORITY=0", "fields": [{"a": "\n"}], "run": None}
+    line = notify.Line(
+        "done", "x", notify.NOTICE, {"address": "file:/a\nPRIORITY=0", "fields": [{"a": "\n"}], "run": None}
     )
-    raw = telling.entry(line, "repaired\\nMESSAGE_ID=evil")
+    raw = notify.entry(line, "repaired\\nMESSAGE_ID=evil")
     found: dict[str, str] = {}
     while raw:
         head, _, rest = raw.partition(b"\n")
@@ -473,7 +473,7 @@ def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyP
         there.bind(str(tmp_path / "notify"))
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         monkeypatch.setenv("WATCHDOG_USEC", "2000000")
-        manager = telling.Manager()
+        manager = notify.Manager()
         assert "NOTIFY_SOCKET" not in os.environ, "no child speaks for us"
         manager.ready()
         manager.reloading()

@@ -1,0 +1,357 @@
+"""Where the targets come from: the desired state, or the log.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from ..model import EXISTS, PATHS, Address, Field, Json, Resource, Target, inside
+from .deployment import Deployment
+from .holds import Hold, merged
+from .kind import Kinds
+from .ledger import Ledger
+from .rewind import Past, source_of
+
+Unseal = Callable[[Json], Json]
+"""Turns a reference into the vault into the value that it stands for."""
+OWNERSHIP: frozenset[Field] = frozenset({("owner",), ("group",), ("mode",)})
+"""The fields by which a file and the tree round it may meet."""
+Leave = tuple[str, Address, Field]
+
+
+@dataclass
+class Goals:
+    """What is to be brought about, and what changes in the books beside it."""
+
+    targets: dict[Address, Target] = field(default_factory=dict)
+    audit: dict[Address, Target] = field(default_factory=dict)
+    orphaned: list[str] = field(default_factory=list)
+    pruned: list[str] = field(default_factory=list)
+    """Deployments that are not in the input and go with this run."""
+    claims: list[tuple[str, Resource]] = field(default_factory=list)
+    """Every wish with its deployment, to see who shares what."""
+    joins: list[Leave] = field(default_factory=list)
+    leaves: list[Leave] = field(default_factory=list)
+    terms: dict[Address, Json] = field(default_factory=dict)
+    inherits: list[tuple[Address, Address]] = field(default_factory=list)
+    """Trees that are declared no more, inside a tree that now covers their paths: outer, inner."""
+    foreign: dict[Address, str] = field(default_factory=dict)
+    """Things that another deployment, which is not in the input, holds otherwise."""
+
+
+def _beside(target: Target, ledger: Ledger, leaving: set[Address]) -> Target:
+    """A tree's return, leaving to files that stay what they hold of their own."""
+    kept = {
+        a.name: {f[0]: -1 for f in OWNERSHIP & set(fields)}
+        for a, fields in ledger.holds.items()
+        if ledger.kinds.single(a) and a not in leaving and OWNERSHIP & set(fields)
+    }
+    return replace(target, options={**target.options, "spoken": kept})
+
+
+def _related(one: str, other: str) -> bool:
+    return inside(one, other) or inside(other, one)
+
+
+def _specific(addresses: Iterable[Address], kinds: Kinds) -> tuple[frozenset[str], tuple[str, ...]]:
+    listed = list(addresses)
+    files = frozenset(path for a in listed for path in kinds.paths(a))
+    return files, tuple(sorted(a.name for a in listed if kinds.spans(a)))
+
+
+def _options(ledger: Ledger, address: Address, nested: tuple[str, ...]) -> dict[str, Json]:
+    terms = ledger.terms.get(address) or {}
+    fields = ledger.holds.get(address, {})
+    held, left = bool(fields), fields[PATHS].current if PATHS in fields else None
+    return {
+        "purged": list(ledger.doomed),
+        "left_owner": (left or {}).get("owner"),
+        "held": held,
+        "nested": list(nested),
+        "restart_on": terms.get("restart_on", []),
+    }
+
+
+def terms_of(document: Deployment) -> dict[Address, Json]:
+    """What an uninstall, which has no desired state, has to know of a resource."""
+    found: dict[Address, Json] = {}
+    for wished in document.enforced():
+        terms = wished.resource.terms()
+        if terms is not None:
+            found[wished.resource.address] = terms
+    return found
+
+
+def from_desired(
+    documents: Iterable[Deployment],
+    ledger: Ledger,
+    unseal: Unseal,
+    *,
+    undecided: frozenset[str] = frozenset(),
+    prune: bool = False,
+) -> Goals:
+    """The targets of the documents that are for this host.
+
+    ``undecided``: deployments of which nobody knows whether they are for this host.
+    ``prune``: deployments that are not in the input go, in place of being orphaned.
+    """
+    goals, listed = Goals(), list(documents)
+    names = {document.name for document in listed}
+    absent = [name for name in ledger.deployments() if name not in names | undecided]
+    goals.pruned, goals.orphaned = (absent, []) if prune else ([], absent)
+    present = names | set(goals.pruned)
+    parting = frozenset(present - {d.name for d in listed if d.policy == "audit" and not d.enforced()})
+    wanted = [w.resource.address for d in listed for w in d.resources]
+    stays: dict[Address, set[str]] = {}
+    for document in listed:
+        for wished in document.enforced():
+            stays.setdefault(wished.resource.address, set()).add(document.name)
+    elsewhere = [a for a, fields in ledger.holds.items() if any(set(h.holders) - present for h in fields.values())]
+    files, trees = _specific([*wanted, *elsewhere], ledger.kinds)
+    for address, fields in ledger.holds.items():
+        if address in wanted:
+            files |= ledger.kinds[address.kind].brought(address.name, {f: hold.origin for f, hold in fields.items()})
+    for document in listed:
+        for address, terms in terms_of(document).items():
+            if ledger.terms.get(address) != terms:
+                goals.terms[address] = terms
+        for wished in document.resources:
+            resource, address = wished.resource, wished.resource.address
+            audited = not document.enforces(wished)
+            sink, going = (goals.audit, frozenset({document.name})) if audited else (goals.targets, parting)
+            if not audited:
+                goals.claims.append((document.name, resource))
+            held = ledger.holds.get(address, {})
+            others = {h for hold in held.values() for h in hold.holders} - present
+            if others:
+                goals.foreign[address] = sorted(others)[0]
+            made = EXISTS in held and _absent(held[EXISTS].origin)
+            back: dict[Field, Json] = {}
+            for name, hold in held.items():
+                gives, value = ledger.kinds[address.kind].given_back(name, hold.origin, made=made)
+                if gives and going.issuperset(hold.holders):
+                    back[name] = unseal(value)
+            target = Target(
+                address,
+                document.name,
+                resource,
+                back,
+                {name: unseal(hold.current) for name, hold in held.items() if name in back},
+                made=made,
+                source=wished.source,
+                requires=frozenset(map(ledger.kinds.address, resource.after)),
+                peers=files - {resource.name},
+                options=_options(ledger, address, tuple(t for t in trees if t != resource.name)),
+            )
+            first = sink.get(address)
+            if first is None:
+                sink[address] = target
+            elif resource.implied:
+                continue
+            else:
+                sink[address] = _joined(first, target)
+        mine = {w.resource.address for w in document.resources}
+        left = [a for a in ledger.deployments().get(document.name, []) if a not in mine]
+        gone = [a for a in left if a not in stays]
+        leaving = tuple(a.name for a in gone if ledger.kinds.spans(a))
+        audited = document.policy == "audit"
+        sink, going = (goals.audit, frozenset({document.name})) if audited else (goals.targets, parting)
+        if not audited:
+            goals.leaves += [(document.name, a, f) for a in left for f in ledger.held_by(document.name, a)]
+        for address in gone:
+            if not _bequeathed(goals, ledger, address, stays) and address not in sink:
+                target = _returning(ledger, document.name, address, going, (*trees, *leaving), unseal)
+                sink[address] = _beside(target, ledger, set(left))
+    for leaver in goals.pruned:
+        _uninstalled(goals, ledger, leaver, unseal, parting, stays)
+    for heir in filter(ledger.kinds.spans, stays):
+        # A tree that steps out of one round it takes along what that knows of its paths.
+        around = [a for a in stays if ledger.kinds.spans(a) and a != heir and inside(heir.name, a.name)]
+        known = [a for a in around if PATHS in ledger.holds.get(a, {})]
+        if known and PATHS not in ledger.holds.get(heir, {}):
+            _inherited(goals, ledger, heir, max(known, key=lambda a: len(a.name)), stays)
+    for heir, former in goals.inherits:
+        if heir in goals.targets:
+            passing = ledger.holds.get(former, {}).get(PATHS)
+            goals.targets[heir] = _knowing(goals.targets[heir], [passing.origin if passing else None])
+    return goals
+
+
+def _bequeathed(goals: Goals, ledger: Ledger, address: Address, stays: Mapping[Address, set[str]]) -> bool:
+    """Whether a tree that goes leaves all its paths to a tree round it; trees inside it inherit theirs."""
+    if not ledger.kinds.spans(address):
+        return False
+    held = ledger.holds.get(address, {})
+    outer = [a for a in stays if ledger.kinds.spans(a) and inside(address.name, a.name)]
+    whole = bool(outer) and EXISTS not in held
+    # The paths of a tree inside that stays pass to it, with what they once were.
+    inner = [a for a in sorted(stays, key=str) if ledger.kinds.spans(a) and inside(a.name, address.name)]
+    for heir in [max(outer, key=lambda a: len(a.name))] if whole else inner:
+        _inherited(goals, ledger, heir, address, stays)
+    return whole
+
+
+def _inherited(goals: Goals, ledger: Ledger, heir: Address, former: Address, stays: Mapping[Address, set[str]]) -> None:
+    """A tree takes over what another one knows; who held that other one holds no part of the heir for it."""
+    if (heir, former) not in goals.inherits:
+        goals.inherits.append((heir, former))
+        held = ledger.holds.get(former, {})
+        holders = held[PATHS].holders if PATHS in held else ()
+        goals.leaves += [(name, heir, PATHS) for name in holders if name not in stays[heir]]
+
+
+def _knowing(target: Target, layers: list[Json]) -> Target:
+    """A tree's target with what other trees know of its paths."""
+    known = merged([target.give_back.get(PATHS), *layers])
+    return replace(target, give_back={**target.give_back, PATHS: known}) if known["layers"] else target
+
+
+def _joined(first: Target, second: Target) -> Target:
+    """Two deployments that wish for one thing: one target that wishes for both."""
+    one, two = first.wish, second.wish
+    if one is None or two is None:
+        return second if one is None else first
+    return _both(first, second, one.joined(two))
+
+
+def _both(first: Target, second: Target, wish: Resource) -> Target:
+    return Target(
+        first.address, first.deployment, wish, {**second.give_back, **first.give_back},
+        {**second.recorded, **first.recorded}, made=first.made or second.made,
+        source=first.source, requires=first.requires | second.requires,
+        peers=first.peers, options=first.options,
+    )  # fmt: skip
+
+
+def _absent(value: Json) -> bool:
+    return isinstance(value, dict) and "absent" in value
+
+
+def _returning(
+    ledger: Ledger,
+    deployment: str,
+    address: Address,
+    parting: frozenset[str],
+    trees: tuple[str, ...],
+    unseal: Unseal,
+) -> Target:
+    """A thing that none of the ``parting`` deployments wishes for: what nobody else holds of it goes back."""
+    held: dict[Field, Hold] = ledger.holds.get(address, {})
+    kind = ledger.kinds.get(address.kind)
+    back: dict[Field, Json] = {}
+    for name, hold in held.items():
+        gives, _ = kind.given_back(name, hold.origin, made=False) if kind else (True, None)
+        if gives and parting.issuperset(hold.holders):
+            back[name] = unseal(hold.origin)
+            if isinstance(hold.origin, dict) and "layers" in hold.origin:
+                back[name] = merged(
+                    other.origin
+                    for a, fields in ledger.holds.items()
+                    if a == address or (ledger.kinds.spans(a) and _related(a.name, address.name))
+                    for f, other in fields.items()
+                    if f == name
+                )
+    source = next((hold.source for hold in ledger.held_by(deployment, address).values() if hold.source), None)
+    return Target(
+        address,
+        deployment,
+        None,
+        back,
+        {name: unseal(held[name].current) for name in back},
+        source=source_of(source),
+        options=_options(ledger, address, tuple(t for t in trees if t != address.name)),
+    )
+
+
+def from_uninstall(ledger: Ledger, deployment: str, unseal: Unseal, *, run: str, destroy: bool) -> Goals:
+    """Everything that a deployment ever took, given back."""
+    goals = Goals()
+    _uninstalled(goals, ledger, deployment, unseal, frozenset({deployment}), {}, run if destroy else None)
+    return goals
+
+
+def _uninstalled(
+    goals: Goals,
+    ledger: Ledger,
+    deployment: str,
+    unseal: Unseal,
+    parting: frozenset[str],
+    stays: Mapping[Address, set[str]],
+    quarantine: str | None = None,
+) -> None:
+    """The return of all that a deployment holds, but of what ``stays`` since others wish for it.
+
+    ``quarantine``: the run to which data goes whose uninstall is declared destruction; None spares them.
+    """
+    mine = ledger.deployments().get(deployment, [])
+    kept = [a for a, fields in ledger.holds.items() if any(set(h.holders) - parting for h in fields.values())]
+    _, trees = _specific([*stays, *kept, *mine], ledger.kinds)
+    doomed = destroys(ledger, deployment) if quarantine else []
+    for address in mine:
+        if any(
+            ledger.kinds.located(address) and address != tree and inside(address.name, tree.name) for tree in doomed
+        ):
+            continue  # it goes with the tree, and comes back with it
+        goals.leaves += [(deployment, address, name) for name in ledger.held_by(deployment, address)]
+        policy = (ledger.terms.get(address) or {}).get("on_uninstall", "restore")
+        if address in stays or address in goals.targets or policy == "keep":
+            continue
+        if _bequeathed(goals, ledger, address, stays):
+            continue
+        target = _returning(ledger, deployment, address, parting, trees, unseal)
+        target = _beside(target, ledger, {a for a in mine if a not in kept and a not in stays})
+        if address in doomed:
+            target = Target(
+                address, deployment, None, {EXISTS: {"absent": {"quarantine": quarantine}}}, {},
+                source=target.source, options={**target.options, "destroy": True},
+            )  # fmt: skip
+        goals.targets[address] = target
+
+
+def destroys(ledger: Ledger, deployment: str) -> list[Address]:
+    """The trees whose uninstall is declared destruction."""
+    return [
+        address
+        for address in ledger.deployments().get(deployment, [])
+        if (ledger.terms.get(address) or {}).get("on_uninstall") == "delete"
+    ]
+
+
+def from_past(pasts: Mapping[Address, Past], ledger: Ledger, unseal: Unseal) -> Goals:
+    """Every thing as it was at a moment in the log."""
+    goals = Goals()
+    _, trees = _specific([*ledger.holds, *pasts], ledger.kinds)
+    files = frozenset(
+        a.name
+        for a, fields in ledger.holds.items()
+        if ledger.kinds.single(a) and a not in pasts and OWNERSHIP & set(fields)
+    )
+    spoken = {
+        a.name: {f[0]: past.seqs[f] for f in OWNERSHIP & set(past.values)}
+        for a, past in pasts.items()
+        if ledger.kinds.single(a)
+    }
+    for address, past in pasts.items():
+        held = ledger.holds.get(address, {})
+        values = {name: unseal(value) for name, value in past.values.items()}
+        for name, value in values.items():
+            if isinstance(value, dict) and "layers" in value:
+                values[name] = merged(
+                    p.values.get(name)
+                    for a, p in pasts.items()
+                    if a == address or (ledger.kinds.spans(a) and _related(a.name, address.name))
+                )
+        goals.targets[address] = Target(
+            address,
+            past.deployment,
+            None,
+            values,
+            {name: unseal(held[name].current) for name in values if name in held},
+            source=source_of(past.source),
+            peers=files - {address.name},
+            options={
+                **_options(ledger, address, tuple(t for t in trees if t != address.name)),
+                "spoken": spoken,
+            },
+        )
+    return goals

@@ -1,0 +1,561 @@
+"""The log folded: what is held, for whom, from what origin; which runs there were; what is still open.  Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Protocol
+
+from ..model import EXISTS, MARK, PATHS, Address, Field, Json, inside
+from .events import Event, run_key
+from .holds import HOLD, Hold, Holds, facts_of, holds_of, in_order, layered, merged, placed
+from .kind import Kinds, gone
+from .rewind import FRESH, changes
+
+NUMBERS: frozenset[Field] = frozenset({("uid",), ("gid",)})
+PASSIVE = {"start", "stop", "restart", "enable", "disable"}
+"""Verbs that change no setting, so that nothing has to be restarted for them."""
+BACKWARD = {"rollback"}
+
+
+class Posted(Protocol):
+    """The books that a ledger is posted to: facts by key, each valid from one event to another."""
+
+    def posted(self) -> int: ...
+
+    def now(self, *prefixes: str) -> dict[str, Json]: ...
+
+    def at(self, seq: int, *prefixes: str) -> dict[str, Json]: ...
+
+    def runs(self) -> Iterator[Json]: ...
+
+    def run(self, number: int) -> Json: ...
+
+    def post(self, seq: int, facts: Mapping[str, Json]) -> None: ...
+
+
+@dataclass
+class Run:
+    """One run of the product, as its events tell it."""
+
+    id: str
+    verb: str
+    first: int
+    last: int
+    at: str
+    actor: Json = None
+    outcome: str | None = None
+    transitions: int = 0
+    deployments: tuple[str, ...] = ()
+    commit: str | None = None
+    to: int | None = None
+    """For a rollback: the event right after which the host is to be."""
+    only: str | None = None
+    """For a rollback: the one deployment that it is about."""
+    plan: str | None = None
+    """The digest of the saved plan that it carried out."""
+    origin: Json = None
+    """Where its desired state came from, if from a repository: repository, ref, path, commit, signer."""
+    input: str | None = None
+    """What its desired state is known by: the commit, or a digest of the files."""
+
+    def json(self) -> Json:
+        """The form that the books carry."""
+        return {
+            key: value for key, value in asdict(self).items() if value is not None or key not in ("origin", "input")
+        }
+
+    @property
+    def number(self) -> int:
+        """The number in the id."""
+        return number_of(self.id)
+
+    @property
+    def forward(self) -> bool:
+        """Whether this run changed the host by a new decision, so that `rollback` may undo it."""
+        return self.verb not in BACKWARD and self.transitions > 0 and self.outcome != "undone"
+
+    @classmethod
+    def parse(cls, raw: Json) -> Run:
+        """Read a run's line of the books."""
+        return cls(**{**raw, "deployments": tuple(raw["deployments"])})
+
+
+def number_of(run: str) -> int:
+    """The number in a run's id; 0 where it is none.
+
+    >>> number_of("r17"), number_of("17")
+    (17, 0)
+    """
+    return int(run[1:]) if run[:1] == "r" and run[1:].isascii() and run[1:].isdecimal() else 0
+
+
+def input_of(commit: str | None, desired: Json) -> str | None:
+    """What a desired state is known by: its commit, or a digest of its files' contents; None where there is none."""
+    if commit is not None:
+        return commit
+    digests = sorted(file["sha256"] for file in (desired or {}).get("files", ()))
+    return "sha256:" + hashlib.sha256(" ".join(digests).encode()).hexdigest() if digests else None
+
+
+UNDONE, TERMS = "undone|", "terms|"
+PARTS = (
+    HOLD,
+    "changed|",
+    "confirm|",
+    "count|",
+    "daemon|",
+    "deployment|",
+    "doomed|",
+    "failing|",
+    "heldback|",
+    "open|",
+    "paused|",
+    "process|",
+    "stored|",
+    "suspended|",
+    TERMS,
+)
+"""The keys that a ledger is made of; runs and what of them is undone are looked up where somebody asks."""
+
+
+@dataclass
+class Ledger:
+    """What the log amounts to."""
+
+    books: Posted
+    kinds: Kinds
+    holds: Holds = field(default_factory=dict)
+    count: int = 0
+    """How many runs there were."""
+    open: Event | None = None
+    paused: dict[Address, str] = field(default_factory=dict)
+    changed: dict[Address, tuple[int, Json]] = field(default_factory=dict)
+    processes: dict[Address, tuple[int, Json]] = field(default_factory=dict)
+    daemons: dict[Address, str] = field(default_factory=dict)
+    """Every daemon that a deployment ever touched, if only to stop it for a hand-over."""
+    terms: dict[Address, Json] = field(default_factory=dict)
+    stored: dict[str, tuple[str, str, Holds]] = field(default_factory=dict)
+    """Quarantines: path → run, deployment, and the holds of the tree and of what is in it, to come back with it."""
+    doomed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Quarantines whose purge has begun: path → run, deployment.  Nothing comes back from them."""
+    awaiting: dict[str, str] = field(default_factory=dict)
+    """Runs that are undone unless somebody confirms them: run → until when."""
+    names: dict[str, int] = field(default_factory=dict)
+    """Every deployment that a run ever named, with the event that first did."""
+    suspended: Json = None
+    """Who suspended unattended runs, when and why."""
+    held_back: dict[str, str] = field(default_factory=dict)
+    """Desired states that were rolled back, which unattended runs skip: what they are known by → the run undone."""
+    failing: dict[str, Json] = field(default_factory=dict)
+    """Repositories that could not be read when last tried, and why."""
+    seq: int = 0
+    running: Run | None = None
+    """The run of the last event."""
+    _posted: dict[str, Json] = field(default_factory=dict)
+    _said: dict[str, Json] = field(default_factory=dict)
+    """Facts that the last event ended or began besides those of the ledger itself."""
+
+    @classmethod
+    def load(cls, books: Posted, kinds: Kinds, seq: int) -> Ledger:
+        """The ledger as it was posted up to event ``seq``."""
+        ledger, told = cls(books, kinds, seq=seq), books.now(*PARTS)
+        ledger.holds = holds_of(told)
+        for key, value in told.items():
+            part, _, name = key.partition("|")
+            match part:
+                case "changed" | "process":
+                    (ledger.changed if part == "changed" else ledger.processes)[Address.parse(name)] = tuple(value)
+                case "confirm":
+                    ledger.awaiting[name] = value
+                case "count":
+                    ledger.count = value
+                case "daemon" | "paused":
+                    (ledger.daemons if part == "daemon" else ledger.paused)[Address.parse(name)] = value
+                case "deployment":
+                    ledger.names[name] = value
+                case "doomed":
+                    ledger.doomed[name] = (value[0], value[1])
+                case "failing":
+                    ledger.failing[name] = value
+                case "heldback":
+                    ledger.held_back[name] = value
+                case "suspended":
+                    ledger.suspended = value
+                case "open":
+                    ledger.open = Event(**value)
+                case "stored":
+                    ledger.stored[name] = (value[0], value[1], holds_of(value[2]))
+                case "terms":
+                    ledger.terms[Address.parse(name)] = value
+        ledger._posted = ledger.facts()
+        return ledger
+
+    def facts(self) -> dict[str, Json]:
+        """All of it as keys and values."""
+        found: dict[str, Json] = facts_of(self.holds)
+        found |= {"count|": self.count} if self.count else {}
+        found |= {"open|": self.open.json()} if self.open else {}
+        found |= {"suspended|": self.suspended} if self.suspended else {}
+        for part, table in (
+            ("changed", self.changed), ("confirm", self.awaiting), ("daemon", self.daemons), ("deployment", self.names),
+            ("doomed", self.doomed), ("failing", self.failing), ("heldback", self.held_back), ("paused", self.paused),
+            ("process", self.processes), ("terms", self.terms),
+        ):  # fmt: skip
+            found |= {
+                f"{part}|{name}": list(value) if isinstance(value, tuple) else value for name, value in table.items()
+            }
+        for path, (run, deployment, holds) in self.stored.items():
+            found[f"stored|{path}"] = [run, deployment, facts_of(holds)]
+        return found
+
+    def news(self) -> dict[str, Json]:
+        """The facts that changed since this was last asked; None for those that hold no more."""
+        now = self.facts()
+        changed: dict[str, Json] = dict.fromkeys(self._posted.keys() - now.keys())
+        changed |= {key: value for key, value in now.items() if self._posted.get(key) != value}
+        changed |= self._said
+        if self.running is not None:
+            changed[run_key(self.running.number)] = self.running.json()
+        self._posted, self._said = now, {}
+        return changed
+
+    def run(self, name: str) -> Run | None:
+        """A run by its id."""
+        if self.running is not None and self.running.id == name:
+            return self.running
+        raw = self.books.run(number_of(name)) if number_of(name) else None
+        return Run.parse(raw) if raw else None
+
+    def runs(self) -> Iterator[Run]:
+        """All runs, the last one first."""
+        yield from map(Run.parse, self.books.runs())
+
+    def undone(self, at: int | None = None) -> set[int]:
+        """The numbers of the runs that are undone (``at``: that were, right after that event)."""
+        told = self.books.now(UNDONE) if at is None else self.books.at(at, UNDONE)
+        return {int(key.removeprefix(UNDONE)) for key in told}
+
+    def later(self, seq: int, only: str | None = None) -> set[int]:
+        """The forward runs that began after event ``seq``."""
+        found = set()
+        for run in self.runs():
+            if run.first <= seq:
+                break
+            if run.verb not in BACKWARD and (only is None or only in run.deployments):
+                found.add(run.number)
+        return found
+
+    def deployments(self) -> dict[str, list[Address]]:
+        """Every deployment that holds something, with what it holds, oldest first."""
+        found: dict[str, dict[Address, None]] = {}
+        for address, fields in self.holds.items():
+            for hold in fields.values():
+                for name in hold.holders:
+                    found.setdefault(name, {})[address] = None
+        return {name: list(addresses) for name, addresses in found.items()}
+
+    def held_by(self, deployment: str, address: Address) -> dict[Field, Hold]:
+        """The fields of a thing that a deployment holds."""
+        fields = self.holds.get(address, {})
+        return {name: hold for name, hold in fields.items() if deployment in hold.holders}
+
+    def images(self) -> set[tuple[int, str]]:
+        """The before-images without which something held could not be given back, each with its event."""
+        found: set[tuple[int, str]] = set()
+        for hold in (hold for fields in self.holds.values() for hold in fields.values()):
+            if isinstance(hold.origin, dict):
+                found |= {(hold.seq, hold.origin["$sealed"])} if "$sealed" in hold.origin else set()
+                found |= {(hold.seq, layer["image"]) for layer in hold.origin.get("layers", ())}
+        return found
+
+    def last_forward(self) -> Run | None:
+        """The last run that `rollback` would undo."""
+        undone = self.undone()
+        return next((run for run in self.runs() if run.forward and run.number not in undone), None)
+
+    def outdated(self, daemon: Address, depends: frozenset[Address], process: Json) -> bool:
+        """Whether a daemon's process is older than a change of what it depends on.
+
+        By sequence numbers for a process that we started; by the boot clock for one of this boot that we did not;
+        a process of another boot is fresh.
+        """
+        told = [self.changed[a] for a in (*depends, daemon) if a in self.changed]
+        if not told or process is None:
+            return False
+        mine = self.processes.get(daemon)
+        if mine is not None and mine[1] == process:
+            return any(seq > mine[0] for seq, _ in told)
+        return any(
+            clock is not None and clock["boot"] == process["boot"] and clock["ticks"] > process["start"]
+            for _, clock in told
+        )
+
+
+def fold(events: Iterable[Event], books: Posted, kinds: Kinds, upto: int | None = None) -> Ledger:
+    """Read on from where the books stand (up to and with event ``upto``), and post what follows."""
+    ledger = Ledger.load(books, kinds, books.posted())
+    for event in events:
+        if upto is not None and event.seq > upto:
+            break
+        post(ledger, event)
+    return ledger
+
+
+def post(ledger: Ledger, event: Event) -> None:
+    """Take one more event into account, in the books too."""
+    step(ledger, event)
+    ledger.books.post(event.seq, ledger.news())
+
+
+def step(ledger: Ledger, event: Event) -> None:
+    """Take one more event into account."""
+    ledger.seq = event.seq
+    data = event.data
+    if "damaged" in data:
+        return
+    if event.type == "run.started":
+        ledger.running = Run(
+            event.run,
+            data["verb"],
+            event.seq,
+            event.seq,
+            event.at,
+            data.get("actor"),
+            None,
+            0,
+            tuple(data.get("deployments", ())),
+            data.get("commit"),
+            data.get("to"),
+            data.get("only"),
+            data.get("saved_plan"),
+            data.get("origin"),
+            input_of(data.get("commit"), data.get("desired")),
+        )
+        for name in data.get("confirms", ()):
+            ledger.awaiting.pop(name, None)
+        ledger.count = max(ledger.count, ledger.running.number)
+        for name in ledger.running.deployments:
+            ledger.names.setdefault(name, event.seq)
+        for heir, former in data.get("inherits", ()):
+            _inherit(ledger, Address.parse(heir), Address.parse(former))
+        for store in data.get("purging", ()):
+            if store in ledger.stored:
+                ledger.doomed[store] = ledger.stored.pop(store)[:2]
+        for address, terms in data.get("terms", {}).items():
+            ledger.terms[Address.parse(address)] = terms
+        for name in data.get("reached", ()):
+            ledger.failing.pop(name, None)
+        return
+    ledger.running = run = ledger.run(event.run)
+    if run is not None:
+        run.last = event.seq
+    if event.type == "run.finished":
+        if run is not None:
+            run.outcome = data.get("outcome")
+            if data.get("confirm_by"):
+                ledger.awaiting[run.id] = data["confirm_by"]
+        _finish(ledger, data)
+        if run is not None and data.get("restored") is not None:
+            _restore(ledger, int(data["restored"]), run.only)
+        if run is not None and run.to is not None and data.get("complete"):
+            _undo(ledger, run.to, run.only)
+    elif event.type == "suspended":
+        ledger.suspended = {**data, "at": event.at, "run": event.run}
+    elif event.type == "resumed":
+        ledger.suspended = None
+        ledger.held_back.clear()
+    elif event.type == "commit.quarantined":
+        ledger.held_back[data["input"]] = data["run"]
+    elif event.type == "source.failed":
+        ledger.failing[data["repository"]] = data["error"]
+    elif event.type == "transition.started":
+        ledger.open = event
+    elif event.type in ("transition.succeeded", "transition.stuck"):
+        started, ledger.open = ledger.open, None
+        if started is not None and started.seq == data["started"]:
+            if run is not None:
+                run.transitions += 1
+            _take(ledger, started, event)
+    elif event.type in ("transition.undone", "transition.failed") and ledger.open is not None:
+        if ledger.open.seq == data.get("started"):
+            ledger.open = None
+
+
+def _restore(ledger: Ledger, seq: int, only: str | None) -> None:
+    """The host is as it was right after event ``seq``: so are the books.
+
+    Without that, a rollback would be one more change on top, and what was before us would have to be told from the
+    layers of what came and went.  Numbers of accounts are those that the host has now, since one may have been taken.
+    """
+    told = ledger.books.at(seq, HOLD, TERMS)
+    then, now = holds_of(told), ledger.holds
+    ours = {a for holds in (then, now) for a, fields in holds.items() if only in (None, *_holders(fields))}
+    kept = {a: fields for a, fields in now.items() if a not in ours}
+    for address in then:
+        if address in ours:
+            kept[address] = {
+                name: replace(hold, current=now[address][name].current)
+                if name in NUMBERS and name in now.get(address, {})
+                else hold
+                for name, hold in then[address].items()
+            }
+    ledger.holds = dict(in_order(kept))
+    terms = {Address.parse(key.removeprefix(TERMS)): value for key, value in told.items() if key.startswith(TERMS)}
+    for address in ours:
+        ledger.terms.pop(address, None)
+        if address in terms:
+            ledger.terms[address] = terms[address]
+
+
+def _undo(ledger: Ledger, seq: int, only: str | None) -> None:
+    """The runs since event ``seq`` are undone, and what was undone then is so again."""
+    now = ledger.undone()
+    undone = (ledger.undone(seq) if only is None else now) | ledger.later(seq, only)
+    ledger.awaiting = {run: until for run, until in ledger.awaiting.items() if number_of(run) not in undone}
+    ledger._said |= {f"{UNDONE}{number:010d}": True for number in undone - now}
+    ledger._said |= {f"{UNDONE}{number:010d}": None for number in now - undone}
+
+
+def _holders(fields: Mapping[Field, Hold]) -> set[str]:
+    """Who holds a thing, where it is one alone; else nobody in particular."""
+    found = {name for hold in fields.values() for name in hold.holders}
+    return found if len(found) == 1 else set()
+
+
+def _take(ledger: Ledger, started: Event, ended: Event) -> None:
+    """A transition that changed the host."""
+    address, data = Address.parse(str(started.address)), started.data
+    if data["verb"] not in PASSIVE:
+        ledger.changed[address] = (ended.seq, ended.data.get("clock"))
+    if ended.data.get("process") is not None:
+        ledger.processes[address] = (ended.seq, ended.data["process"])
+    if ledger.kinds.runs(address):
+        ledger.daemons[address] = str(started.deployment)
+    if data["verb"] in ("start", "restart"):
+        # A daemon that we failed to bring up again is owed a start by whatever run comes next.
+        if ended.type == "transition.succeeded":
+            ledger.paused.pop(address, None)
+        elif data.get("pause") or data["verb"] == "restart":
+            ledger.paused[address] = str(started.deployment)
+    if data.get("pause"):
+        if data["verb"] == "stop":
+            ledger.paused[address] = str(started.deployment)
+        return
+    fields = ledger.holds.setdefault(address, {})
+    returns = {tuple(path) for path in data.get("returns", ())}
+    deployment = str(started.deployment)
+    origins = {tuple(path): value for path, value in data.get("origins", ())}
+    made = {
+        path for hold in fields.values() if isinstance(hold.origin, dict) for path in hold.origin.get("missing", ())
+    }
+    for change in changes(started):
+        name, before, after = change.field, placed(change.before, address, ended.seq), change.after
+        if isinstance(before, dict) and "missing" in before:
+            # Directories that we made for one setting of a drop-in are there for the others too.
+            before = {**before, "missing": sorted(made | set(before["missing"]), key=len)}
+        if name == FRESH:
+            continue
+        if name == EXISTS and gone(after):
+            store = _store(after)
+            if store:
+                inside_it = [a for a in ledger.holds if ledger.kinds.located(a) and inside(a.name, address.name)]
+                ledger.stored[store] = (
+                    started.run,
+                    deployment,
+                    {a: dict(ledger.holds[a]) for a in inside_it},
+                )
+                for inner in inside_it:
+                    if inner != address:
+                        del ledger.holds[inner]
+            itself = isinstance(after, dict) and bool(after["absent"].get("passed"))
+            heirs = _hand_on_parents(ledger, address, fields.get(EXISTS), itself=itself)
+            if itself and not heirs:
+                return  # nobody else would take it away: it stays held
+            fields.clear()
+            break
+        if name == EXISTS and (store := _store(before)):
+            _, _, former = ledger.stored.pop(store, ("", "", {}))
+            fields.update(former.pop(address, {}))
+            ledger.holds.update(former)
+            continue
+        hold = fields.get(name)
+        if name in returns and ended.type == "transition.succeeded" and not ended.data.get("left"):
+            fields.pop(name, None)
+        elif hold is None:
+            fields[name] = Hold(origins.get(name, before), after, (deployment,), ended.seq, data.get("source"))
+        else:
+            fields[name] = replace(
+                hold,
+                origin=layered(hold.origin, before),
+                current=after,
+                seq=ended.seq,
+                source=data.get("source"),
+            )
+    if not set(fields) - {MARK}:
+        ledger.holds.pop(address)
+
+
+def _hand_on_parents(ledger: Ledger, address: Address, hold: Hold | None, *, itself: bool = False) -> bool:
+    """Directories that were made for a thing that goes now, and that others still need, become theirs.
+
+    ``itself``: it is one of these, and stays.  Answers whether there was anybody to take them.
+    """
+    around = hold.origin.get("absent", {}) if hold is not None and isinstance(hold.origin, dict) else {}
+    made = [*(around.get("missing", []) if isinstance(around, dict) else []), *([address.name] if itself else [])]
+    heirs = False
+    for other, fields in ledger.holds.items():
+        theirs = fields.get(EXISTS)
+        if other == address or theirs is None or not ledger.kinds.single(other) or not gone(theirs.origin):
+            continue
+        needed = [path for path in made if inside(other.name, path)]
+        if needed:
+            heirs = True
+            known = theirs.origin["absent"].get("missing", [])
+            missing = sorted({*needed, *known}, key=len)
+            fields[EXISTS] = replace(theirs, origin={"absent": {**theirs.origin["absent"], "missing": missing}})
+    return heirs
+
+
+def _store(value: Json) -> str | None:
+    """The quarantine that a value of ``exists`` names."""
+    if isinstance(value, dict) and isinstance(value.get("absent"), dict):
+        store = value["absent"].get("quarantine")
+        return None if store is None else str(store)
+    return None
+
+
+def _inherit(ledger: Ledger, heir: Address, former: Address) -> None:
+    """A tree takes over what another one knows of paths that pass to it; an inner tree ends with that."""
+    known = ledger.holds.get(former, {}).get(PATHS)
+    if known is None:
+        return
+    hold = ledger.holds.get(heir, {}).get(PATHS)
+    origin = merged([hold.origin if hold else None, known.origin])
+    ledger.holds.setdefault(heir, {})[PATHS] = replace(hold or known, origin=origin)
+    if inside(former.name, heir.name):
+        ledger.holds.pop(former)
+
+
+def _finish(ledger: Ledger, data: Mapping[str, Json]) -> None:
+    for deployment, address, path in data.get("joins", ()):
+        fields = ledger.holds.get(Address.parse(address), {})
+        hold = fields.get(tuple(path))
+        if hold is not None and deployment not in hold.holders:
+            fields[tuple(path)] = replace(hold, holders=(*hold.holders, deployment))
+    for deployment, address, path in data.get("leaves", ()):
+        where = Address.parse(address)
+        fields = ledger.holds.get(where, {})
+        hold = fields.get(tuple(path))
+        if hold is None:
+            continue
+        left = tuple(name for name in hold.holders if name != deployment)
+        if left:
+            fields[tuple(path)] = replace(hold, holders=left)
+        else:
+            del fields[tuple(path)]
+            if not set(fields) - {MARK}:
+                ledger.holds.pop(where, None)
+    for store in data.get("purged", ()):
+        ledger.doomed.pop(store, None)

@@ -1,0 +1,1 @@
+"""The host, looked at and changed: survey plans, execute carries out."""

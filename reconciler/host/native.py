@@ -1,0 +1,90 @@
+"""The inner loops of a walk in C, where that was built: the same answers, in half the time.
+
+It is a plain shared library, called through ctypes; where it is missing (no compiler when this was installed),
+everything is done in Python.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import cache
+from pathlib import Path
+
+GONE, ODD = 255, 254
+KINDS, WHAT = 250, 22
+ROOM = 32768
+VERSION = 2
+
+
+class Native:
+    """The library, and buffers for what it answers."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        number, text, place = ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p
+        self._list, self._look = library.walk_list, library.walk_look
+        self._attributes, self._change = library.walk_attributes, library.walk_change
+        self._list.argtypes = [number, place, place, ctypes.c_size_t, place]
+        self._look.argtypes = [number, text, number, text, place, place]
+        self._attributes.argtypes = [text, text, number, text, place]
+        unsigned = ctypes.c_uint
+        self._change.argtypes = [number, text, number, number, unsigned, unsigned, number, text, place]
+        self._names, self._below = ctypes.create_string_buffer(ROOM), ctypes.create_string_buffer(ROOM)
+        self._used = (ctypes.c_size_t * 2)()
+        self._kinds = ctypes.create_string_buffer(KINDS * WHAT)
+        self._which = ctypes.create_string_buffer(ROOM)
+
+    def names(self, directory: int) -> tuple[list[bytes], list[bytes]]:
+        """The names in an open directory besides directories, and its directories; in no order."""
+        names: list[bytes] = []
+        below: list[bytes] = []
+        os.lseek(directory, 0, os.SEEK_SET)  # it may have been read before
+        while (more := self._list(directory, self._names, self._below, ROOM, self._used)) > 0:
+            names += ctypes.string_at(self._names, self._used[0]).split(b"\0")[:-1]
+            below += ctypes.string_at(self._below, self._used[1]).split(b"\0")[:-1]
+        if more < 0:
+            os.listdir(directory)  # says what is wrong
+        return names, below
+
+    def look(self, directory: int, names: list[bytes], mount: bytes) -> tuple[list[bytes], bytes]:
+        """The distinct answers of statx, and for each name the number of its own, or `GONE`, or `ODD`."""
+        count = self._look(directory, joined(names), len(names), mount, self._kinds, self._which)
+        raw = ctypes.string_at(self._kinds, count * WHAT)
+        kinds = [raw[start : start + WHAT] for start in range(0, len(raw), WHAT)]
+        return kinds, ctypes.string_at(self._which, len(names))
+
+    def attributes(self, stand: bytes, names: list[bytes], wanted: bytes) -> list[bytes]:
+        """The names that have one of the extended attributes that are wanted, which are joined like names."""
+        if not self._attributes(stand, joined(names), len(names), wanted, self._which):
+            return []
+        return [name for name, has in zip(names, ctypes.string_at(self._which, len(names)), strict=True) if has]
+
+    def change(
+        self, directory: int, names: list[bytes], owner: tuple[int, int] | None, mode: int | None, want: bytes
+    ) -> list[bytes]:
+        """Give names an owner and a mode; the names that have not both of what ``want`` says afterwards."""
+        uid, gid = owner or (0, 0)
+        told = (owner is not None, uid, gid, -1 if mode is None else mode)
+        if not self._change(directory, joined(names), len(names), *told, want, self._which):
+            return []
+        return [name for name, off in zip(names, ctypes.string_at(self._which, len(names)), strict=True) if off]
+
+
+def joined(names: list[bytes]) -> bytes:
+    """Names as the library takes them."""
+    return b"\0".join(names) + b"\0"
+
+
+@cache
+def native() -> Native | None:
+    """The library, if it was built for this machine and this version."""
+    if os.environ.get("RECONCILER_PURE_PYTHON"):
+        return None
+    for path in sorted(Path(__file__).parent.glob("_walk*.so")):
+        try:
+            library = ctypes.CDLL(str(path))
+            if library.walk_version() == VERSION:
+                return Native(library)
+        except (OSError, AttributeError):
+            continue
+    return None

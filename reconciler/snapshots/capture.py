@@ -1,0 +1,125 @@
+"""Looking at a host for a snapshot: what is asked, and what of the answers is secret."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from ..core.goals import Goals, from_desired, from_uninstall
+from ..core.plan import Plan
+from ..core.secret import marked
+from ..desired.documents import Document
+from ..desired.secrets import conceal
+from ..engine.execute import Engine
+from ..engine.survey import Options, refusal
+from ..errors import HostError, LogError, ReconcilerError
+from ..host.port import Observer
+from ..host.recording import Recording
+from ..kinds import kinds
+from ..model import CONTENT, PATHS, Absent, Field
+from .redaction import Redactor
+
+LISTED = (
+    "/",
+    "/etc",
+    "/etc/sudoers.d",
+    "/etc/systemd/system",
+    "/etc/cron.d",
+    "/opt",
+    "/srv",
+    "/usr/local/bin",
+    "/var/opt",
+)
+"""Directories in which new things are often asked for."""
+
+
+def look(engine: Engine, documents: Iterable[Document], foresee: Callable[[Engine, Plan], None]) -> None:
+    """Ask everything that a plan of these documents, or of their end, would ask; the host keeps the answers."""
+    host = engine.host
+    assert isinstance(host, Recording)
+    for address, fields in engine.ledger.holds.items():
+        layers = fields[PATHS].origin.get("layers", ()) if PATHS in fields else ()
+        if any(look.get("digest") for layer in layers for pair in layer["classes"] for look in pair if look):
+            host.digested.add(address.name)
+    for path in LISTED:
+        _listed(host, path)
+    for kind in kinds().values():
+        for name in kind.every(host):
+            with suppress(HostError):
+                kind.read(host, name)
+    host.processes()
+    listed = list(documents)
+    conceal(listed)
+
+    def survey(goals: Goals) -> None:
+        with suppress(ReconcilerError):
+            plan = engine.survey(goals, Options())
+            foresee(engine, plan)
+
+    for document in listed:
+        survey(from_desired([document], engine.ledger, engine.unseal))
+        with suppress(ReconcilerError):
+            refusal(host, document, engine.ledger)
+        for wished in document.resources:
+            if wished.resource.name.startswith("/"):
+                _listed(host, os.path.dirname(wished.resource.name))
+    for name in engine.ledger.deployments():
+        survey(from_uninstall(engine.ledger, name, engine.unseal, run=engine.next_run(), destroy=False))
+
+
+def _listed(host: Observer, directory: str) -> None:
+    """A directory, with what is in it and above it."""
+    with suppress(HostError):
+        for name in host.names(directory):
+            host.stat(f"{directory.rstrip('/')}/{name}")
+    while directory not in ("", "/"):
+        with suppress(HostError):
+            host.stat(directory)
+            host.canonical(directory)
+        directory = os.path.dirname(directory)
+
+
+def redactor_of(engine: Engine, documents: Iterable[Document], key: bytes) -> Redactor:
+    """Takes out what is secret though no name says so: by the documents, by the log, by the mode of a file."""
+    secrets: dict[str, set[Field]] = {}
+    asked: dict[str, set[Field]] = {}
+    clear: set[str] = set()
+    whole = {a.name for a in engine.ledger.holds if a.kind in kinds() and kinds()[a.kind].whole}
+    for document in documents:
+        for wished in document.resources:
+            resource = wished.resource
+            secrets.setdefault(resource.name, set()).update(resource.secrets())
+            kind = kinds()[resource.kind]
+            for path in kind.edits(resource.name):
+                secrets.setdefault(path, set())
+            if kind.whole:
+                whole.add(resource.name)
+                content = getattr(resource, "content", None)
+                clear |= {content.encode().decode("latin-1")} if isinstance(content, str) else set()
+            if keys := kind.keys(resource.wishes(Absent())):
+                asked.setdefault(resource.name, set()).update(keys)
+    for address, fields in engine.ledger.holds.items():
+        known = kinds().get(address.kind)
+        for path in (address.name, *known.edits(address.name)) if known is not None else ():
+            secrets.setdefault(path, set())
+        for field, hold in fields.items():
+            if known is not None and known.keys([field]):
+                asked.setdefault(address.name, set()).add(field)
+            for value in (hold.origin, hold.current):
+                with suppress(LogError):
+                    if marked(engine.unseal(value)):
+                        secrets.setdefault(address.name, set()).add(field)
+    private = set()
+    for path in [*whole, *asked]:
+        with suppress(HostError):
+            there = engine.host.read(path)
+            if there is not None and not there.mode & 0o004:
+                private.add(path)
+                if path in whole:
+                    secrets.setdefault(path, set()).add(CONTENT)
+    return Redactor(key, _frozen(secrets), clear, _frozen(asked), private)
+
+
+def _frozen(found: dict[str, set[Field]]) -> dict[str, frozenset[Field]]:
+    return {name: frozenset(fields) for name, fields in found.items()}
