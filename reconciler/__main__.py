@@ -17,7 +17,7 @@ def main() -> None:
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
     # Start-up makes tens of thousands of objects that all stay; looking for garbage among them is in vain.
     gc.disable()
-    from reconciler.cli.main import run  # noqa: PLC0415 - start-up counts
+    from reconciler.cli._main import run  # noqa: PLC0415 - start-up counts
 
     gc.freeze()
     gc.enable()

@@ -16,11 +16,10 @@ from pathlib import Path
 
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO))
-from reconciler.engine.survey import ledger_of  # noqa: E402
-
 from contrib.demo.agentroot import managesoft, system  # noqa: E402
 from reconciler.core.events import START, canonical  # noqa: E402
 from reconciler.core.ledger import post  # noqa: E402
+from reconciler.engine.survey import ledger_of  # noqa: E402
 from reconciler.log.chain import entry_of  # noqa: E402
 from reconciler.log.writer import LogWriter  # noqa: E402
 

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import place_of, print_json, shared, talk
+from ._common import place_of, print_json, shared, talk
 
 if TYPE_CHECKING:
     from ..access.becoming import Becoming
     from ..access.scene import Scene
     from ..model import Json
+
+
+RANK = 240
 
 
 @click.command()

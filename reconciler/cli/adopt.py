@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
-from .common import located, place_of, talk, write_fresh
+from ._common import located, place_of, talk, write_fresh
+
+RANK = 130
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""plan and apply: the desired state, shown and brought about."""
+"""apply: the desired state, brought about."""
 
 from __future__ import annotations
 
@@ -7,87 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import RunOptions, duration, located, place_of, talk, write_fresh, writing
+from ._common import RunOptions, duration, talk, writing
 
 if TYPE_CHECKING:
     from ..app.apply import Apply
+from ._addresses import addresses
 
-
-def addresses(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[Any, ...]:  # noqa: ARG001
-    """Addresses on the command line."""
-    from ..kinds import kinds
-
-    for value in values:
-        if ":" not in value:
-            raise click.BadParameter(f"{value!r} is no address; write kind:name, as in ini:/etc/managesoft.ini")
-    return tuple(kinds().address(value) for value in values)
-
-
-@click.command()
-@click.argument("paths", nargs=-1)
-@located
-@click.option(
-    "--format", "style", default="text", help="How to print it; sarif and github name the YAML's lines.",
-    type=click.Choice(["text", "json", "markdown", "github", "gitlab", "junit", "sarif", "html"]),
-)  # fmt: skip
-@click.option("--detailed-exitcode", is_flag=True, help="Exit 2 where there are differences.")
-@click.option("--all-paths", is_flag=True, help="List every path of a tree that differs.")
-@click.option("--only", multiple=True, callback=addresses, metavar="ADDRESS", help="This thing and what it requires.")
-@click.option("--skip-blocked", is_flag=True, help="Leave out what is blocked, and what depends on it.")
-@click.option("--prune", is_flag=True, help="Give back deployments that are not in the input any more.")
-@click.option("--snapshot", "snapshots", multiple=True, metavar="FILE…", help="Plan for the hosts that these tell of.")
-@click.option("--snapshot-signers", "signers", metavar="FILE", help="Take only snapshots that somebody in it signed.")
-@click.option("--for-host", metavar="NAME", help="Take the host by this name: its documents, groups and values.")
-@click.option("--out", metavar="FILE", help="Save the plan, for 'apply --plan FILE' to carry out exactly this.")
-@click.pass_context
-def plan(
-    ctx: click.Context,
-    paths: tuple[str, ...],
-    root: str | None,
-    log_file: str | None,
-    style: str,
-    detailed_exitcode: bool,
-    all_paths: bool,
-    only: tuple[Any, ...],
-    skip_blocked: bool,
-    prune: bool,
-    snapshots: tuple[str, ...],
-    signers: str | None,
-    for_host: str | None,
-    out: str | None,
-) -> int:
-    """Show what apply would do, in order. Nothing is written on the host.
-
-    Example: reconciler plan desired/
-    """
-    from ..app.plan_file import save
-    from ..app.request import Request
-    from ..app.run import look
-    from ..engine.survey import Options
-    from ..errors import Usage
-    from .runs import shown
-
-    place = place_of(ctx, root, log_file)
-    options = Options(all_paths=all_paths, only=only, skip_blocked=skip_blocked)
-    if snapshots:
-        from . import elsewhere
-
-        if out is not None or root is not None or log_file is not None:
-            raise Usage("--snapshot plans for hosts that are not here; leave --out, --root and --log away")
-        # As a shell writes it: --snapshot DIR/*.json
-        files = [*snapshots, *(path for path in paths if path.endswith(".json"))]
-        paths = tuple(path for path in paths if not path.endswith(".json"))
-        elsewhere.checked(files, signers)
-        plans = elsewhere.plans(files, paths, options, prune=prune, for_host=for_host)
-        return elsewhere.show(plans, style, detailed=detailed_exitcode)
-    if for_host is not None and out is not None:
-        raise Usage("--out saves a plan for this host alone; leave --for-host away")
-    request = Request(place.observer(), paths, prune=prune, for_host=for_host, options=options)
-    found, reason = look(place, request)
-    if out is not None:
-        text = save(found, request.desired.contents, only=only, skip_blocked=skip_blocked, prune=prune)
-        write_fresh("--out", out, text.encode(), 0o600)
-    return shown(found, reason, style, detailed=detailed_exitcode)
+RANK = 50
 
 
 @click.command()
@@ -129,7 +55,7 @@ def apply(
     from ..app.plan_file import read
     from ..errors import Usage
     from ..formats.text import printable
-    from .runs import carry_out, preview
+    from ._terminal import carry_out, preview
 
     saved = None
     if plan_file is not None:
@@ -171,7 +97,7 @@ def undone_again(way: RunOptions, aim: Apply, code: int) -> int:
     from ..app.run import look
     from ..app.undo import Rollback
     from ..engine.survey import Options, ledger_of
-    from .runs import carry_out
+    from ._terminal import carry_out
 
     place, before = way.place, dict(aim.before)
     aim.rehearsing, aim.options = False, Options()

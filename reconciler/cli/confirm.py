@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import RunOptions, place_of, print_json, shared, talk
+from ._common import RunOptions, place_of, print_json, shared, talk
 
 if TYPE_CHECKING:
     from ..app.place import Place
+
+
+RANK = 60
 
 
 @click.command()
@@ -41,7 +44,7 @@ def confirm(
 
 def _expire(place: Place, style: str, *, wait: bool) -> int:
     from ..app.approval import expired, waiting
-    from .runs import carry_out
+    from ._terminal import carry_out
 
     while True:
         if (found := expired(place)) is not None:

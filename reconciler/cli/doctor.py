@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..app.place import Place
-from .common import place_of, print_json, shared
+from ._common import place_of, print_json, shared
 
 if TYPE_CHECKING:
     from ..log.store import LogReader
+
+
+RANK = 290
 
 
 @click.command()

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..app.place import Place
-from .common import located, place_of, talk
+from ._common import located, place_of, talk
 
 if TYPE_CHECKING:
     from ..host.become import Identity
     from ..model import Json
 
+RANK = 250
 PATIENCE = 30.0
 SECRET = re.compile(r"pass|pwd|secret|token|credential|api[-_]?key|private[-_]?key|auth|bearer|cookie", re.IGNORECASE)
 

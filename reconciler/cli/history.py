@@ -1,4 +1,4 @@
-"""history and show: the log, read."""
+"""history: runs and events, the last first."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 
 import click
 
-from .common import paint, place_of, print_json, shared, talk
+from ._common import paint, place_of, shared, talk
+
+RANK = 170
 
 
 @click.command()
@@ -52,7 +54,7 @@ def history(
     from ..history.moments import time_of
     from ..kinds import kinds
     from ..log.chain import verify
-    from ..report.text import event_lines, run_lines
+    from ..report._text import event_lines, run_lines
 
     log = place_of(ctx, root, log_file).reader()
     if not log.untouched() and (problems := verify(log).problems):
@@ -121,34 +123,4 @@ def _stream(events: Iterable[Any]) -> int:
     for number, event in enumerate(events):
         click.echo(("," if number else "") + "\n" + json.dumps(event.json()), nl=False)
     click.echo("]}")
-    return 0
-
-
-@click.command()
-@click.argument("what", metavar="RUN|SEQ")
-@shared
-@click.pass_context
-def show(ctx: click.Context, what: str, root: str | None, log_file: str | None, style: str) -> int:
-    """Show one run, or one event, in full.
-
-    Example: reconciler show r3
-    """
-    from itertools import islice
-
-    from ..errors import ReconcilerError
-    from ..report.text import event_lines
-
-    log = place_of(ctx, root, log_file).reader()
-    if what.isascii() and what.isdecimal() and len(what) < 19:
-        found = [event for event in islice(log.events(int(what) - 1), 1) if event.seq == int(what)]
-    else:
-        found = list(log.events(run=what))
-    if not found:
-        raise ReconcilerError(f"the log has no run or event {what!r}; see 'reconciler history'")
-    if style == "json":
-        print_json({"format_version": "1.0", "events": [event.json() for event in found]})
-    else:
-        for event in found:
-            for line in event_lines(event.json()):
-                click.echo(line)
     return 0

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..app.place import Place
-from .common import place_of, print_json, shared, talk
+from ._common import place_of, print_json, shared, talk
 
 if TYPE_CHECKING:
     from ..host.port import Observer
     from ..model import Json
     from ..rscd.resolver import Target
 
+RANK = 230
 WHERE = {"unix": "/etc/rsc", "windows": "/Windows/rsc"}
 
 

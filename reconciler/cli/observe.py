@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 from ..app.place import Place
-from .common import located, place_of, print_json, talk, write_fresh
+from ._common import located, place_of, print_json, talk, write_fresh
 
+RANK = 120
 NAMESPACE = "reconciler-snapshot"
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import located, place_of, talk, write_fresh
+from ._common import located, place_of, talk, write_fresh
 
 if TYPE_CHECKING:
     pass
 
+RANK = 280
 SHOWN = 50
 
 
@@ -31,8 +32,8 @@ def report(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_fil
     from ..app.request import Request
     from ..app.run import look
     from ..engine.survey import ledger_of
+    from ..report._preview import one_host
     from ..report.html import html
-    from ..report.preview import one_host
 
     place = place_of(ctx, root, log_file)
     plan, _ = look(place, Request(place.observer(), paths))

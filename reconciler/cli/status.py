@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
-from .common import paint, place_of, print_json, shared, talk
+from ._common import paint, place_of, print_json, shared, talk
+
+RANK = 110
 
 
 @click.command()
@@ -33,11 +35,11 @@ def status(
     from ..app.status import status as survey
     from ..engine.execute import Engine
     from ..engine.survey import Options
-    from ..report.text import status_lines
+    from ..report._text import status_lines
 
     place = place_of(ctx, root, log_file)
     if live:
-        from .live import follow
+        from ._live import follow
 
         return follow(place, style)
     wanted = Request(place.observer(), paths)

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..app.place import Place
-from .common import RunOptions, duration, place_of, shared
-from .sync import OF_REPOSITORY, UNATTENDED, options, source_of
+from ._common import RunOptions, duration, place_of, shared
+from ._repository import OF_REPOSITORY, UNATTENDED, options, source_of
 
 if TYPE_CHECKING:
     from ..gitops.sync import Sync
     from ..model import Json
     from ..watching.notify import Teller
     from ..watching.sources import Follower, Source
+
+
+RANK = 80
 
 
 @click.command()

@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 
-from ..core.vault import Vault
 from ..errors import HostError, Unseen
 from ..formats.text import printable
 from ..host.port import Host, Observer, Scope, Stat
 from ..model import EXISTS, MARK, Absent, Address, Change, Field, Json, Owner, Resource, Seen, State, Target, Unknown
+from .vault import Vault
 
 S = TypeVar("S", bound=State)
 

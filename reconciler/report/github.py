@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ..formats.text import printable
-from .preview import Group, change_lines, findings, hosts_text, source_of
+from ._preview import Group, change_lines, findings, hosts_text, source_of
 
 MOST = 40
 """A run shows no more annotations than this of one kind."""

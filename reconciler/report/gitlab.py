@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from .preview import Group, totals
+from ._preview import Group, totals
 
 
 def gitlab(groups: Sequence[Group]) -> str:

@@ -9,7 +9,7 @@ from html import escape
 
 from ..formats.text import printable
 from ..model import Json
-from .preview import Group, change_lines, findings, hosts_text, source_of, totals
+from ._preview import Group, change_lines, findings, hosts_text, source_of, totals
 
 STYLE = """
 :root { --ink: #1c2430; --soft: #5b6675; --line: #dfe3e8; --page: #fff; --box: #f6f7f9;

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.sax.saxutils import escape, quoteattr
 
-from .preview import Group, change_lines, hosts_text, source_of
-from .text import conflict_text
+from ._preview import Group, change_lines, hosts_text, source_of
+from ._text import conflict_text
 
 
 def junit(groups: Sequence[Group]) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from ..formats.text import printable
-from .preview import Group, change_lines, findings, hosts_text, source_of, totals
-from .text import symbol
+from ._preview import Group, change_lines, findings, hosts_text, source_of, totals
+from ._text import symbol
 
 LIMIT = 65_000
 """GitHub refuses a comment of more than 65,536 characters."""

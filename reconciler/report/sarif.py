@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from .. import __version__
 from ..errors import Mistake
 from ..model import Json
-from .preview import Group, findings, hosts_text
+from ._preview import Group, findings, hosts_text
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 RULES = {

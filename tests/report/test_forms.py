@@ -16,12 +16,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from reconciler.report._preview import Group, grouped
 from reconciler.report.github import github
 from reconciler.report.gitlab import gitlab
 from reconciler.report.html import html
 from reconciler.report.junit import junit
 from reconciler.report.markdown import LIMIT, markdown
-from reconciler.report.preview import Group, grouped
 from reconciler.report.sarif import sarif
 from tests.worlds import reconciler
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from reconciler.engine.execute import Engine
 
 from reconciler.app.adopt import Adopter, scalar
 from reconciler.desired.layout import laid_out
+from reconciler.engine.execute import Engine
 from reconciler.formats.yaml import read
 from reconciler.kinds import kinds
 from reconciler.log.store import LogReader

@@ -176,9 +176,9 @@ def test_the_reference_is_made_from_the_models() -> None:
 
 
 def test_every_command_has_help_with_an_example() -> None:
-    from reconciler.cli.main import COMMANDS
+    from reconciler.cli._main import commands
 
-    for name in COMMANDS:
+    for name in commands():
         words = [name, "verify", "--help"] if name == "log" else [name, "--help"]
         assert "Example: reconciler" in reconciler(*words, check=0).stdout
     readme = Path("README.md").read_text() if Path("README.md").exists() else ""

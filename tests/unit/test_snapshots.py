@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from reconciler.engine.execute import Engine
-from reconciler.engine.survey import Options
 
 from reconciler.app.guards import foresee
 from reconciler.core.goals import from_desired
 from reconciler.desired.documents import parse
+from reconciler.engine.execute import Engine
+from reconciler.engine.survey import Options
 from reconciler.host.recording import Recording
 from reconciler.log.store import LogReader
 from reconciler.snapshots.capture import look, redactor_of

@@ -12,10 +12,10 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
-from reconciler.engine.survey import Options
 
 from reconciler.app.request import Request
 from reconciler.app.run import record
+from reconciler.engine.survey import Options
 from reconciler.log.store import LogReader
 from reconciler.log.writer import LogWriter
 from reconciler.watching.affected import Concern

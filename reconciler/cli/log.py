@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..app.place import Place
-from .common import located, place_of, print_json, shared, write_fresh
+from ._common import located, place_of, print_json, shared, write_fresh
 
 if TYPE_CHECKING:
     from ..log.chain import Anchor
     from ..log.note import VerifierKey
     from ..log.store import LogReader
+
+
+RANK = 220
 
 
 @click.group()
@@ -139,7 +142,7 @@ def _check_proof(reader: LogReader, path: str, key: str | None, style: str) -> i
     from ..errors import ReconcilerError
     from ..log.chain import proven
     from ..log.note import Proof
-    from ..report.text import event_lines
+    from ..report._text import event_lines
 
     text = text_of("--proof", path)
     try:
@@ -272,7 +275,7 @@ def log_archive(
     from ..errors import Refused
     from ..history.moments import moment
     from ..log.archive import archive
-    from .common import confirm, talk
+    from ._common import confirm, talk
 
     place = place_of(ctx, root, log_file)
     with place.writer("log archive", 0.0) as writer:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import click
@@ -13,37 +16,19 @@ import click
 from .. import __version__
 from ..errors import Mistakes, ReconcilerError
 
-COMMANDS = {
-    "validate": "validate",
-    "lint": "validate",
-    "fmt": "validate",
-    "plan": "apply",
-    "apply": "apply",
-    "confirm": "confirm",
-    "sync": "sync",
-    "watch": "watch",
-    "suspend": "sync",
-    "resume": "sync",
-    "status": "status",
-    "observe": "observe",
-    "adopt": "adopt",
-    "rollback": "undo",
-    "uninstall": "undo",
-    "purge": "undo",
-    "history": "history",
-    "show": "history",
-    "explain": "travel",
-    "state": "travel",
-    "diff": "travel",
-    "log": "evidence",
-    "mapping": "mapping",
-    "access": "access",
-    "exec": "exec",
-    "profiles": "library",
-    "schema": "library",
-    "report": "report",
-    "doctor": "doctor",
-}
+
+@cache
+def commands() -> tuple[str, ...]:
+    """The names of all commands: one file each, found by looking in this folder."""
+    import reconciler.cli as here
+
+    found = (module.name for module in iter_modules(here.__path__))
+    return tuple(name.replace("_", "-") for name in found if not name.startswith("_"))
+
+
+def module_of(name: str) -> Any:
+    """The file of a command; its ``RANK`` says where the command stands in the help."""
+    return import_module(f"{__package__}.{name.replace('-', '_')}")
 
 
 class Lazy(click.Group):
@@ -51,23 +36,23 @@ class Lazy(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every command, in the order of a first day's work."""
-        return list(COMMANDS)
+        return sorted(commands(), key=lambda name: int(module_of(name).RANK))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name."""
-        if cmd_name not in COMMANDS:
+        if cmd_name not in commands():
             return None
-        module = import_module(f"{__package__}.{COMMANDS[cmd_name]}")
-        found = getattr(module, "exec_" if cmd_name == "exec" else cmd_name.replace("-", "_"))
+        word = cmd_name.replace("-", "_")
+        found = getattr(module_of(cmd_name), f"{word}_" if word in dir(builtins) else word)
         assert isinstance(found, click.Command)
         return found
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """As click does, with the nearest known word for a misspelt one."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in commands() and not args[0].startswith("-"):
             from ..desired.words import nearest
 
-            raise click.UsageError(f"no command {args[0]!r}; {nearest(args[0], COMMANDS)}", ctx)
+            raise click.UsageError(f"no command {args[0]!r}; {nearest(args[0], commands())}", ctx)
         return super().resolve_command(ctx, args)
 
 

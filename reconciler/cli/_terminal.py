@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,17 +15,15 @@ from ..core.plan import conflict_json
 from ..errors import HostError, Refused
 from ..formats.text import printable
 from ..model import Json
-from ..report.preview import Group, one_host
-from ..report.text import outcome_lines, plan_lines
-from .common import RunOptions, confirm, paint, print_json, talk
+from ..report import forms, renderer
+from ..report._preview import Group, one_host
+from ..report._text import outcome_lines, plan_lines
+from ._common import RunOptions, confirm, paint, print_json, talk
 
 if TYPE_CHECKING:
     from ..app.place import Place
     from ..core.plan import Plan
     from ..engine.execute import Report
-
-REPORTS = ("markdown", "github", "gitlab", "junit", "sarif", "html")
-"""The forms of a plan besides text and JSON: one function each, of the same name, in report/."""
 
 
 class Terminal(app.View):
@@ -89,7 +86,7 @@ def show_plan(plan: Plan, style: str, reason: str | None = None) -> None:
     """Print a plan; why it would be refused goes to stderr."""
     if style == "json":
         print_json(plan.json())
-    elif style in REPORTS:
+    elif style in forms():
         report(style, [one_host(plan)])
     else:
         for line in plan_lines(plan, paint()):
@@ -98,22 +95,14 @@ def show_plan(plan: Plan, style: str, reason: str | None = None) -> None:
         talk(f"refused: {reason}")
 
 
-def report(style: str, groups: Sequence[Group], runs: Sequence[Json] = ()) -> None:
+def report(style: str, groups: Sequence[Group]) -> None:
     """Print previews in one of the forms; in a GitHub workflow the job's summary gets them as Markdown too."""
-    if style == "html":
-        from ..report.html import html
-
-        click.echo(html(groups, runs), nl=False)
-        return
-    render = getattr(import_module(f"..report.{style}", __package__), style)
-    click.echo(render(groups), nl=False)
+    click.echo(renderer(style)(groups), nl=False)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     if style == "github" and summary:
-        from ..report.markdown import markdown
-
         try:
             with open(summary, "a", encoding="utf-8") as file:
-                file.write(markdown(groups))
+                file.write(renderer("markdown")(groups))
         except OSError as error:
             raise HostError(f"GITHUB_STEP_SUMMARY {summary}: {(error.strerror or '').lower()}") from None
 

@@ -1,10 +1,12 @@
-"""profiles and schema: what the product knows, as text and as data."""
+"""profiles: what ships with the product."""
 
 from __future__ import annotations
 
 import click
 
-from .common import anywhere, print_json
+from ._common import anywhere, print_json
+
+RANK = 260
 
 
 @click.command()
@@ -47,18 +49,4 @@ def profiles(name: str | None, style: str) -> int:
         default = ", ".join(map(str, parameter.default)) if isinstance(parameter.default, list) else parameter.default
         mark = "" if parameter.confirmed else "   confirmed: false"
         click.echo(f"  {key} = {default}{mark}\n      {parameter.doc}")
-    return 0
-
-
-@click.command()
-@click.argument("name", type=click.Choice(["desired", "plan", "event", "snapshot"]))
-@anywhere
-def schema(name: str) -> int:
-    """Print a JSON Schema: of the desired state, a plan, an event, or a snapshot.
-
-    Example: reconciler schema plan
-    """
-    from ..app.schemas import schema as made
-
-    print_json(made(name))
     return 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..core.events import Event
 from ..formats.text import printable
 from ..model import Json
-from .text import Paint
+from ._text import Paint
 
 QUIET = {"run.started", "transition.started", "run.finished"}
 """Events that others tell of better."""

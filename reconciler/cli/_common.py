@@ -99,7 +99,7 @@ def writing(command: Callable[..., int]) -> Callable[..., int]:
 
 def paint() -> Any:
     """Colours on a terminal, unless NO_COLOR says otherwise."""
-    from ..report.text import Paint
+    from ..report._text import Paint
 
     return Paint(sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
 

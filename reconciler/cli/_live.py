@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..app.place import Place
-from .common import paint
+from ._common import paint
 
 if TYPE_CHECKING:
-    from ..report.live import View
+    from ..report._live import View
 
 PERIOD = 0.5
 LAST = 15
@@ -25,7 +25,7 @@ LAST = 15
 def follow(place: Place, style: str) -> int:
     """Show it until somebody interrupts: as a view on a terminal, else events as lines."""
     from ..core.events import Event
-    from ..report.live import QUIET, event_line, live_lines
+    from ..report._live import QUIET, event_line, live_lines
 
     log, colours = place.reader(), paint()
     events: deque[Event] = deque(maxlen=LAST)
@@ -67,7 +67,7 @@ def follow(place: Place, style: str) -> int:
 
 def _view(place: Place, events: list[Any]) -> View:
     from ..engine.survey import ledger_of
-    from ..report.live import View
+    from ..report._live import View
 
     ledger = ledger_of(place.reader())
     held = {name: len(addresses) for name, addresses in ledger.deployments().items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..app.place import Place
-from .common import paint, print_json, talk
+from ._common import paint, print_json, talk
 
 if TYPE_CHECKING:
     from ..core.plan import Plan
@@ -80,9 +80,10 @@ def plans(
 
 def show(found: Sequence[tuple[str, Plan, str | None]], style: str, *, detailed: bool) -> int:
     """Print the plans, those that are equal once; the exit code."""
-    from ..report.preview import grouped, hosts_text
-    from ..report.text import plan_lines
-    from .runs import REPORTS, report
+    from ..report import forms
+    from ..report._preview import grouped, hosts_text
+    from ..report._text import plan_lines
+    from ._terminal import report
 
     if style == "json" and len(found) == 1:
         print_json(found[0][1].json())
@@ -91,7 +92,7 @@ def show(found: Sequence[tuple[str, Plan, str | None]], style: str, *, detailed:
         if style == "json":
             listed = [{"hosts": list(group.hosts), "plan": group.plan} for group in groups]
             print_json({"format_version": "1.0", "groups": listed})
-        elif style in REPORTS:
+        elif style in forms():
             report(style, groups)
         else:
             by_name = {name: plan for name, plan, _ in found}

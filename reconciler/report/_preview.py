@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..core.plan import RUNNING, Plan
 from ..formats.text import printable
 from ..model import Json
-from .text import conflict_text, value_text
+from ._text import conflict_text, value_text
 
 
 @dataclass(frozen=True)
