@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from itertools import permutations
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reconciler.core.kind import Context
 from reconciler.desired.documents import parse
 from reconciler.errors import Mistakes
 from reconciler.kinds import kinds
+from reconciler.model import Absent, State, Target, Unknown
 from tests.drive import Bench, Killed, Mortal
 from tests.laws.hosts import Node, file_host, memory_host, snapshot
 
@@ -52,6 +54,36 @@ def uninstalled(bench: Bench, start: dict[str, Any]) -> None:
         report = bench.uninstall("d")
         assert report.exit_code == 0, (report.outcome, report.blocked, report.skipped, report.transitions)
     assert snapshot(bench.observer()) == start
+
+
+def states(host: Any, kind: Any, path: str) -> list[State]:
+    """What its examples make of nothing, and nothing."""
+    seen = kind.read(host, path)
+    assert isinstance(seen, Absent)
+    found: list[State] = [seen]
+    for number in range(len(kind.examples)):
+        text = document(resource(kind.name, number, path))
+        wish = parse({"a.yaml": text.encode()}).documents[0].resources[0].resource
+        target = Target(wish.address, "d", wish)
+        found.append(kind.patch(seen, kind.values(host, target, seen, Context())))
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name, kind in LOCATED.items() if not kind.spans])
+def test_what_is_written_is_read_and_the_last_write_counts(bench: Bench, name: str) -> None:
+    kind, host, path = LOCATED[name], bench.host(), "/n/x"
+    for one, other in product(states(host, kind, path), repeat=2):
+        for state in (one, other):
+            if kind.encloses and isinstance(state, Absent) and host.names(path):
+                continue  # what is in it by now goes with a plan alone
+            kind.write(host, path, state)
+            seen = kind.read(host, path)
+            assert not isinstance(seen, Unknown)
+            told = list(kind.fields(state))
+            assert not kind.diff(kind.see(host, path, [(field, None) for field in told]), state), "put-get"
+            before = snapshot(host)
+            kind.write(host, path, seen)
+            assert snapshot(host) == before, "get-put"
 
 
 def test_every_located_kind_has_examples() -> None:

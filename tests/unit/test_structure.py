@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -141,5 +143,27 @@ def test_only_the_host_kinds_and_trees_touch_a_host() -> None:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATING
         if (isinstance(node.func.value, ast.Name) and node.func.value.id in HOSTS)
         or (isinstance(node.func.value, ast.Attribute) and node.func.value.attr in HOSTS)
+    ]
+    assert found == []
+
+
+def test_the_list_of_rooms_is_the_contract() -> None:
+    page = (PACKAGE.parent / "ARCHITECTURE.md").read_text()
+    listed = re.findall(r"^(\w+)(?:/|\.py) {2,}", page, re.MULTILINE)
+    contracts = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(each["layers"] for each in contracts if each["type"] == "layers")
+    assert [f"reconciler.{name}" for name in listed] == layers[1:], "ARCHITECTURE and pyproject tell one list"
+    there = {p.stem for p in PACKAGE.iterdir() if (p.is_dir() or p.suffix == ".py") and not p.name.startswith("_")}
+    assert set(listed) == there
+
+
+def test_nothing_below_the_command_line_imports_click() -> None:
+    found = [
+        f"{path}:{node.lineno}"
+        for path, tree in sources()
+        if path.parts[0] != "cli"
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Import) and any(alias.name.split(".")[0] == "click" for alias in node.names))
+        or (isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] == "click")
     ]
     assert found == []
