@@ -180,9 +180,10 @@ class Machine:
         )
 
     def uid_of(self, unit: str) -> str:
-        """The name of the user that a unit's main process really runs as."""
-        pid = self.run("systemctl", "show", "-p", "MainPID", "--value", unit).stdout.strip()
-        return self.run("stat", "-c", "%U", f"/proc/{pid}").stdout.strip() if pid != "0" else "(down)"
+        """The name of the user that a unit's main process really runs as; "(down)" where there is none."""
+        asked = self.run("stat", "-c", "%U", f"/proc/{self.pid_of(unit)}", check=None)
+        # Of a number that was told a moment ago the process may have ended since.
+        return asked.stdout.strip() if asked.returncode == 0 and self.pid_of(unit) != "0" else "(down)"
 
     def pid_of(self, unit: str) -> str:
         """The main process of a unit."""

@@ -176,10 +176,12 @@ def test_what_vanishes_while_it_is_walked_is_no_error(tmp_path: Path, monkeypatc
         finally:
             os._exit(1)
     try:
-        time.sleep(0.3)
+        while not os.listdir(top):
+            time.sleep(0.01)
         bench = Bench(FileHost(str(root)), tmp_path)
         for _ in range(20):
-            assert bench.apply(WANTED).outcome in ("converged", "unchanged")
+            # partial: a path was exchanged between the look and the change, and left alone
+            assert bench.apply(WANTED).outcome in ("converged", "unchanged", "partial")
             assert bench.uninstall("raced").outcome in ("converged", "refused"), (
                 "refused: born as the account's just now"
             )
