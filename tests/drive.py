@@ -11,8 +11,8 @@ from typing import Any
 from reconciler.app.request import Request
 from reconciler.app.run import Aim, View, carry_out, look
 from reconciler.app.undo import Rollback, Uninstall
+from reconciler.core.options import Options
 from reconciler.engine.execute import Engine, Report
-from reconciler.engine.survey import Options
 from reconciler.host.port import Through
 from reconciler.log.store import LogReader
 from reconciler.log.writer import LogWriter

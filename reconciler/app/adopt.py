@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..core.goals import from_desired
+from ..core.options import Options
 from ..core.plan import Plan
 from ..core.secret import marked
 from ..desired.documents import parse
-from ..engine.survey import Options, Surveyor
+from ..engine.survey import Surveyor
 from ..errors import HostError, ReconcilerError
 from ..formats.text import printable
 from ..host.port import Observer

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 
-from ..engine.survey import Options, ledger_of
+from ..core.options import Options
+from ..engine.survey import ledger_of
 from ..errors import Refused, Usage
 from ..log.store import now, timestamp
 from .guards import APPROVERS

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..access.changes import consider
+from ..core.options import Options
 from ..core.plan import POLICY, Plan
 from ..engine.execute import Engine
-from ..engine.survey import Options, hostname
+from ..engine.survey import hostname
 from ..errors import HostError, Refused, Tampered, Unseen
 from ..log.chain import verify
 from ..log.store import LogReader
@@ -17,15 +18,19 @@ APPROVERS = "/etc/reconciler/approvers"
 """Where this file is, only plans that somebody in it signed are applied; its form is ssh's allowed_signers."""
 
 
+def trouble(log: LogReader) -> str | None:
+    """What is wrong with a log that was tampered with; None where nothing is."""
+    if log.untouched():
+        return None
+    problems = verify(log).problems
+    return str(problems[0]["what"]) if problems else None
+
+
 def intact(log: LogReader) -> None:
     """Refuse to build on a log that was tampered with."""
-    if log.untouched():
-        return
-    verdict = verify(log)
-    if not verdict.ok:
-        first = verdict.problems[0]["what"]
+    if (what := trouble(log)) is not None:
         raise Tampered(
-            f"{log.path}: {first}; look with 'reconciler log verify', and restore the log from a backup, "
+            f"{log.path}: {what}; look with 'reconciler log verify', and restore the log from a backup, "
             "or decide with --accept-tampered-log to go on with what is left"
         )
 

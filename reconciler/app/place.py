@@ -13,6 +13,8 @@ from ..errors import HostError, Usage
 from ..model import Json
 
 if TYPE_CHECKING:
+    from ..core.ledger import Ledger
+    from ..engine.survey import Surveyor
     from ..host.port import Host, Observer
     from ..log.store import LogReader
     from ..log.writer import LogWriter
@@ -85,6 +87,38 @@ class Place:
             yield log
         finally:
             log.close()
+
+    def ledger(self) -> Ledger:
+        """What the log amounts to."""
+        from ..engine.survey import ledger_of  # noqa: PLC0415
+
+        return ledger_of(self.reader())
+
+    def facts(self) -> dict[str, str | None]:
+        """What the host says of itself: hostname, machine_id, os, distribution."""
+        from ..engine.survey import facts  # noqa: PLC0415
+
+        return facts(self.observer())
+
+    def surveyor(self) -> Surveyor:
+        """The host and its log, to be looked at, once the log is found intact."""
+        from ..engine.survey import Surveyor  # noqa: PLC0415
+        from .guards import intact  # noqa: PLC0415
+
+        log = self.reader()
+        intact(log)
+        return Surveyor(self.observer(), log)
+
+    def state(self, *inner: str) -> str:
+        """The directory that holds the log and what lies beside it, or one in it; made where it is missing."""
+        from ..log.writer import make_directory  # noqa: PLC0415
+
+        directory = os.path.dirname(os.path.abspath(self.log_path()))
+        make_directory(directory)
+        for name in inner:
+            directory = os.path.join(directory, name)
+            make_directory(directory)
+        return directory
 
     def words(self) -> list[str]:
         """The options that lead another process to the same host and log."""

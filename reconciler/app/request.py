@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.goals import from_desired
+from ..core.options import Options
 from ..core.plan import DEPLOYMENT, Blocked, Plan
 from ..desired.checks import between
 from ..desired.documents import contents_of, parse
 from ..desired.secrets import conceal, reveal
 from ..engine.execute import Engine
-from ..engine.survey import Options, facts, refusal
+from ..engine.survey import facts, refusal
 from ..errors import Mistake, Mistakes, Refused
 from ..host.port import Observer
 from ..model import Address, Json

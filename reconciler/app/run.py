@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ..core.goals import Goals
+from ..core.options import Options
 from ..core.plan import Plan
 from ..engine.execute import Engine, Report
-from ..engine.survey import Options, facts
+from ..engine.survey import facts
 from ..errors import LogError, Partial, ReconcilerError
 from ..host.port import Host, Observer
 from ..log.chain import verify

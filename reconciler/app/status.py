@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from ..access.becoming import Becoming
 from ..access.policy import policy, policy_text
 from ..access.processes import processes
 from ..access.scene import Scene
+from ..core.goals import Goals
 from ..core.kind import Context, Proposal
+from ..core.options import Options
+from ..core.plan import Plan
 from ..desired.documents import Document
+from ..engine.execute import Engine
 from ..engine.survey import hostname
 from ..history.causes import UNKNOWN, Asked, cause, changed
 from ..kinds import kinds
 from ..model import EXISTS, MARK, Absent, Json, Target, Unknown
-
-if TYPE_CHECKING:
-    from ..core.goals import Goals
-    from ..core.plan import Plan
-    from ..engine.execute import Engine
+from .guards import intact
+from .place import Place
+from .request import Request
 
 
 def status(engine: Engine, documents: Iterable[Document], goals: Goals, plan: Plan, context: Context) -> list[Json]:
@@ -133,3 +134,15 @@ def drift_cause(engine: Engine, paths: tuple[str, ...], *, cut_off: bool) -> str
     now = datetime.now(UTC)
     since, until = span or (now, now)
     return cause(engine.host, Asked(paths, since, until, interrupted=cut_off)).text
+
+
+def looked(place: Place, paths: tuple[str, ...]) -> tuple[list[Json], Json]:
+    """What is, against what was left and what files ask for; and who suspended unattended runs, if anybody did."""
+    request, log = Request(place.observer(), paths), place.reader()
+    intact(log)
+    engine, options = Engine(place.observer(), log), Options()
+    goals, desired, _ = request.prepare(engine)
+    plan = engine.survey(goals, options, desired)
+    request.hindered(engine, plan)
+    found = status(engine, request.documents, goals, plan, engine.context(goals, options))
+    return found, engine.ledger.suspended

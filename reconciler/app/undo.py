@@ -7,11 +7,12 @@ from typing import Any
 
 from .. import __version__
 from ..core.goals import Goals, destroys, from_past, from_uninstall
+from ..core.options import Options
 from ..core.plan import Plan
 from ..core.rewind import rewind
 from ..desired.words import nearest
 from ..engine.execute import Engine
-from ..engine.survey import Options, facts
+from ..engine.survey import facts
 from ..errors import ReconcilerError, Refused
 from ..history.moments import moment
 from ..model import Json

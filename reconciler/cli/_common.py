@@ -17,7 +17,7 @@ from ..errors import Usage
 from ..model import Json
 
 if TYPE_CHECKING:
-    from ..engine.survey import Options
+    from ..core.options import Options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -63,7 +63,7 @@ class RunOptions:
 
     def options(self, **more: Any) -> Options:
         """What the survey and the engine have to know of it, and ``more``."""
-        from ..engine.survey import Options
+        from ..core.options import Options
 
         return Options(force=self.force, skip_conflicts=self.skip_conflicts, all_paths=self.all_paths, **more)
 

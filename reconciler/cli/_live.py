@@ -66,10 +66,9 @@ def follow(place: Place, style: str) -> int:
 
 
 def _view(place: Place, events: list[Any]) -> View:
-    from ..engine.survey import ledger_of
     from ..report._live import View
 
-    ledger = ledger_of(place.reader())
+    ledger = place.ledger()
     held = {name: len(addresses) for name, addresses in ledger.deployments().items()}
     return View(held, watching(place), ledger.suspended, events)
 

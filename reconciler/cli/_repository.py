@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ import click
 from ._common import F, RunOptions
 
 if TYPE_CHECKING:
-    from ..engine.survey import Options
+    from ..core.options import Options
     from ..gitops.notify import Listeners
     from ..gitops.sync import Sync
     from ..gitops.windows import Window
@@ -66,7 +65,6 @@ def source_of(
     from ..gitops.notify import Listeners
     from ..gitops.repository import Repository, Trust, checked_path, checked_ref, checked_url
     from ..gitops.sync import Sync
-    from ..log.writer import make_directory
     from ._terminal import Terminal
 
     own = dict(given)
@@ -77,11 +75,7 @@ def source_of(
     allowed = {name: own.pop(name) for name in ("allow_empty", "allow_rewind", "prune")}
     listeners = Listeners(**own)
     listeners.check()
-    state = os.path.dirname(os.path.abspath(way.place.log_path()))
-    make_directory(state)
-    directory = os.path.join(state, "git")
-    make_directory(directory)
-    source = Repository(directory, checked_url(repo), credentials=credentials, ssh_key=key)
+    source = Repository(way.place.state("git"), checked_url(repo), credentials=credentials, ssh_key=key)
     trust = Trust(signers, home, unsigned)
     one = Sync(
         way.place, Terminal(way), source, checked_ref(ref), checked_path(inside), trust, windows, limits,

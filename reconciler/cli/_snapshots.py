@@ -11,8 +11,8 @@ from ..app.place import Place
 from ._common import paint, print_json, talk
 
 if TYPE_CHECKING:
+    from ..core.options import Options
     from ..core.plan import Plan
-    from ..engine.survey import Options
     from ..snapshots.snapshot import Snapshot
 
 UNTOLD = (

@@ -23,7 +23,6 @@ from ._common import RunOptions, confirm, paint, print_json, talk
 if TYPE_CHECKING:
     from ..app.place import Place
     from ..core.plan import Plan
-    from ..engine.execute import Report
 
 
 class Terminal(app.View):
@@ -132,14 +131,15 @@ def carry_out(way: RunOptions, aim: app.Aim) -> int:
 def show_ended(ended: app.Ended, style: str) -> None:
     """Print what came of a run."""
     if style == "json":
-        print_json(result_json(ended.report, ended.plan))
+        print_json(result_json(ended, ended.plan))
     else:
         for line in outcome_lines(ended.report, paint()):
             click.echo(line)
 
 
-def result_json(report: Report | None, plan: Plan) -> Json:
+def result_json(ended: app.Ended | None, plan: Plan) -> Json:
     """What a run prints as JSON; None: it was refused."""
+    report = ended.report if ended is not None else None
     shape: dict[str, Json] = {
         "format_version": "1.0",
         "run": report.run if report else None,

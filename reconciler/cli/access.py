@@ -31,12 +31,11 @@ def access(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_fil
     """
     from ..access.becoming import Becoming
     from ..access.scene import Scene
-    from ..engine.survey import hostname
     from ..formats.text import printable
 
-    host = place_of(ctx, root, log_file).observer()
-    scene = Scene(host)
-    becoming = Becoming(scene, hostname(host))
+    place = place_of(ctx, root, log_file)
+    scene = Scene(place.observer())
+    becoming = Becoming(scene, place.facts()["hostname"] or "localhost")
     found = [examined(scene, becoming, path) for path in paths]
     for file, number, text in becoming.sudoers.problems:
         talk(printable(f"{file}:{number}: not understood, and left out: {text}"))

@@ -36,13 +36,12 @@ def adopt(
     """
     from ..app.adopt import Adopter
     from ..app.adopt import things as meant
-    from ..engine.survey import Surveyor
     from ..errors import Usage
     from ..formats.text import printable
     from ..kinds import kinds
 
     place = place_of(ctx, root, log_file)
-    surveyor = Surveyor(place.observer(), place.reader())
+    surveyor = place.surveyor()
     asked: dict[str, list[tuple[str, str]]] = {}
     for file, section, key in keys:
         asked.setdefault(file, []).append((section, key))

@@ -96,13 +96,13 @@ def undone_again(way: RunOptions, aim: Apply, code: int) -> int:
     from ..app.rehearsal import unrest
     from ..app.run import look
     from ..app.undo import Rollback
-    from ..engine.survey import Options, ledger_of
+    from ..core.options import Options
     from ._terminal import carry_out
 
     place, before = way.place, dict(aim.before)
     aim.rehearsing, aim.options = False, Options()
     again, _ = look(place, aim)
-    last = ledger_of(place.reader()).last_forward()
+    last = place.ledger().last_forward()
     if code not in (0, 5) or last is None or last.verb != "apply":
         return code
     back = carry_out(RunOptions(place, way.style, yes=True, patience=way.patience), Rollback(str(last.first - 1)))

@@ -10,7 +10,6 @@ from ._common import place_of, print_json, shared
 
 if TYPE_CHECKING:
     pass
-from ._log import asked
 
 RANK = 210
 
@@ -31,7 +30,7 @@ def diff(
     from ..history.moments import moment
     from ..report._text import difference_lines
 
-    surveyor = asked(place_of(ctx, root, log_file))
+    surveyor = place_of(ctx, root, log_file).surveyor()
     first = moment(surveyor.log, surveyor.ledger, earlier, "--from")
     last = surveyor.ledger.seq if later is None else moment(surveyor.log, surveyor.ledger, later, "--to")
     changes = difference(surveyor.ledger, first, last, surveyor.unseal)

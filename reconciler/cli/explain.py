@@ -10,7 +10,6 @@ from ._common import place_of, print_json, shared
 
 if TYPE_CHECKING:
     pass
-from ._log import asked
 
 RANK = 190
 
@@ -27,7 +26,7 @@ def explain(ctx: click.Context, what: str, root: str | None, log_file: str | Non
     from ..history.blame import Blame
     from ..report._text import blame_lines
 
-    surveyor = asked(place_of(ctx, root, log_file))
+    surveyor = place_of(ctx, root, log_file).surveyor()
     found = Blame(surveyor.host, surveyor.log, surveyor.ledger, surveyor.vault, surveyor.unseal).explain(what)
     if style == "json":
         first, *others = found

@@ -47,19 +47,18 @@ def history(
     """
     from itertools import islice
 
+    from ..app.guards import trouble
     from ..core.events import Event
     from ..core.ledger import Run
-    from ..engine.survey import ledger_of
     from ..errors import ReconcilerError, Usage
     from ..history.moments import time_of
     from ..kinds import kinds
-    from ..log.chain import verify
     from ..report._text import event_lines, run_lines
 
     log = place_of(ctx, root, log_file).reader()
-    if not log.untouched() and (problems := verify(log).problems):
-        talk(f"{log.path}: {problems[0]['what']}; look with 'reconciler log verify'")
-    ledger = ledger_of(log)
+    if (what := trouble(log)) is not None:
+        talk(f"{log.path}: {what}; look with 'reconciler log verify'")
+    ledger = place_of(ctx, root, log_file).ledger()
     if commit is not None and not re.fullmatch("[0-9a-f]{7,64}", commit):
         raise Usage(f"--commit {commit}: a commit has at least 7 hex digits")
     if of_run is not None and ledger.run(of_run) is None:

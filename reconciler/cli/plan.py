@@ -56,7 +56,7 @@ def plan(
     from ..app.plan_file import save
     from ..app.request import Request
     from ..app.run import look
-    from ..engine.survey import Options
+    from ..core.options import Options
     from ..errors import Usage
     from ._terminal import shown
 

@@ -31,13 +31,12 @@ def report(ctx: click.Context, paths: tuple[str, ...], root: str | None, log_fil
 
     from ..app.request import Request
     from ..app.run import look
-    from ..engine.survey import ledger_of
     from ..report._preview import one_host
     from ..report.html import html
 
     place = place_of(ctx, root, log_file)
     plan, _ = look(place, Request(place.observer(), paths))
-    runs = [asdict(run) for run in islice(ledger_of(place.reader()).runs(), SHOWN)]
+    runs = [asdict(run) for run in islice(place.ledger().runs(), SHOWN)]
     group = one_host(plan)
     text = html([group], runs, f"reconciler on {group.hosts[0]}")
     if out is None:

@@ -24,10 +24,9 @@ def resume(ctx: click.Context, root: str | None, log_file: str | None, style: st
     Example: reconciler resume
     """
     from ..app.run import record
-    from ..engine.survey import ledger_of
 
     way = RunOptions(place_of(ctx, root, log_file), style)
-    ledger = ledger_of(way.place.reader())
+    ledger = way.place.ledger()
     back = sorted(ledger.held_back)
     run = record(way.place, "resume", {}, "resumed", {"v": 1, "input": back}) if ledger.suspended or back else None
     if style == "json":

@@ -29,14 +29,13 @@ def rollback(way: RunOptions, to: str | None, deployment: str | None) -> int:
     Example: reconciler rollback --dry-run
     """
     from ..app.undo import Rollback
-    from ..engine.survey import ledger_of
     from ._terminal import carry_out, preview
 
     aim = Rollback(to, deployment, way.options(keep_going=True))
     if way.dry_run or not way.place.reader().exists:
         return preview(way.place, aim, way.style)
-    before = ledger_of(way.place.reader()).held_back
+    before = way.place.ledger().held_back
     code = carry_out(way, aim)
-    for name in ledger_of(way.place.reader()).held_back.keys() - before.keys():
+    for name in way.place.ledger().held_back.keys() - before.keys():
         talk(f"held back: sync and watch skip {name[:19]} until it changes, or until 'reconciler resume'")
     return code

@@ -10,7 +10,6 @@ from ._common import place_of, print_json, shared
 
 if TYPE_CHECKING:
     pass
-from ._log import asked
 
 RANK = 200
 
@@ -28,7 +27,7 @@ def state(ctx: click.Context, at: str | None, root: str | None, log_file: str | 
     from ..history.moments import moment
     from ..report._text import state_lines
 
-    surveyor = asked(place_of(ctx, root, log_file))
+    surveyor = place_of(ctx, root, log_file).surveyor()
     seq = surveyor.ledger.seq if at is None else moment(surveyor.log, surveyor.ledger, at, "--at")
     event = next(surveyor.log.events(seq - 1), None) if seq else None
     held = state_at(surveyor.ledger, seq, surveyor.unseal)

@@ -30,11 +30,7 @@ def status(
 
     Example: reconciler status desired/
     """
-    from ..app.guards import intact
-    from ..app.request import Request
-    from ..app.status import status as survey
-    from ..engine.execute import Engine
-    from ..engine.survey import Options
+    from ..app.status import looked
     from ..report._text import status_lines
 
     place = place_of(ctx, root, log_file)
@@ -42,16 +38,7 @@ def status(
         from ._live import follow
 
         return follow(place, style)
-    wanted = Request(place.observer(), paths)
-    log = place.reader()
-    intact(log)
-    engine = Engine(place.observer(), log)
-    goals, desired, _ = wanted.prepare(engine)
-    options = Options()
-    plan = engine.survey(goals, options, desired)
-    wanted.hindered(engine, plan)
-    found = survey(engine, wanted.documents, goals, plan, engine.context(goals, options))
-    suspended = engine.ledger.suspended
+    found, suspended = looked(place, paths)
     if style == "json":
         print_json({"format_version": "1.0", "deployments": found, "suspended": suspended})
     else:

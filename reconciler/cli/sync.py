@@ -69,7 +69,6 @@ def sync(
 
 def say(one: Sync, style: str, listeners: Listeners, turn: Turn, *, quiet: bool = False) -> None:
     """Tell whoever runs this (unless ``quiet``), and everybody who listens, what came of a turn."""
-    from ..engine.survey import facts
     from ..gitops.notify import tell, write_status
     from ._terminal import show_ended
 
@@ -90,7 +89,7 @@ def say(one: Sync, style: str, listeners: Listeners, turn: Turn, *, quiet: bool 
         "ref": one.ref,
         "commit": turn.commit,
         "run": turn.run,
-        "host": facts(one.place.observer())["hostname"] or "unknown",
+        "host": one.place.facts()["hostname"] or "unknown",
         "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
     # A status of a commit is set once, and not at every look.

@@ -75,7 +75,6 @@ def watch(
     from ..errors import Usage
     from ..formats.text import printable
     from ..gitops.windows import Window
-    from ..log.writer import make_directory
     from ..watching.event_sources import Eyes
     from ..watching.notify import Manager, StateFile, Voice
     from ..watching.reconcile import Reconciler, Settings
@@ -105,7 +104,7 @@ def watch(
     state = os.path.dirname(os.path.abspath(place.log_path()))
     stem = os.path.splitext(os.path.basename(place.log_path()))[0]
     if not dry_run:
-        make_directory(state)
+        place.state()
     tellers: list[Teller] = [Voice(style)]
     tellers += _tellers(place, os.path.join(state, stem), metrics_file, metrics_port, cloudevents, cloudevents_secret)
     if otel:
@@ -159,14 +158,13 @@ def alone(path: str) -> Iterator[None]:
 
 def _followed(ctx: click.Context, one: Sync, interval: float) -> tuple[Source, Follower]:
     """What a repository's last commit that was applied says, and the sync that looks whether there is another one."""
-    from ..engine.survey import ledger_of
     from ..gitops.verdict import last_of
     from ..watching.sources import STAYING, Applied, Follower
 
     url = one.repository.url
 
     def last() -> tuple[Mapping[str, bytes], Json] | None:
-        run = last_of(ledger_of(one.place.reader()), url, one.path)
+        run = last_of(one.place.ledger(), url, one.path)
         if run is None or run.commit is None or run.outcome not in ("converged", "unchanged", "partial"):
             return None
         return one.repository.read(run.commit, one.path), run.origin

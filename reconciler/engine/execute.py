@@ -17,6 +17,7 @@ from ..core.events import Event
 from ..core.goals import OWNERSHIP, Goals, Leave
 from ..core.kind import Context, Proposal, Step
 from ..core.ledger import Run, post
+from ..core.options import Options
 from ..core.plan import Blocked, Plan, Transition, kept_promise
 from ..core.rewind import changes, rewind
 from ..errors import ReconcilerError
@@ -26,7 +27,7 @@ from ..log.writer import LogWriter
 from ..model import EXISTS, MARK, PATHS, Address, Change, Field, Json, Unknown, inside
 from ..trees.images import recorded_in
 from ..trees.whole import erase
-from .survey import NOTHING, Options, Surveyor
+from .survey import NOTHING, Surveyor
 
 Progress = Callable[[Transition, str], None]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from dataclasses import replace as with_
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,37 +15,16 @@ from typing import Any
 from ..core.goals import Goals
 from ..core.kind import Context, Proposal
 from ..core.ledger import Ledger, fold
+from ..core.options import Options
 from ..core.plan import Blocked, Plan, Transition, transitions
 from ..core.rewind import changes
 from ..errors import HostError, LogError, Refused
-from ..host.port import Observer, Scope
+from ..host.port import Observer
 from ..kinds import kinds
 from ..log.projection import Projection
 from ..log.store import LogReader, timestamp
 from ..log.writer import LogWriter
 from ..model import EXISTS, MARK, PATHS, Absent, Address, Field, Json, Target, Unknown
-
-
-@dataclass
-class Options:
-    """How a run deals with what stands in its way."""
-
-    force: bool = False
-    skip_conflicts: bool = False
-    skip_blocked: bool = False
-    only: tuple[Address, ...] = ()
-    all_paths: bool = False
-    atomic: bool = False
-    keep_going: bool = False
-    max_changes: int | None = None
-    max_removals: int | None = None
-    max_paths: int | None = None
-    confirm_by: str | None = None
-    """The time until which somebody has to confirm the run, or it is undone."""
-    scopes: Mapping[Address, Scope] = field(default_factory=dict)
-    """The parts of trees that are looked at, where the rest is known to be as it was."""
-    strict: bool = False
-    """Whether a transition that would end otherwise than planned stops the run."""
 
 
 def facts(host: Observer) -> dict[str, str | None]:

@@ -13,8 +13,9 @@ from ..app.guards import nothing_awaited
 from ..app.place import Place
 from ..app.request import Request
 from ..app.run import Ended, View, carry_out, record
+from ..core.options import Options
 from ..engine.execute import Engine
-from ..engine.survey import Options, ledger_of
+from ..engine.survey import ledger_of
 from ..errors import ReconcilerError, Refused
 from ..model import Json
 from .repository import Commit, Repository, SourceError, Trust

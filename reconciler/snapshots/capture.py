@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from ..core.goals import Goals, from_desired, from_uninstall
+from ..core.options import Options
 from ..core.plan import Plan
 from ..core.secret import marked
 from ..desired.documents import Document
 from ..desired.secrets import conceal
 from ..engine.execute import Engine
-from ..engine.survey import Options, refusal
+from ..engine.survey import refusal
 from ..errors import HostError, LogError, ReconcilerError
 from ..host.port import Observer
 from ..host.recording import Recording

@@ -188,3 +188,12 @@ class Fanotify:
 def _file_system(path: str) -> bytes:
     """The number by which events name a file system."""
     return struct.pack("=Q", os.statvfs(path).f_fsid & (2**64 - 1))
+
+
+def told_by() -> str:
+    """What tells a watch of changes here."""
+    try:
+        Fanotify(lambda path: False).close()
+    except OSError as error:
+        return f"inotify; no fanotify ({(error.strerror or '').lower()}), so that drift names no process"
+    return "fanotify: drift names the process"

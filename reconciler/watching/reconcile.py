@@ -18,9 +18,10 @@ from ..app.request import Request
 from ..app.run import Aim, Prepared, View, Where, carry_out
 from ..core.goals import Goals
 from ..core.ledger import Ledger, Run, input_of
+from ..core.options import Options
 from ..core.plan import Plan, Transition
 from ..engine.execute import Engine, Report
-from ..engine.survey import Options, facts
+from ..engine.survey import facts
 from ..errors import Busy, Mistakes, ReconcilerError, Refused
 from ..gitops.verdict import paused
 from ..gitops.windows import Window, opens

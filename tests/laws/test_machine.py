@@ -20,7 +20,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from reconciler.cli.doctor import unlike
+from reconciler.app.doctor import unlike
 from reconciler.core.ledger import PARTS as FACTS
 from reconciler.core.ledger import fold
 from reconciler.host.port import File

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from reconciler.engine.survey import Options
+from reconciler.core.options import Options
 from reconciler.model import Address
 from tests.drive import Bench
 from tests.laws.hosts import memory_host, snapshot

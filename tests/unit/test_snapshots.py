@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from reconciler.app.guards import foresee
 from reconciler.core.goals import from_desired
+from reconciler.core.options import Options
 from reconciler.desired.documents import parse
 from reconciler.engine.execute import Engine
-from reconciler.engine.survey import Options
 from reconciler.host.recording import Recording
 from reconciler.log.store import LogReader
 from reconciler.snapshots.capture import look, redactor_of

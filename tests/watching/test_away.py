@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from reconciler.app.request import Request
 from reconciler.app.run import record
-from reconciler.engine.survey import Options
+from reconciler.core.options import Options
 from reconciler.log.store import LogReader
 from reconciler.log.writer import LogWriter
 from reconciler.watching.affected import Concern
