@@ -134,7 +134,9 @@ class Bench:
     def uninstall(
         self, name: str, *, options: Options | None = None, host: Any = None, destroy: bool = False
     ) -> Report:
-        """Uninstall a deployment."""
+        """Uninstall a deployment; of one that no run ever named there is nothing to give back."""
+        if not self.known(name):
+            return Report()
         return self.run(Uninstall(name, destroy=destroy, options=options), host)
 
     def rollback(self, to: int | None = None, *, options: Options | None = None, host: Any = None) -> Report:
