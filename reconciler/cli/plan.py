@@ -53,7 +53,6 @@ def plan(
 
     Example: reconciler plan desired/
     """
-    from ..app.plan_file import save
     from ..app.request import Request
     from ..app.run import look
     from ..core.options import Options
@@ -78,6 +77,8 @@ def plan(
     request = Request(place.observer(), paths, prune=prune, for_host=for_host, options=options)
     found, reason = look(place, request)
     if out is not None:
+        from ..app.plan_file import save
+
         text = save(found, request.desired.contents, only=only, skip_blocked=skip_blocked, prune=prune)
         write_fresh("--out", out, text.encode(), 0o600)
     return shown(found, reason, style, detailed=detailed_exitcode)

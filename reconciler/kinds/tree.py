@@ -45,7 +45,6 @@ from ..model import (
 )
 from ..trees.apply import Task, bring_about
 from ..trees.classify import absolute, shown
-from ..trees.describe import describe
 from ..trees.images import Look, first_page, open_layer
 from ..trees.rules import Exemption, Return, Rule, Wish
 from ..trees.scan import SAMPLE, Question, Survey, Wants, look_at
@@ -513,6 +512,8 @@ class TreeKind(Kind[TreeState]):
 
     def adopted(self, host: Observer, name: str, trial: Trial) -> dict[str, Any] | None:
         """Its usual owner and modes, with an exception for every path that is otherwise."""
+        from ..trees.describe import describe  # noqa: PLC0415 - start-up counts, and only adopt needs it
+
         return describe(host, {self.name: name}, name, trial.differing, trial.remark)
 
     def effects(self, found: Proposal, state: State) -> Effects:
