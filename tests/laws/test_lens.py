@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from reconciler.kinds import kinds
 from reconciler.kinds._file import FileState
 from reconciler.kinds._ini import IniState
-from reconciler.kinds.account import AccountState, Membership
-from reconciler.kinds.daemon import DaemonState
-from reconciler.kinds.directory import DirectoryState
+from reconciler.kinds.account.kind import AccountState, Membership
+from reconciler.kinds.daemon.kind import DaemonState
+from reconciler.kinds.directory.kind import DirectoryState
 from reconciler.kinds.group import GroupState
 from reconciler.kinds.link import LinkState
-from reconciler.kinds.mapping import MappingState
-from reconciler.kinds.tree import TreeState
+from reconciler.kinds.mapping.kind import MappingState
+from reconciler.kinds.tree.kind import TreeState
 from reconciler.model import Absent, State, Unknown
 from tests.laws.hosts import file_host, memory_host, snapshot
 

@@ -10,149 +10,29 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace as with_
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, field_validator
-from pydantic import Field as Described
+from ...core.kind import Conflict, Context, Effects, Kind, Proposal, Step, Trial
+from ...core.vault import Vault
+from ...errors import HostError, Unseen
+from ...host import units
+from ...host.names import Names
+from ...host.port import File, Host, Link, Observer
+from ...host.services import call, misfit, running_from, sysv
+from ...host.units import SETTINGS, drop_in, drop_in_text, strange
+from ...model import Absent, Address, Change, Field, Json, Seen, State, Target, Unknown, inside
+from .. import kinds
+from .._located import empty_left
+from .resource import Daemon
+from .state import ENABLED, RUNNING, SUFFIX, DaemonState
 
-from ..core.kind import Conflict, Context, Effects, Kind, Proposal, Step, Trial
-from ..core.vault import Vault
-from ..errors import HostError, Unseen
-from ..formats.modes import CAPABILITIES
-from ..host import units
-from ..host.names import Names
-from ..host.port import File, Host, Link, Observer
-from ..host.services import call, misfit, running_from, sysv
-from ..host.units import SETTINGS, drop_in, drop_in_text, strange
-from ..model import Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown, inside
-from . import kinds
-from ._located import empty_left
-
-RUNNING: Field = ("running",)
-ENABLED: Field = ("enabled",)
 FRESH: Field = ("fresh",)
-SUFFIX = ".service"
+
+
 STEADY = 8
+
+
 PATIENCE = 100
-
-
-class DaemonState(State):
-    """A service as its files and its process tell it."""
-
-    found: bool = True
-    masked: bool = False
-    strange: bool = False
-    """Whether our drop-in holds what we did not write."""
-    mtime: int | None = None
-    """When our drop-in was written; None: now, whenever that is."""
-    installable: bool = True
-    ours: Mapping[str, str] = {}
-    """What our drop-in sets."""
-    effective: Mapping[str, str] = {}
-    """What counts, by all files together."""
-    below: Mapping[str, str] = {}
-    """What would count without our drop-in."""
-    winner: Mapping[str, str] = {}
-    """Drop-ins that come after ours and win, by setting."""
-    links: Mapping[str, str] = {}
-    missing: tuple[str, ...] = ()
-    """Directories that our drop-in would need and that are not there."""
-    bare: tuple[str, ...] = ()
-    """Directories that enabling would need and that are not there."""
-    running: bool | None = None
-    """None in a root directory, where nothing runs."""
-    up: bool = True
-    """False while it is still starting."""
-    process: Mapping[str, Json] | None = None
-    misfit: str = ""
-    """How the live process differs from what its unit says; empty where it does not."""
-    stale: bool = False
-    systemd: bool = True
-
-
-class RunAs(BaseModel):
-    """Whom a daemon runs as."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-    user: str
-    group: str | None = None
-
-
-class Daemon(Resource):
-    """A service and how it is to run."""
-
-    kind = "daemon"
-    name: Annotated[
-        str, Described(pattern=r"^[A-Za-z0-9_.@:\\-]+$", description="The unit; without a suffix .service.")
-    ]
-    run_as: Annotated[RunAs | None, Described(description="The user and group that it runs as.")] = None
-    supplementary_groups: Annotated[
-        tuple[str, ...] | None, Described(description="Further groups, beside the account's own.")
-    ] = None
-    ambient_capabilities: Annotated[
-        tuple[str, ...] | None, Described(description="Capabilities such as CAP_NET_RAW.")
-    ] = None
-    enabled: Annotated[bool | None, Described(description="Whether it starts at boot; not given: left.")] = None
-    running: Annotated[bool | None, Described(description="Whether it runs; not given: left.")] = None
-    restart_on: Annotated[tuple[str, ...], Described(description="Addresses whose change calls for a restart.")] = ()
-    optional: Annotated[bool, Described(description="Nothing to do where the host has no such service.")] = False
-
-    @field_validator("ambient_capabilities")
-    @classmethod
-    def _known(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for name in value or ():
-            if name.lower().removeprefix("cap_") not in CAPABILITIES:
-                raise ValueError(f"{name!r} is no capability that Linux knows")
-        return value
-
-    def settings(self) -> dict[Field, str]:
-        """The drop-in settings that it asks for."""
-        found: dict[Field, str] = {}
-        if self.run_as:
-            found[("run_as", "user")] = self.run_as.user
-            if self.run_as.group:
-                found[("run_as", "group")] = self.run_as.group
-        if self.supplementary_groups is not None:
-            found[("supplementary_groups",)] = " ".join(self.supplementary_groups)
-        if self.ambient_capabilities is not None:
-            found[("ambient_capabilities",)] = " ".join(name.upper() for name in self.ambient_capabilities)
-        return found
-
-    def wishes(self, before: State) -> Mapping[Field, Json]:
-        """The settings, and enablement and running where they are named."""
-        wanted: dict[Field, Json] = dict(self.settings())
-        if self.enabled is not None:
-            wanted[ENABLED] = self.enabled
-        live = isinstance(before, DaemonState) and before.running is not None
-        if self.running is not None and live:
-            wanted[RUNNING] = self.running
-        return wanted
-
-    @classmethod
-    def canonical(cls, name: str) -> str:
-        """Without a suffix it is a service."""
-        return name if "." in name else f"{name}{SUFFIX}"
-
-    def terms(self) -> Json:
-        """What it restarts on."""
-        return {"restart_on": list(self.restart_on)} if self.restart_on else None
-
-    def named(self) -> Mapping[str, tuple[str, ...]]:
-        """What it comes after, and what it restarts on."""
-        return {**super().named(), "restart_on": self.restart_on}
-
-    def may_run(self) -> set[str]:
-        """Whom it runs as."""
-        return {self.run_as.user} if self.run_as else set()
-
-    def requires(self) -> set[Address]:
-        """Its account and groups, and what it restarts on."""
-        wanted = set(map(kinds().address, self.restart_on))
-        if self.run_as:
-            wanted.add(Address("account", self.run_as.user))
-            wanted |= {Address("group", self.run_as.group)} if self.run_as.group else set()
-        return wanted | {Address("group", name) for name in self.supplementary_groups or ()}
 
 
 class DaemonKind(Kind[DaemonState]):

@@ -5,82 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from dataclasses import replace as with_
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from pydantic import BeforeValidator
-from pydantic import Field as Described
+from ...core.kind import Conflict, Context, Effects, Entry, Proposal, Step, Trial, gone
+from ...core.vault import Vault
+from ...errors import HostError
+from ...formats.modes import SPECIAL
+from ...formats.text import printable
+from ...host.names import Names
+from ...host.port import Attributes, Host, Observer, OpenDirectory, Scope, Stat, Visitor
+from ...model import EXISTS, PATHS, Absent, Address, Change, Field, Json, Seen, State, Target, Unknown
+from ...trees.apply import Task, bring_about
+from ...trees.images import Layer, Look, Page, Record, open_layer
+from ...trees.rules import Return, Rule
+from ...trees.scan import Question, Survey, Wants, look_at
+from ...trees.whole import root_of
+from .._inside import counted, ours_in, owners_before, paths_put_back, paths_reached, relative
+from .._located import GROUP, OWNER, LocatedKind, drop_parents, make_parents, missing_around, ownership
+from .copies import SKEL, alike, copied, put_copy, skeleton, take_copies
+from .resource import Directory
+from .state import MODE, DirectoryState
 
-from ..core.kind import Conflict, Context, Effects, Entry, Proposal, Step, Trial, gone
-from ..core.vault import Vault
-from ..errors import HostError
-from ..formats.modes import SPECIAL, apply_mode, check_mode, odd_mode
-from ..formats.text import printable
-from ..host.names import Names
-from ..host.port import Attributes, File, Host, Link, Observer, OpenDirectory, Scope, Stat, Visitor
-from ..host.resolve import shut
-from ..model import EXISTS, PATHS, Absent, Address, Change, Field, Json, Resource, Seen, State, Target, Unknown
-from ..trees.apply import Task, bring_about
-from ..trees.images import Layer, Look, Page, Record, open_layer
-from ..trees.rules import Return, Rule
-from ..trees.scan import Question, Survey, Wants, look_at
-from ..trees.whole import root_of
-from ._inside import PROTECTED, counted, ours_in, owners_before, paths_put_back, paths_reached, relative
-from ._located import GROUP, OWNER, Located, LocatedKind, drop_parents, make_parents, missing_around, ownership
-
-MODE: Field = ("mode",)
-SKEL = "skel"
 NOT_EMPTY = "we made it, but it is not empty; it stays, as its parent's owner's, and what is in it too"
-MOST, LARGEST = 1000, 4 * 1024 * 1024
-"""Paths and bytes that a skeleton may have."""
-
-
-class DirectoryState(Located):
-    """A directory; of what is in it those paths alone that were copied from a skeleton."""
-
-    mode: int = 0o755
-    skel: Mapping[str, Json] = {}
-
-
-class Directory(Resource):
-    """A directory that is to be there; what is in it is left as it is."""
-
-    kind = "directory"
-    name: Annotated[str, Described(pattern=r"^/[^\x00]*[^/\x00]$", description="The absolute path.")]
-    owner: Annotated[str | None, Described(description="The owner; root for a new directory.")] = None
-    group: Annotated[str | None, Described(description="The group; root for a new directory.")] = None
-    mode: Annotated[
-        str | None, BeforeValidator(lambda v: check_mode(v) if isinstance(v, str) else v),
-        Described(description="Octal or symbolic; 0755 for a new directory."),
-    ] = None  # fmt: skip
-    skel: Annotated[
-        str | None,
-        Described(pattern=r"^/[^\x00]+$", description="A directory whose contents a new directory gets copies of."),
-    ] = None
-
-    def wishes(self, before: State) -> Mapping[Field, Json]:
-        """The parts that are named."""
-        wanted: dict[Field, Json] = {EXISTS: True}
-        wanted |= {(key,): value for key in ("owner", "group") if (value := getattr(self, key)) is not None}
-        usual = before.mode if isinstance(before, DirectoryState) else 0o755
-        return wanted | ({MODE: apply_mode(self.mode, usual, directory=True)} if self.mode is not None else {})
-
-    def mistakes(self) -> list[tuple[str, str]]:
-        """Directories of the system are nobody's to hand out."""
-        if self.name not in PROTECTED:
-            return []
-        return [(f"{self.name} belongs to the system", "name a directory below it")]
-
-    def lints(self) -> list[tuple[str, str]]:
-        """Modes that give too much away."""
-        return odd_mode("mode", self.mode)
-
-    def subjects(self) -> set[str]:
-        """Its owner."""
-        return {self.owner} if self.owner else set()
-
-    def requires(self) -> set[Address]:
-        """Its owner and group."""
-        return {Address(kind, name) for kind, name in (("account", self.owner), ("group", self.group)) if name}
 
 
 class Setting(Visitor[OpenDirectory]):
@@ -387,81 +333,6 @@ def usual(host: Observer) -> DirectoryState:
     """How a directory is that is made for something in it."""
     names, (uid, gid) = Names(host), root_of(host)
     return DirectoryState(owner=names.user(uid), group=names.group(gid))
-
-
-def alike(one: Json, other: Json) -> bool:
-    """Whether two copies are the same but for their times."""
-    return bool({**(one or {}), "mtime": None} == {**(other or {}), "mtime": None})
-
-
-def copied(host: Observer, path: str) -> Json:
-    """What stands where a copy was made; None where nothing does."""
-    there = host.stat(path)
-    if there is None:
-        return None
-    if there.type == "link":
-        return {"type": "link", "target": host.readlink(path)}
-    if there.type == "file" and there.nlink == 1 and there.size <= LARGEST:
-        file = host.read(path)
-        if file is not None:
-            data = file.data.decode("latin-1")
-            return {"type": "file", "mode": there.mode, "data": data, "mtime": there.mtime_ns}
-    return {"type": there.type, "mode": there.mode}
-
-
-def put_copy(host: Host, path: str, copy: Json, uid: int, gid: int) -> None:
-    """Make a copy of a path of a skeleton."""
-    if copy["type"] == "directory":
-        host.mkdir(path, copy["mode"], uid, gid)
-    elif copy["type"] == "link":
-        host.symlink(path, Link(copy["target"], uid, gid))
-    else:
-        host.replace(path, File(copy["data"].encode("latin-1"), copy["mode"], uid, gid, {}, copy["mtime"]))
-
-
-def take_copies(host: Host, name: str, copies: Mapping[str, Json]) -> None:
-    """Remove the copies that are as they were made, what is inside before what is round it."""
-    for path in sorted(copies, reverse=True):
-        if copies[path] is None or not alike(copied(host, f"{name}/{path}"), copies[path]):
-            continue
-        if copies[path]["type"] == "directory":
-            host.rmdir(f"{name}/{path}")
-        else:
-            host.discard(f"{name}/{path}")
-            host.remove(f"{name}/{path}")
-
-
-def skeleton(host: Observer, top: str) -> dict[str, Json]:
-    """What a new directory gets copies of: all of it root's own, and no link is followed."""
-    if (there := host.stat(top)) is None or there.type != "directory":
-        raise HostError(f"skel: {printable(top)} is not a directory; make it first")
-    size, found, pending = 0, dict[str, Json](), [""]
-    for inner in pending:
-        where = f"{top}/{inner}".rstrip("/")
-        _only_roots(host, where)
-        for name in host.names(where):
-            path = f"{inner}/{name}".lstrip("/")
-            copy = copied(host, f"{top}/{path}")
-            if copy is None:
-                continue
-            if copy["type"] == "directory":
-                pending.append(path)
-            elif "data" in copy:
-                _only_roots(host, f"{top}/{path}")
-            elif copy["type"] != "link":
-                what = f"not a plain file of at most {LARGEST >> 20} MiB"
-                raise HostError(f"skel: {printable(f'{top}/{path}')} is {what}; take it out")
-            found[path] = copy | ({"mode": copy["mode"] & ~SPECIAL, "mtime": None} if "mode" in copy else {})
-            size += len(copy.get("data", ""))
-            if len(found) > MOST or size > LARGEST:
-                raise HostError(f"skel: {printable(top)} has more than {MOST} paths or {LARGEST >> 20} MiB")
-    return found
-
-
-def _only_roots(host: Observer, path: str) -> None:
-    there = host.stat(path)
-    if there is None or not (shut(there.uid, there.mode) or (there.uid == root_of(host)[0] and not there.mode & 0o022)):
-        raise HostError(f"skel: {printable(path)} could be changed by others than root; give it to root, mode 0755")
 
 
 KIND = DirectoryKind()

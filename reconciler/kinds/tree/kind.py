@@ -8,26 +8,21 @@ directory is writable by the account while root still works below it.
 from __future__ import annotations
 
 import os
-import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from dataclasses import replace as with_
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, field_validator
-from pydantic import Field as Described
-
-from ..core.kind import Conflict, Context, Effects, Entry, Kind, Proposal, Step, Trial, gone
-from ..core.vault import Vault
-from ..errors import HostError, Unseen
-from ..formats.modes import apply_mode, check_mode, odd_mode, pack_capability
-from ..formats.text import printable
-from ..host.names import Names
-from ..host.port import Host, Observer, Scope, Stat
-from ..host.services import running_from
-from ..model import (
+from ...core.kind import Conflict, Context, Effects, Entry, Kind, Proposal, Step, Trial, gone
+from ...core.vault import Vault
+from ...errors import HostError, Unseen
+from ...formats.modes import apply_mode
+from ...formats.text import printable
+from ...host.names import Names
+from ...host.port import Host, Observer, Scope, Stat
+from ...host.services import running_from
+from ...model import (
     EXISTS,
     PATHS,
     Absent,
@@ -35,23 +30,20 @@ from ..model import (
     Change,
     Field,
     Json,
-    Owner,
-    Resource,
     Seen,
     State,
     Target,
     Unknown,
     inside,
 )
-from ..trees.apply import Task, bring_about
-from ..trees.classify import absolute, shown
-from ..trees.images import Look, first_page, open_layer
-from ..trees.rules import Exemption, Return, Rule, Wish
-from ..trees.scan import SAMPLE, Question, Survey, Wants, look_at
-from ..trees.whole import QUARANTINE, bring, emptied, mounted, root_of, take_away
-from . import kinds
-from ._inside import (
-    PROTECTED,
+from ...trees.apply import Task, bring_about
+from ...trees.classify import absolute, shown
+from ...trees.images import Look, first_page, open_layer
+from ...trees.rules import Return, Rule
+from ...trees.scan import SAMPLE, Question, Survey, Wants, look_at
+from ...trees.whole import QUARANTINE, bring, emptied, mounted, root_of, take_away
+from .. import kinds
+from .._inside import (
     counted,
     going,
     others_in,
@@ -61,145 +53,15 @@ from ._inside import (
     paths_reached,
     relative,
 )
-from ._located import nobody
-
-ALMIGHTY = re.compile(r"cap_(sys_admin|setuid|setgid|dac_override|sys_ptrace|sys_module)")
-"""Capabilities from which there is a way to root."""
-Mode = Annotated[str, BeforeValidator(lambda v: check_mode(v) if isinstance(v, str) else v)]
-
-
-def inner_path(value: str) -> str:
-    """A path below the top, written plainly."""
-    parts = value.rstrip("/").split("/")
-    if not value or any(part in ("", ".", "..") for part in parts):
-        raise ValueError(f"{value!r} is no path below the tree; write it like 'bin/tool'")
-    return "/".join(parts)
-
-
-Relative = Annotated[str, AfterValidator(inner_path)]
-
-
-FRESH = 5.0
-"""How many seconds a run goes by what it found when it planned; after that it looks again first."""
+from .._located import nobody
+from .resource import Tree, _words
+from .work import Work, _unasked, forecast, known_owners, names_of
 
 
 class TreeState(State):
     """The tree's top; what lies below is looked at in walks."""
 
     type: str = "directory"
-
-
-class Except(BaseModel):
-    """A part of the tree that has its own owner and modes; what is not named is left as it is."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
-
-    owner: str | None = None
-    group: str | None = None
-    mode: Mode | None = None
-    directory_mode: Mode | None = None
-    file_mode: Mode | None = None
-
-
-class Tree(Resource):
-    """A directory and all below it, with owner and modes."""
-
-    kind = "tree"
-    name: Annotated[str, Described(pattern=r"^/[^\x00]*$", description="The absolute path of the top.")]
-    owner: Annotated[str | None, Described(description="The owner of every path; not given: left.")] = None
-    group: Annotated[str | None, Described(description="The group of every path; not given: left.")] = None
-    directory_mode: Annotated[Mode | None, Described(description="The mode of directories.")] = None
-    file_mode: Annotated[Mode | None, Described(description="The mode of files; X as in chmod.")] = None
-    except_: Annotated[
-        dict[Relative, Except], Described(alias="except", description="relative path: {owner, group, mode}.")
-    ] = {}
-    capabilities: Annotated[dict[Relative, str], Described(description="relative path: file capabilities.")] = {}
-    on_uninstall: Annotated[
-        Literal["restore", "delete", "keep"], Described(description="What uninstall does with the tree.")
-    ] = "restore"
-    create: Annotated[bool, Described(description="Make the directory where it is missing.")] = False
-    allow_protected: Annotated[bool, Described(description="Allow a path like /etc or /var as the top.")] = False
-
-    @field_validator("capabilities")
-    @classmethod
-    def _capabilities(cls, value: dict[str, str]) -> dict[str, str]:
-        for text in value.values():
-            pack_capability(text)
-        return value
-
-    def wishes(self, before: State) -> dict[Field, Json]:
-        """That it is there, and its paths as a whole."""
-        return {EXISTS: True, PATHS: None}
-
-    def terms(self) -> Json:
-        """What becomes of it."""
-        return {"on_uninstall": self.on_uninstall}
-
-    def mistakes(self) -> list[tuple[str, str]]:
-        """Directories of the system are meant only where somebody says so."""
-        if self.name not in PROTECTED or self.allow_protected:
-            return []
-        return [(f"{self.name} belongs to the system", "name a directory below it, or say 'allow_protected: true'")]
-
-    def lints(self) -> list[tuple[str, str]]:
-        """Modes and capabilities that give too much away, and protected paths."""
-        found = [*odd_mode("file_mode", self.file_mode), *odd_mode("directory_mode", self.directory_mode)]
-        found += [
-            (f"{text} on {path} is as much as root", "take a smaller capability")
-            for path, text in self.capabilities.items()
-            if ALMIGHTY.search(text)
-        ]
-        protected = ("is a protected path", "name the agent's own directory")
-        return [*found, protected] if self.allow_protected else found
-
-    def subjects(self) -> set[str]:
-        """Its owner."""
-        return {self.owner} if self.owner else set()
-
-    def may_run(self) -> set[str]:
-        """Its owner."""
-        return self.subjects()
-
-    def asked(self, path: str, kind: str, mode: int) -> tuple[str | None, str | None, int]:
-        """Owner, group and mode that it asks for at a path below it; the most specific exception counts."""
-        parts = sorted(self.except_, key=len, reverse=True)
-        part = next((p for p in parts if inside("/" + path, "/" + p)), None)
-        rule: Any = self if part is None else self.except_[part]
-        spec = rule.directory_mode if kind == "directory" else rule.file_mode
-        if part is not None and path == part and rule.mode is not None:
-            spec = rule.mode
-        wanted = apply_mode(spec, mode, directory=kind == "directory") if spec and kind != "link" else mode
-        return rule.owner, rule.group, wanted
-
-    def capable(self) -> dict[str, str]:
-        """The capabilities of files in it, by their paths."""
-        return {f"{self.name}/{path}": text for path, text in self.capabilities.items()}
-
-    def rooted(self) -> set[str]:
-        """The exceptions that root owns."""
-        return {f"{self.name}/{path}" for path, part in self.except_.items() if part.owner == "root"}
-
-    def requires(self) -> set[Address]:
-        """Every owner and group that it names."""
-        owners = {self.owner, *(e.owner for e in self.except_.values())} - {None}
-        groups = {self.group, *(e.group for e in self.except_.values())} - {None}
-        return {Address("account", str(o)) for o in owners} | {Address("group", str(g)) for g in groups}
-
-    def rule(self, around: Iterable[str], nested: Iterable[str]) -> Wish:
-        """The rule for a walk, with the more specific addresses it has to step round."""
-        return Wish(
-            self.owner,
-            self.group,
-            self.directory_mode,
-            self.file_mode,
-            {
-                path.strip("/").encode("utf-8", "surrogateescape"): Exemption(**e.model_dump())
-                for path, e in self.except_.items()
-            },
-            {path.encode("utf-8", "surrogateescape"): text for path, text in self.capabilities.items()},
-            relative(self.name, around),
-            tuple(relative(self.name, nested)),
-        )
 
 
 class TreeKind(Kind[TreeState]):
@@ -512,7 +374,7 @@ class TreeKind(Kind[TreeState]):
 
     def adopted(self, host: Observer, name: str, trial: Trial) -> dict[str, Any] | None:
         """Its usual owner and modes, with an exception for every path that is otherwise."""
-        from ..trees.describe import describe  # noqa: PLC0415 - start-up counts, and only adopt needs it
+        from ...trees.describe import describe  # noqa: PLC0415 - start-up counts, and only adopt needs it
 
         return describe(host, {self.name: name}, name, trial.differing, trial.remark)
 
@@ -587,79 +449,6 @@ class TreeKind(Kind[TreeState]):
                 if problem := self._misplaced(host, name, change.before):
                     return problem
         return ""
-
-
-@dataclass(frozen=True)
-class Work:
-    """What planning found in a tree, to be carried out by the same run if nothing came between."""
-
-    survey: Survey
-    names: Mapping[tuple[int, int], tuple[Owner, Owner]]
-    """The names of the owners that were met, as the image has them."""
-    when: float
-
-    def holds(self, host: Observer, found: Proposal, context: Context) -> bool:
-        """Whether what was found moments ago can be relied on: each path is compared once more before it is touched."""
-        top = found.target.address.name
-        return (
-            self.survey.album is not None
-            and time.monotonic() - self.when < FRESH
-            and names_of(host, self.survey) == self.names
-            and not any(
-                prospect.steps and address != found.target.address and inside(address.name, top)
-                for address, prospect in context.planned.items()
-                if kinds().located(address)
-            )
-        )
-
-
-def names_of(host: Observer, survey: Survey) -> dict[tuple[int, int], tuple[Owner, Owner]]:
-    """The names of all owners and groups that a pass met."""
-    names = Names(host)
-    return {(uid, gid): (names.user(uid), names.group(gid)) for uid, gid in survey.owners}
-
-
-def _unasked(rule: Wish, layer: Json) -> bool:
-    """Whether an image changed an owner, group or mode that the wish leaves open now."""
-    parts = [(rule.owner, rule.group, rule.directory_mode, rule.file_mode)]
-    parts += [(e.owner, e.group, e.mode or e.directory_mode, e.mode or e.file_mode) for e in rule.exceptions.values()]
-    opened = {
-        name
-        for owner, group, *modes in parts
-        for name, asked in (("owner", owner), ("group", group), ("mode", all(modes) or None))
-        if asked is None
-    }
-    gave = any(after and after.get("xattrs") for _, after in layer["classes"])
-    return gave or any(after and before[name] != after[name] for before, after in layer["classes"] for name in opened)
-
-
-def forecast(top: str, context: Context) -> dict[bytes, Look | None]:
-    """How the files that this plan gives back inside a tree will look once that is done."""
-    if context.fix:
-        return {}
-    coming: dict[bytes, Look | None] = {}
-    for address, prospect in context.planned.items():
-        if kinds().single(address) and inside(address.name, top) and prospect.target.wish is None and prospect.steps:
-            told = prospect.after.model_dump()
-            gone_then = isinstance(prospect.after, Absent)
-            look = None if gone_then else Look(told["owner"], told["group"], told.get("mode"))
-            coming |= dict.fromkeys(relative(top, [address.name]), look)
-    return coming
-
-
-def known_owners(host: Observer, rule: Wish) -> Wish:
-    """The rule with numbers as the names that the host has for them, as states hold them."""
-    names = Names(host)
-    rule.owner, rule.group = names.known_user(rule.owner), names.known_group(rule.group)
-    rule.exceptions = {
-        path: with_(part, owner=names.known_user(part.owner), group=names.known_group(part.group))
-        for path, part in rule.exceptions.items()
-    }
-    return rule
-
-
-def _words(wish: Tree) -> str:
-    return ":".join(part or "" for part in (wish.owner, wish.group, wish.directory_mode))
 
 
 KIND = TreeKind()

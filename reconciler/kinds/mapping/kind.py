@@ -8,27 +8,19 @@ vendor's ACL push and edited only where ``edit_generated`` says so.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from dataclasses import replace as with_
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field as Described
-from pydantic import ValidationError, model_validator
-
-from ..core.kind import Conflict, Context, Kind, Proposal, Step, Trial
-from ..core.vault import Vault
-from ..errors import HostError
-from ..formats.text import printable
-from ..host.names import Names
-from ..host.people import HostAccounts
-from ..host.port import File as Bytes
-from ..host.port import Host, Observer, Stat
-from ..host.units import load as load_unit
-from ..model import (
-    EXISTS,
+from ...core.kind import Conflict, Context, Kind, Proposal, Step, Trial
+from ...core.vault import Vault
+from ...formats.text import printable
+from ...host.people import HostAccounts
+from ...host.port import File as Bytes
+from ...host.port import Host, Observer, Stat
+from ...host.units import load as load_unit
+from ...model import (
     MARK,
     Absent,
-    Address,
     Change,
     Field,
     Json,
@@ -37,193 +29,21 @@ from ..model import (
     State,
     Target,
     Unknown,
-    clean_path,
 )
-from ..rscd.compare import differences
-from ..rscd.declared import DEFAULT, DEFAULT_FILE, YES_NO, ExportLine, ModeIn, UserLine, Word, unreachable
-from ..rscd.edit import Ask, put_back, told
-from ..rscd.lints import lints
-from ..rscd.patching import Whole, patched
-from ..rscd.resolver import AGENT, AGENT_ON_CONTROLLER, MODES, Account, Accounts, Listed, System, Unasked
-from ..rscd.resolver import Target as Agent
-from ..rscd.text import EXPORTS, FILES, NOUSER, USERS, USERS_LOCAL, RscFile, entries, unreached
-from ._file import FileState, described, digest, put, see
-from ._ini import IniLens, IniState
+from ...rscd.compare import differences
+from ...rscd.declared import DEFAULT, DEFAULT_FILE
+from ...rscd.edit import put_back, told
+from ...rscd.lints import lints
+from ...rscd.patching import Whole, patched
+from ...rscd.resolver import MODES, Listed, System
+from ...rscd.resolver import Target as Agent
+from ...rscd.text import EXPORTS, FILES, NOUSER, USERS_LOCAL, entries
+from .._file import FileState, digest, see
+from .files import INI, MODE, MappingState, _made, _mode_patched, _modes, _state, _write
+from .resource import Planned, RscdMapping, _needless, _shadowed
 
-MODE = "mode"
-"""The first part of the field of the mode; the place where it is kept follows."""
 CONTESTED = 3
 """So many times somebody else may undo our lines within the hour before we stop."""
-
-
-class RscdMapping(Resource):
-    """The RSCD agent's mapping of callers to users of the host."""
-
-    kind = "mapping"
-    name: Annotated[
-        str, Described(pattern=r"^/[^\x00]*[^/\x00]$", description="The directory of exports, users and users.local.")
-    ]
-    layout: Annotated[Literal["unix", "windows"], Described(description="Which system's rules count.")] = "unix"
-    mode: Annotated[
-        Literal["impersonation", "windows-user", "privilege-mapping", "system-only"] | None,
-        Described(description="How callers are mapped; unix knows impersonation alone. Not given: left."),
-    ] = None
-    exports: Annotated[
-        tuple[ExportLine, ...], Described(description="Lines of exports; others are left alone.")
-    ] = ()  # fmt: skip
-    users_local: Annotated[
-        tuple[UserLine, ...],
-        Described(description="Lines of users.local, kept where they decide; others are left alone."),
-    ] = ()
-    users: Annotated[tuple[UserLine, ...], Described(description="Lines of users; needs edit_generated.")] = ()
-    fallback: Annotated[
-        Word | None,
-        Described(description="Whom callers without an account become (exports' anon=); deny: they are refused."),
-    ] = None
-    mode_in: Annotated[ModeIn, Described(description="Where the mode is kept (confirmed: false).")] = ModeIn()
-    edit_generated: Annotated[bool, Described(description="Edit users, which the vendor's ACL push overwrites.")] = (
-        False
-    )
-
-    def lines(self) -> dict[str, tuple[Ask, ...]]:
-        """The lines of each file."""
-        given: dict[str, Sequence[ExportLine | UserLine]] = {
-            EXPORTS: self.exports, USERS_LOCAL: self.users_local, USERS: self.users,
-        }  # fmt: skip
-        found = {name: tuple(line.ask() for line in listed) for name, listed in given.items() if listed}
-        if self.fallback is not None and EXPORTS in found:
-            found[EXPORTS] = tuple(with_(ask, options=(*ask.options, self.anon)) for ask in found[EXPORTS])
-        return found
-
-    @property
-    def anon(self) -> str:
-        """The option that says whom strangers become."""
-        return f"anon={'-1' if self.fallback == 'deny' else self.fallback}"
-
-    def wishes(self, before: State) -> Mapping[Field, Json]:
-        """Every line by its file and key, that the files are there, and the mode."""
-        wanted: dict[Field, Json] = {}
-        asked = {name: list(asks) for name, asks in self.lines().items()}
-        if self.fallback is not None and isinstance(before, MappingState):
-            keys = {ask.entry(EXPORTS).key for ask in asked.get(EXPORTS, ())}
-            for entry in entries(before.bytes(), EXPORTS):
-                if entry.key not in keys:
-                    keys.add(entry.key)
-                    kept = tuple(str(option) for option in entry.options if option.name != "anon")
-                    asked.setdefault(EXPORTS, []).append(Ask(entry.names, (*kept, self.anon), settled=True))
-        for name, asks in asked.items():
-            order = [ask.entry(name).key for ask in asks if not ask.settled]
-            wanted[(name,)] = True
-            for ask in asks:
-                value = {"names": list(ask.names), "ask": ",".join(ask.options), "order": order}
-                wanted[(name, ask.entry(name).key)] = value | ({"settled": True} if ask.settled else {})
-        if self.mode is not None and self.mode != "impersonation":
-            wanted[self.place()] = self.mode
-        return wanted
-
-    def place(self) -> Field:
-        """The field of the mode: the word, then file, section and key."""
-        file = self.mode_in.file
-        path = file if file.startswith("/") else f"{self.name}/{file}"
-        return (MODE, clean_path(path), self.mode_in.section, self.mode_in.key)
-
-    def spoken(self) -> dict[tuple[str, ...], Any]:
-        """What two deployments can contradict each other in: each line by its key."""
-        found: dict[tuple[str, ...], Any] = {
-            (key,): getattr(self, key) for key in ("layout", "mode", "fallback") if getattr(self, key) is not None
-        }
-        for name, asks in self.lines().items():
-            found |= {(name, ask.entry(name).key): ",".join(sorted(ask.options)) for ask in asks}
-        return found
-
-    def contradicts(self, other: Any) -> str:
-        """Why one agent cannot have the lines of both; empty where it can, or where a field tells it."""
-        mine, theirs = self.spoken(), other.spoken()
-        if any(mine[key] != theirs[key] for key in mine.keys() & theirs.keys()):
-            return ""
-        try:
-            other.joined(self)
-        except ValidationError as error:
-            return str(error.errors(include_url=False)[0]["msg"]).removeprefix("Value error, ")
-        return ""
-
-    def lints(self) -> list[tuple[str, str]]:
-        """A fallback that gives everything away."""
-        if self.fallback != "root":
-            return []
-        return [("whoever has no line becomes root", "name a fallback without rights, as in 'fallback: nobody'")]
-
-    def requires(self) -> set[Address]:
-        """The accounts that lines map to."""
-        names = {
-            option.values[0]
-            for name, asks in self.lines().items()
-            for ask in asks
-            for option in ask.entry(name).options
-            if option.name in ("map", "user", "anon") and option.values
-        }
-        return {Address("account", name) for name in names if not name.lstrip("-").isdecimal()}
-
-    def joined(self, other: RscdMapping) -> RscdMapping:
-        """This wish and that of another deployment as one; ValueError where one agent cannot have both."""
-        told = other.model_dump(exclude_unset=True) | self.model_dump(exclude_unset=True)
-        for name, model in (("exports", EXPORTS), ("users_local", USERS), ("users", USERS)):
-            both = {line.ask().entry(model).key: line for line in (*getattr(other, name), *getattr(self, name))}
-            mine = [line.ask().entry(model).key for line in getattr(self, name)]
-            order = [*mine, *(key for key in both if key not in mine)]
-            told[name] = [both[key].model_dump() for key in order]
-        return RscdMapping.model_validate(told)
-
-    @model_validator(mode="after")
-    def _one_meaning(self) -> RscdMapping:
-        system: System = self.layout
-        if self.mode is not None and self.mode not in MODES[system]:
-            raise ValueError(f"mode {self.mode!r} is not one of {system}'s: {', '.join(MODES[system])}")
-        if self.users and not self.edit_generated:
-            raise ValueError(
-                "'users' is generated by the vendor's ACL push; put the lines into users_local, or say "
-                "'edit_generated: true'"
-            )
-        if self.fallback is not None and system == "windows":
-            raise ValueError("'fallback' counts on unix alone; on Windows strangers become Anonymous")
-        if self.fallback is not None and (self.fallback in YES_NO or not self.fallback.replace("-", "").isalnum()):
-            raise ValueError(f"'fallback' is {self.fallback!r}; write an account, or deny")
-        anon = any(option.startswith("anon=") for line in self.exports for option in line.options)
-        if self.fallback is not None and anon:
-            raise ValueError("both 'fallback' and 'anon=' say whom strangers become; write one of them")
-        if anon and system == "windows":
-            raise ValueError("anon= counts on unix alone; on Windows strangers become Anonymous")
-        if reason := unreachable(self.lines()):
-            raise ValueError(reason)
-        return self
-
-
-class MappingState(State):
-    """The three files, and the file with the mode."""
-
-    files: Mapping[str, FileState | None] = {}
-    modes: Mapping[str, IniState | Absent] = {}
-    """The files in which somebody says that the mode is."""
-    order: Mapping[str, tuple[str, ...]] = {}
-    """The lines that are asked for in each file, in their order."""
-    held: Mapping[str, tuple[str, ...]] = {}
-    """The lines in each file that the log holds."""
-    untouched: frozenset[str] = frozenset()
-    """The files that are as we left them, to the byte."""
-    moved: Mapping[str, frozenset[str]] = {}
-    """Lines that were there and change their place, so that they decide."""
-
-    def bytes(self) -> dict[str, bytes]:
-        """The files that are there."""
-        return {name: file.data.encode("latin-1") for name, file in self.files.items() if file is not None}
-
-    def file(self, name: str) -> RscFile:
-        """One file's lines; none where it is missing."""
-        return RscFile(name, self.bytes().get(name, b""))
-
-
-INI = IniLens()
-"""The mode is a key of an ini file."""
 
 
 class MappingKind(Kind[MappingState]):
@@ -514,53 +334,6 @@ class MappingKind(Kind[MappingState]):
         return with_(found, facts=facts, notes=(*found.notes, *notes) if found.steps else found.notes)
 
 
-@dataclass(frozen=True)
-class Planned:
-    """The host's accounts as a plan will leave them."""
-
-    now: Accounts
-    context: Context
-
-    def user(self, name: str) -> Account | Unasked | None:
-        """The account of that name."""
-        comes = self.context.comes(Address("account", name))
-        if comes is None:
-            return self.now.user(name)
-        after = self.context.planned[Address("account", name)].after
-        return Account(name, getattr(after, "uid", None), frozenset(getattr(after, "groups", ()))) if comes else None
-
-    def number(self, uid: int) -> Account | Unasked | None:
-        """The first account of that number."""
-        return self.now.number(uid)
-
-
-def _shadowed(after: State, wish: RscdMapping) -> str:
-    """A line for users that no caller can reach, since users.local is read first."""
-    local = entries(after.bytes(), USERS_LOCAL) if isinstance(after, MappingState) else []
-    for line in wish.users:
-        entry = line.ask().entry(USERS)
-        if not unreached(entry, local):
-            above = next((other for other in local if other.covers(entry)), local[0])
-            return f"the line for {entry.key!r} in users can never decide: users.local:{above.number} fits first"
-    return ""
-
-
-def _needless(host: Observer, wish: RscdMapping) -> str:
-    """In system-only mode there is to be no account of the agent's own."""
-    if wish.mode != "system-only":
-        return ""
-    names = Names(host)
-    for name in (AGENT, AGENT_ON_CONTROLLER):
-        profile = f"/Users/{name}"
-        if names.uid(name) is not None or host.stat(profile) is not None:
-            where = "an account" if names.uid(name) is not None else f"a profile directory {profile}"
-            return (
-                f"in system-only mode the account {name} is not used and must not be there, and this host has {where} "
-                "of it; remove the account with the vendor's means first"
-            )
-    return ""
-
-
 def agent_of(host: Observer, state: MappingState, wish: Resource | None) -> Agent:
     """The agent as the resolver asks for it."""
     system: System = wish.layout if isinstance(wish, RscdMapping) else "unix"
@@ -572,55 +345,6 @@ def agent_of(host: Observer, state: MappingState, wish: Resource | None) -> Agen
     asked = mode if mode in MODES[system] else MODES[system][0]
     accounts = Listed(unasked="a Windows root does not tell its users", fold=True)
     return Agent(system, asked, accounts if system == "windows" else HostAccounts(host))
-
-
-def _state(host: Observer, part: str, found: Bytes) -> FileState:
-    RscFile(part, found.data)
-    return FileState.model_validate(described(host, found))
-
-
-def _modes(host: Observer, paths: set[str]) -> dict[str, IniState | Absent]:
-    """The files that the mode may be in."""
-    found: dict[str, IniState | Absent] = {}
-    for path in paths:
-        seen = INI.read(host, path)
-        if isinstance(seen, Unknown):
-            raise HostError(seen.reason)
-        assert isinstance(seen, IniState | Absent)
-        found[path] = seen
-    return found
-
-
-def _made(base: FileState, whole: Whole, mark: Json) -> FileState:
-    """A file with these bytes; as old as the file that the mark tells of, where it is that one again."""
-    data = whole.data.decode("latin-1")
-    mtime = mark["mtime"] if mark is not None and mark["sha256"] == digest(data) else whole.mtime
-    return base.model_copy(update={"data": data, "mtime_ns": mtime})
-
-
-def _write(host: Host, path: str, wanted: FileState | None) -> None:
-    found = see(host, path)
-    seen = FileState.model_validate(described(host, found)) if isinstance(found, Bytes) else found
-    put(host, path, seen, wanted if wanted is not None else Absent())
-
-
-def _mode_patched(before: IniState | Absent, field: Field, value: Json) -> IniState | Absent:
-    """The file of the mode with the word set, or with its key given back."""
-    part = (field[2], field[3])
-    if isinstance(value, str):
-        after = INI.patch(before, {EXISTS: True, part: value})
-    else:
-        there = "around" not in value["file"]
-        values: dict[Field, Json] = {part: value}
-        if there and isinstance(before, Absent):
-            values[EXISTS] = True
-            for key in ("owner", "group", "mode"):
-                values[(key,)] = value["file"][key]
-        after = INI.patch(before, values)
-        if not there and isinstance(after, IniState) and not after.data.strip():
-            after = Absent.model_validate(value["file"])
-    assert isinstance(after, IniState | Absent)
-    return after
 
 
 KIND = MappingKind()

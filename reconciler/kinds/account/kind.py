@@ -5,129 +5,19 @@ Locked means the password field starts with ``!``: no expiry, and the shell stay
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from pydantic import Field as Described
-
-from ..core.kind import Conflict, Context, Effects, Kind, Person, Proposal, Trial, gone
-from ..errors import HostError
-from ..host.accounts import CREATING, REMOVING, AccountFiles, free_number, today
-from ..host.names import Names
-from ..host.port import Entity, Host, Observer
-from ..host.userdb import members
-from ..model import EXISTS, Absent, Address, Field, Json, Number, Resource, Seen, State, Target, Unknown
-from ._leftovers import left_behind
-from ._numbered import NAME, comes_free, taken
-
-Position = int | None
-SHADOW_TAIL = ":0:99999:7:::"
-
-
-class Membership(State):
-    """The place of an account in one group's member lists; None: not in that list."""
-
-    group: Position = None
-    gshadow: Position = None
-    half: bool = False
-    """Whether only one of the two files lists it, though both know the group."""
-
-
-class AccountState(State):
-    """Everything that the files hold of an account."""
-
-    uid: int | None
-    """None: any free number; ``system`` says of which range."""
-    group: str | int
-    comment: str = ""
-    home: str = "/"
-    shell: str = "/bin/sh"
-    password: str = "!"  # noqa: S105 - the marker of a locked password
-    aging: str | None = None
-    """What shadow holds behind the password; None: as today's new accounts have it."""
-    shadowed: bool = True
-    groups: Mapping[str, Membership] = {}
-    below: tuple[str | None, str | None] = (None, None)
-    system: bool = True
-    remote: bool = False
-
-
-class Account(Resource):
-    """A user account that is to be there."""
-
-    kind = "account"
-    name: Annotated[str, Described(pattern=NAME, description="The account's name.")]
-    system: Annotated[bool, Described(description="Take a number from the system range.")] = True
-    uid: Annotated[
-        Number | None, Described(ge=0, le=4294967294, description="The number; free to choose if not given.")
-    ] = None
-    comment: Annotated[str | None, Described(pattern=r"^[^:\n]*$", description="The comment (GECOS) field.")] = None
-    group: Annotated[
-        str | None, Described(pattern=NAME, description="The primary group; by default one of the same name.")
-    ] = None
-    groups: Annotated[
-        tuple[Annotated[str, Described(pattern=NAME.removesuffix("$") + r"\??$")], ...],
-        Described(description="Supplementary groups to be in, at least; 'name?' only where that group exists."),
-    ] = ()
-    password: Annotated[
-        Literal["locked", "unmanaged"] | None,
-        Described(description="locked: no password opens it. A new account is locked in any case."),
-    ] = None
-    shell: Annotated[
-        str | None,
-        Described(pattern=r"^/[^:\n]*$", description="The login shell; /bin/sh for a new account."),
-    ] = None
-    home: Annotated[
-        str | None,
-        Described(pattern=r"^/[^:\n]*$", description="The home directory; it is not made. / for a new account."),
-    ] = None
-
-    def wishes(self, before: State) -> Mapping[Field, Json]:
-        """The fields that are named, and those that a new account must have."""
-        wanted: dict[Field, Json] = {EXISTS: True}
-        new = isinstance(before, Absent)
-        if isinstance(before, AccountState) and before.remote:
-            return wanted
-        given = {
-            "uid": self.uid,
-            "comment": self.comment,
-            "group": self.group,
-            "shell": self.shell,
-            "home": self.home,
-        }
-        wanted.update({(key,): value for key, value in given.items() if value is not None})
-        if new:
-            wanted[("system",)] = self.system
-            wanted.setdefault(("group",), self.name)
-        elif self.password == "locked" and isinstance(before, AccountState):  # noqa: S105 - a word of ours
-            wanted[("password",)] = lock(before.password)
-        wanted.update({("groups", name): {} for name in self.groups if not name.endswith("?")})
-        return wanted
-
-    def implies(self) -> list[tuple[str, dict[str, Any]]]:
-        """A primary group of its own name where it names none, as useradd makes it."""
-        if self.group is not None:
-            return []
-        return [("group", {"name": self.name, "system": self.system, "implied_by": self.name})]
-
-    def subjects(self) -> set[str]:
-        """Itself."""
-        return {self.name}
-
-    def requires(self) -> set[Address]:
-        """Its groups."""
-        names = [self.group or self.name, *(name.rstrip("?") for name in self.groups)]
-        return {Address("group", name) for name in names}
-
-
-def lock(password: str) -> str:
-    """The password field, locked.
-
-    >>> lock("$6$x"), lock("!"), lock("*")
-    ('!$6$x', '!', '!*')
-    """
-    return password if password.startswith("!") else "!" + password
+from ...core.kind import Conflict, Context, Effects, Kind, Person, Proposal, Trial, gone
+from ...errors import HostError
+from ...host.accounts import CREATING, REMOVING, AccountFiles, free_number, today
+from ...host.names import Names
+from ...host.port import Entity, Host, Observer
+from ...model import EXISTS, Absent, Address, Field, Json, Seen, State, Target, Unknown
+from .._leftovers import left_behind
+from .._numbered import comes_free, taken
+from .resource import Account
+from .state import SHADOW_TAIL, AccountState, Membership, agree, join, memberships
 
 
 class AccountKind(Kind[AccountState]):
@@ -363,53 +253,6 @@ class AccountKind(Kind[AccountState]):
         if not isinstance(state, AccountState) or state.uid is None:
             return []
         return left_behind(host, context, prospect.target.address.name, state.uid, None)
-
-
-def memberships(files: AccountFiles, name: str) -> dict[str, Membership]:
-    """The groups that list this name, and where in their lists."""
-    found: dict[str, dict[str, int]] = {}
-    known: dict[str, int] = {}
-    for kind in ("group", "gshadow"):
-        table = files.table(kind)
-        for columns in table.entries() if table else []:
-            if len(columns) == 4:
-                known[columns[0]] = known.get(columns[0], 0) + 1
-                if name in (listed := members(columns[3])):
-                    found.setdefault(columns[0], {})[kind] = listed.index(name)
-    return {group: Membership(**places, half=len(places) < known[group]) for group, places in found.items()}
-
-
-def join(files: AccountFiles, name: str, wanted: Mapping[str, Membership]) -> None:
-    """Make the member lists hold this name where wanted, and nowhere else."""
-    now = memberships(files, name)
-    for group in [*now, *(g for g in wanted if g not in now)]:
-        place = wanted.get(group)
-        for kind in ("group", "gshadow"):
-            table = files.table(kind)
-            columns = table.get(group) if table else None
-            if table is None or columns is None:
-                continue
-            listed = members(columns[3])
-            # A new membership names no place: it goes to the end of both lists.
-            new = place is not None and place.group is None and place.gshadow is None
-            spot = getattr(place, kind) if place is not None else None
-            if (new or spot is not None) == (name in listed):
-                continue
-            if name in listed:
-                listed.remove(name)
-            else:
-                listed.insert(len(listed) if spot is None else spot, name)
-            table.put([*columns[:3], ",".join(listed)])
-
-
-def agree(host: Observer, name: str, uid: int) -> None:
-    """Wait until the name services say what the files say; ten seconds at most."""
-    for _ in range(50):
-        found = host.remote("passwd", name)
-        if isinstance(found, Entity) and found.number == uid:
-            return
-        time.sleep(0.2)
-    raise HostError(f"account {name}: written, but name services do not agree after ten seconds; look at nsswitch.conf")
 
 
 KIND = AccountKind()

@@ -1,0 +1,101 @@
+"""All that is seen of an account."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from ...errors import HostError
+from ...host.accounts import AccountFiles
+from ...host.port import Entity, Observer
+from ...host.userdb import members
+from ...model import State
+
+Position = int | None
+
+
+SHADOW_TAIL = ":0:99999:7:::"
+
+
+class Membership(State):
+    """The place of an account in one group's member lists; None: not in that list."""
+
+    group: Position = None
+    gshadow: Position = None
+    half: bool = False
+    """Whether only one of the two files lists it, though both know the group."""
+
+
+class AccountState(State):
+    """Everything that the files hold of an account."""
+
+    uid: int | None
+    """None: any free number; ``system`` says of which range."""
+    group: str | int
+    comment: str = ""
+    home: str = "/"
+    shell: str = "/bin/sh"
+    password: str = "!"  # noqa: S105 - the marker of a locked password
+    aging: str | None = None
+    """What shadow holds behind the password; None: as today's new accounts have it."""
+    shadowed: bool = True
+    groups: Mapping[str, Membership] = {}
+    below: tuple[str | None, str | None] = (None, None)
+    system: bool = True
+    remote: bool = False
+
+
+def lock(password: str) -> str:
+    """The password field, locked.
+
+    >>> lock("$6$x"), lock("!"), lock("*")
+    ('!$6$x', '!', '!*')
+    """
+    return password if password.startswith("!") else "!" + password
+
+
+def memberships(files: AccountFiles, name: str) -> dict[str, Membership]:
+    """The groups that list this name, and where in their lists."""
+    found: dict[str, dict[str, int]] = {}
+    known: dict[str, int] = {}
+    for kind in ("group", "gshadow"):
+        table = files.table(kind)
+        for columns in table.entries() if table else []:
+            if len(columns) == 4:
+                known[columns[0]] = known.get(columns[0], 0) + 1
+                if name in (listed := members(columns[3])):
+                    found.setdefault(columns[0], {})[kind] = listed.index(name)
+    return {group: Membership(**places, half=len(places) < known[group]) for group, places in found.items()}
+
+
+def join(files: AccountFiles, name: str, wanted: Mapping[str, Membership]) -> None:
+    """Make the member lists hold this name where wanted, and nowhere else."""
+    now = memberships(files, name)
+    for group in [*now, *(g for g in wanted if g not in now)]:
+        place = wanted.get(group)
+        for kind in ("group", "gshadow"):
+            table = files.table(kind)
+            columns = table.get(group) if table else None
+            if table is None or columns is None:
+                continue
+            listed = members(columns[3])
+            # A new membership names no place: it goes to the end of both lists.
+            new = place is not None and place.group is None and place.gshadow is None
+            spot = getattr(place, kind) if place is not None else None
+            if (new or spot is not None) == (name in listed):
+                continue
+            if name in listed:
+                listed.remove(name)
+            else:
+                listed.insert(len(listed) if spot is None else spot, name)
+            table.put([*columns[:3], ",".join(listed)])
+
+
+def agree(host: Observer, name: str, uid: int) -> None:
+    """Wait until the name services say what the files say; ten seconds at most."""
+    for _ in range(50):
+        found = host.remote("passwd", name)
+        if isinstance(found, Entity) and found.number == uid:
+            return
+        time.sleep(0.2)
+    raise HostError(f"account {name}: written, but name services do not agree after ten seconds; look at nsswitch.conf")

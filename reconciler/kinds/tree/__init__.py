@@ -1,0 +1,3 @@
+"""A directory tree: who owns what in it, and with which modes."""
+
+from .kind import KIND as KIND
