@@ -4,13 +4,17 @@ BIN := .venv/bin
 WORKERS ?= 2
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat
 
-.PHONY: demo test check lint type layers hosts bench clean
+.PHONY: demo test test-long check lint type layers hosts bench clean
 
 demo: .venv/.ready
 	@$(BIN)/python -B contrib/demo/demo.py
 
 test: .venv/.dev hosts
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup tests
+
+# Every boundary, long races and long stories, with new seeds: an hour.
+test-long: .venv/.dev hosts
+	RECONCILER_LONG=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup tests
 
 check: .venv/.dev lint type layers
 

@@ -1,5 +1,7 @@
 """Hypothesis looks for new examples at home; CI tries the same ones every time, so that red means a change.
 
+`make test-long` tries more of everything (`tests/effort.py`), with new seeds.
+
 A whole run writes the page of faults.
 """
 
@@ -13,11 +15,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.effort import LONG
 from tests.matrix import Matrix
 from tests.worlds import managesoft, system
 
 settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
+if os.environ.get("CI") and not LONG:
     settings.load_profile("ci")
 
 

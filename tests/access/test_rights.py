@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from reconciler.access.scene import Scene
 from reconciler.host.files import FileObserver
+from tests.effort import many
 from tests.trees.accounts import reachable
 from tests.worlds import reconciler
 
@@ -107,7 +108,7 @@ def tried(path: str) -> set[str]:
     return found
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(120), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     looks=st.lists(OWNERSHIP, min_size=3, max_size=3), link=st.sampled_from(["a/b/file", "/a/b", "a/../a/b/file", "a"])
 )

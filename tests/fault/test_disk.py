@@ -18,6 +18,7 @@ from reconciler.log import store, writer
 from reconciler.log.chain import verify
 from reconciler.log.store import LogReader
 from tests.drive import Bench
+from tests.effort import many
 from tests.fault.test_power import ENV, FIRST, SECOND, world
 from tests.laws.hosts import memory_host, snapshot
 from tests.worlds import digest, reconciler
@@ -33,7 +34,7 @@ CALLS = {
     "mkdir,mkdirat": ["ENOSPC", "EROFS"],
     "ftruncate": ["EIO"],
 }
-ROUNDS = int(os.environ.get("RECONCILER_FAULT_ROUNDS", "2"))
+ROUNDS = many(2, 20)
 traced = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not here, which makes calls fail")
 rooted = pytest.mark.skipif(os.geteuid() != 0, reason="owners and mounts need root")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.effort import many
 from tests.worlds import REPO, digest, managesoft, reconciler, system
 
 YAML = "deployment: managesoft\nprofile: managesoft\nmode: least-privilege\nwith: {sudoers: 'false'}\n"
@@ -48,7 +49,7 @@ def test_killed_at_random_instants_and_then_exact(seed: int, tmp_path: Path) -> 
     assert not leftovers
 
 
-BOUNDARIES = int(os.environ.get("RECONCILER_KILLS", "8"))
+BOUNDARIES = many(8, 120)
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not here, which kills at a given call")

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.effort import many
 from tests.fault.trace import copy, crash, record
 from tests.worlds import REPO, digest, reconciler, system
 
-SAMPLES = int(os.environ.get("RECONCILER_POWER_SAMPLES", "10"))
+SAMPLES = many(10, 100)
 ENV = {**os.environ, "PYTHONPATH": str(REPO), "PYTHONDONTWRITEBYTECODE": "1"}
 FIRST = """deployment: d
 resources:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from reconciler.errors import HostError
 from reconciler.host.port import Attributes, File, Link, Visitor
+from tests.effort import many
 from tests.laws.hosts import file_host, memory_host, walked
 
 PATHS = st.sampled_from(
@@ -87,7 +88,7 @@ def tree(host: Any) -> list[tuple[Any, ...]]:
     ]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(300), deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(CALLS, max_size=12))
 def test_memory_answers_as_the_file_system_does(calls: list[tuple[Any, ...]]) -> None:
     with tempfile.TemporaryDirectory() as scratch:

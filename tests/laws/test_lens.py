@@ -22,6 +22,7 @@ from reconciler.kinds.link import LinkState
 from reconciler.kinds.mapping.kind import MappingState
 from reconciler.kinds.tree.kind import TreeState
 from reconciler.model import Absent, State, Unknown
+from tests.effort import many
 from tests.laws.hosts import file_host, memory_host, snapshot
 
 OWNERS = st.sampled_from(["root", "ann", "svc"]) if os.geteuid() == 0 else st.just("root")
@@ -107,7 +108,7 @@ def core(kind: str, state: Any) -> Any:
 
 @pytest.mark.parametrize("where", ["memory", "root"])
 @pytest.mark.parametrize("name", sorted(STATES))
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(40), deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_laws(name: str, where: str, data: st.DataObject) -> None:
     key, states = STATES[name]

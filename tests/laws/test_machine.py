@@ -29,6 +29,7 @@ from reconciler.log.chain import verify
 from reconciler.log.projection import Projection
 from reconciler.log.store import LogReader
 from tests.drive import Bench, Killed, Mortal
+from tests.effort import LONG, many
 from tests.laws.hosts import file_host, memory_host, snapshot
 
 PARTS = {
@@ -241,8 +242,8 @@ def test_every_story_ends_well_in_memory() -> None:
     run_state_machine_as_test(
         Story,
         settings=settings(
-            max_examples=60,
-            derandomize=True,
+            max_examples=many(60),
+            derandomize=not LONG,
             phases=[Phase.generate],
             stateful_step_count=7,
             deadline=None,
@@ -256,8 +257,8 @@ def test_every_story_ends_well_on_a_file_system() -> None:
     run_state_machine_as_test(
         RootStory,
         settings=settings(
-            max_examples=20,
-            derandomize=True,
+            max_examples=many(20),
+            derandomize=not LONG,
             phases=[Phase.generate],
             stateful_step_count=7,
             deadline=None,

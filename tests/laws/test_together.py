@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from reconciler.core.options import Options
 from reconciler.model import Address
 from tests.drive import Bench
+from tests.effort import LONG, many
 from tests.laws.hosts import memory_host, snapshot
 
 WISHES: dict[str, list[list[str]]] = {
@@ -72,7 +73,7 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 @settings(
-    max_examples=150, derandomize=True, report_multiple_bugs=False, phases=[Phase.generate, Phase.shrink], deadline=None,
+    max_examples=many(150), derandomize=not LONG, report_multiple_bugs=False, phases=[Phase.generate, Phase.shrink], deadline=None,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 @given(st.lists(INPUT, min_size=2, max_size=4), st.permutations("abc"))

@@ -18,12 +18,13 @@ import pytest
 from reconciler.host import parallel
 from reconciler.host.files import FileHost
 from tests.drive import Bench
+from tests.effort import many
 from tests.trees.accounts import account, reachable
 from tests.worlds import system
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 
-ROUNDS = int(os.environ.get("RECONCILER_RACES", "60"))
+ROUNDS = many(60, 600)
 UID = 4242
 EXCHANGE, AT_FDCWD = 2, -100
 WANTED = """

@@ -16,6 +16,7 @@ from reconciler.kinds import kinds
 from reconciler.log.store import LogReader
 from reconciler.model import Address
 from tests.drive import Bench
+from tests.effort import LONG, many
 from tests.laws.hosts import memory_host
 from tests.laws.test_machine import DOCUMENTS, document
 from tests.worlds import managesoft, put, reconciler, stamps, system
@@ -28,7 +29,7 @@ THINGS = [
 
 
 @settings(
-    max_examples=60, derandomize=True, phases=[Phase.generate, Phase.shrink], deadline=None, report_multiple_bugs=False,
+    max_examples=many(60), derandomize=not LONG, phases=[Phase.generate, Phase.shrink], deadline=None, report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 @given(st.lists(DOCUMENTS, max_size=2), st.lists(st.sampled_from(THINGS), min_size=1, max_size=5, unique=True))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from reconciler.formats.ini import IniFile, shown, undone
 from tests.drive import Bench
+from tests.effort import many
 from tests.laws.hosts import memory_host
 
 SECTION, KEY = "ManageSoft\\Common", "LeastPrivilege"
@@ -106,7 +107,7 @@ EDITS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=many(800), deadline=None)
 @given(
     lines=st.lists(LINES, max_size=10), ending=st.sampled_from(["\n", "\r\n", "\r"]), final=st.booleans(), edits=EDITS
 )

@@ -25,6 +25,7 @@ from reconciler.snapshots.capture import look, redactor_of
 from reconciler.snapshots.redaction import Redactor
 from reconciler.snapshots.snapshot import Snapshot, snapshot_json
 from tests.drive import Bench
+from tests.effort import LONG, many
 from tests.laws.hosts import memory_host
 from tests.laws.test_machine import DOCUMENTS, PARTS, document
 from tests.worlds import REPO, digest, reconciler, stamps
@@ -49,7 +50,7 @@ def plan_json(engine: Engine, text: str) -> Any:
 
 
 @settings(
-    max_examples=60, derandomize=True, phases=[Phase.generate, Phase.shrink], deadline=None, report_multiple_bugs=False,
+    max_examples=many(60), derandomize=not LONG, phases=[Phase.generate, Phase.shrink], deadline=None, report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 @given(st.lists(DOCUMENTS, max_size=2), st.lists(DOCUMENTS, min_size=1, max_size=4))

@@ -21,6 +21,7 @@ from reconciler.log.writer import LogWriter
 from reconciler.watching.affected import Concern
 from reconciler.watching.reconcile import Reconciler, Settings
 from tests.drive import Bench
+from tests.effort import many
 from tests.laws.hosts import memory_host
 
 NAMES = ("a", "b", "c")
@@ -147,6 +148,6 @@ def test_what_was_uninstalled_stays_away() -> None:
     run_state_machine_as_test(
         Watching,
         settings=settings(
-            max_examples=60, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=many(60), stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
