@@ -26,7 +26,7 @@ from .copies import SKEL, alike, copied, put_copy, skeleton, take_copies
 from .resource import Directory
 from .state import MODE, DirectoryState
 
-NOT_EMPTY = "we made it, but it is not empty; it stays, as its parent's owner's, and what is in it too"
+NOT_EMPTY = "not empty, so it stays; it and all in it go to its parent's owner. Empty it and do this again to remove it"
 
 
 class Setting(Visitor[OpenDirectory]):
