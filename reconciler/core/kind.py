@@ -408,7 +408,7 @@ class Kind(ABC, Generic[S]):
             seen = Unknown(str(error), unknown=isinstance(error, Unseen))
         if isinstance(seen, Unknown):
             return Proposal(target, Absent(), Absent(), blocked=seen)
-        seen = self.predicted(seen, address.name, context)
+        seen = self.predicted(host, seen, address.name, context)
         try:
             values = self.values(host, target, seen, context)
             after = self.patch(seen, values)
@@ -432,7 +432,7 @@ class Kind(ABC, Generic[S]):
                 return with_(found, steps=(), blocked=Unknown(text, unknown=False))
         return with_(found, conflicts=tuple(conflicts))
 
-    def predicted(self, seen: State, name: str, context: Context) -> State:
+    def predicted(self, host: Observer, seen: State, name: str, context: Context) -> State:
         """The state as it will be when this thing's turn comes."""
         return seen
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..model import EXISTS, MARK, PATHS, Address, Field, Json, inside
 from .events import Event, run_key
 from .holds import HOLD, Hold, Holds, facts_of, holds_of, in_order, layered, merged, placed
 from .kind import Kinds, gone
+from .noted import Noted
 from .rewind import FRESH, changes
 
 NUMBERS: frozenset[Field] = frozenset({("uid",), ("gid",)})
@@ -99,25 +100,41 @@ def input_of(commit: str | None, desired: Json) -> str | None:
     return "sha256:" + hashlib.sha256(" ".join(digests).encode()).hexdigest() if digests else None
 
 
+@dataclass(frozen=True)
+class Table:
+    """One sort of fact: where the ledger has it, and how its names and values are read and written."""
+
+    of: str
+    key: Callable[[str], Any] = str
+    read: Callable[[Json], Any] = lambda value: value
+    write: Callable[[Any], Json] = lambda value: value
+
+
 UNDONE, TERMS = "undone|", "terms|"
-PARTS = (
-    HOLD,
-    "changed|",
-    "confirm|",
-    "count|",
-    "daemon|",
-    "deployment|",
-    "doomed|",
-    "failing|",
-    "heldback|",
-    "open|",
-    "paused|",
-    "process|",
-    "stored|",
-    "suspended|",
-    TERMS,
-)
+TABLES = {
+    "changed": Table("changed", Address.parse, tuple, list),
+    "confirm": Table("awaiting"),
+    "daemon": Table("daemons", Address.parse),
+    "deployment": Table("names"),
+    "doomed": Table("doomed", read=tuple, write=list),
+    "failing": Table("failing"),
+    "heldback": Table("held_back"),
+    "paused": Table("paused", Address.parse),
+    "process": Table("processes", Address.parse, tuple, list),
+    "stored": Table(
+        "stored", read=lambda v: (v[0], v[1], holds_of(v[2])), write=lambda v: [v[0], v[1], facts_of(v[2])]
+    ),
+    "terms": Table("terms", Address.parse),
+}
+"""By the word with which a key begins; holds, of which a thing has several, are told apart by their fields too."""
+PARTS = (HOLD, "count|", "open|", "suspended|", *(f"{part}|" for part in TABLES))
 """The keys that a ledger is made of; runs and what of them is undone are looked up where somebody asks."""
+
+
+def differing(then: Mapping[str, Json], now: Mapping[str, Json]) -> dict[str, Json]:
+    """The facts that are other than they were; None for those that are gone."""
+    gone_now: dict[str, Json] = dict.fromkeys(then.keys() - now.keys())
+    return gone_now | {key: value for key, value in now.items() if then.get(key) != value}
 
 
 @dataclass
@@ -126,34 +143,37 @@ class Ledger:
 
     books: Posted
     kinds: Kinds
-    holds: Holds = field(default_factory=dict)
+    holds: Noted[Address, dict[Field, Hold]] = field(default_factory=Noted)
     count: int = 0
     """How many runs there were."""
     open: Event | None = None
-    paused: dict[Address, str] = field(default_factory=dict)
-    changed: dict[Address, tuple[int, Json]] = field(default_factory=dict)
-    processes: dict[Address, tuple[int, Json]] = field(default_factory=dict)
-    daemons: dict[Address, str] = field(default_factory=dict)
+    paused: Noted[Address, str] = field(default_factory=Noted)
+    changed: Noted[Address, tuple[int, Json]] = field(default_factory=Noted)
+    processes: Noted[Address, tuple[int, Json]] = field(default_factory=Noted)
+    daemons: Noted[Address, str] = field(default_factory=Noted)
     """Every daemon that a deployment ever touched, if only to stop it for a hand-over."""
-    terms: dict[Address, Json] = field(default_factory=dict)
-    stored: dict[str, tuple[str, str, Holds]] = field(default_factory=dict)
+    terms: Noted[Address, Json] = field(default_factory=Noted)
+    stored: Noted[str, tuple[str, str, Holds]] = field(default_factory=Noted)
     """Quarantines: path → run, deployment, and the holds of the tree and of what is in it, to come back with it."""
-    doomed: dict[str, tuple[str, str]] = field(default_factory=dict)
+    doomed: Noted[str, tuple[str, str]] = field(default_factory=Noted)
     """Quarantines whose purge has begun: path → run, deployment.  Nothing comes back from them."""
-    awaiting: dict[str, str] = field(default_factory=dict)
+    awaiting: Noted[str, str] = field(default_factory=Noted)
     """Runs that are undone unless somebody confirms them: run → until when."""
-    names: dict[str, int] = field(default_factory=dict)
+    names: Noted[str, int] = field(default_factory=Noted)
     """Every deployment that a run ever named, with the event that first did."""
     suspended: Json = None
     """Who suspended unattended runs, when and why."""
-    held_back: dict[str, str] = field(default_factory=dict)
+    held_back: Noted[str, str] = field(default_factory=Noted)
     """Desired states that were rolled back, which unattended runs skip: what they are known by → the run undone."""
-    failing: dict[str, Json] = field(default_factory=dict)
+    failing: Noted[str, Json] = field(default_factory=Noted)
     """Repositories that could not be read when last tried, and why."""
     seq: int = 0
     running: Run | None = None
     """The run of the last event."""
-    _posted: dict[str, Json] = field(default_factory=dict)
+    _posted: dict[Address, dict[str, Json]] = field(default_factory=dict)
+    """The facts of every thing's holds as the books have them."""
+    _single: dict[str, Json] = field(default_factory=dict)
+    """The facts of which there is one, as the books have them."""
     _said: dict[str, Json] = field(default_factory=dict)
     """Facts that the last event ended or began besides those of the ledger itself."""
 
@@ -161,64 +181,37 @@ class Ledger:
     def load(cls, books: Posted, kinds: Kinds, seq: int) -> Ledger:
         """The ledger as it was posted up to event ``seq``."""
         ledger, told = cls(books, kinds, seq=seq), books.now(*PARTS)
-        ledger.holds = holds_of(told)
+        ledger.holds.replaced(holds_of(told))
         for key, value in told.items():
             part, _, name = key.partition("|")
-            match part:
-                case "changed" | "process":
-                    (ledger.changed if part == "changed" else ledger.processes)[Address.parse(name)] = tuple(value)
-                case "confirm":
-                    ledger.awaiting[name] = value
-                case "count":
-                    ledger.count = value
-                case "daemon" | "paused":
-                    (ledger.daemons if part == "daemon" else ledger.paused)[Address.parse(name)] = value
-                case "deployment":
-                    ledger.names[name] = value
-                case "doomed":
-                    ledger.doomed[name] = (value[0], value[1])
-                case "failing":
-                    ledger.failing[name] = value
-                case "heldback":
-                    ledger.held_back[name] = value
-                case "suspended":
-                    ledger.suspended = value
-                case "open":
-                    ledger.open = Event(**value)
-                case "stored":
-                    ledger.stored[name] = (value[0], value[1], holds_of(value[2]))
-                case "terms":
-                    ledger.terms[Address.parse(name)] = value
-        ledger._posted = ledger.facts()
+            if part in TABLES:
+                table = TABLES[part]
+                getattr(ledger, table.of)[table.key(name)] = table.read(value)
+        ledger.count = told.get("count|", 0)
+        ledger.open = Event(**told["open|"]) if "open|" in told else None
+        ledger.suspended = told.get("suspended|")
+        ledger.news()
         return ledger
-
-    def facts(self) -> dict[str, Json]:
-        """All of it as keys and values."""
-        found: dict[str, Json] = facts_of(self.holds)
-        found |= {"count|": self.count} if self.count else {}
-        found |= {"open|": self.open.json()} if self.open else {}
-        found |= {"suspended|": self.suspended} if self.suspended else {}
-        for part, table in (
-            ("changed", self.changed), ("confirm", self.awaiting), ("daemon", self.daemons), ("deployment", self.names),
-            ("doomed", self.doomed), ("failing", self.failing), ("heldback", self.held_back), ("paused", self.paused),
-            ("process", self.processes), ("terms", self.terms),
-        ):  # fmt: skip
-            found |= {
-                f"{part}|{name}": list(value) if isinstance(value, tuple) else value for name, value in table.items()
-            }
-        for path, (run, deployment, holds) in self.stored.items():
-            found[f"stored|{path}"] = [run, deployment, facts_of(holds)]
-        return found
 
     def news(self) -> dict[str, Json]:
         """The facts that changed since this was last asked; None for those that hold no more."""
-        now = self.facts()
-        changed: dict[str, Json] = dict.fromkeys(self._posted.keys() - now.keys())
-        changed |= {key: value for key, value in now.items() if self._posted.get(key) != value}
-        changed |= self._said
+        changed: dict[str, Json] = {}
+        for address in self.holds.taken():
+            now = facts_of({address: self.holds[address]}) if address in self.holds else {}
+            then = self._posted.pop(address, {})
+            changed |= differing(then, now)
+            if now:
+                self._posted[address] = now
+        for part, table in TABLES.items():
+            own = getattr(self, table.of)
+            for name in own.taken():
+                changed[f"{part}|{name}"] = table.write(own[name]) if name in own else None
+        single = {"count|": self.count, "open|": self.open and self.open.json(), "suspended|": self.suspended}
+        single = {key: value for key, value in single.items() if value}
+        changed |= differing(self._single, single) | self._said
         if self.running is not None:
             changed[run_key(self.running.number)] = self.running.json()
-        self._posted, self._said = now, {}
+        self._single, self._said = single, {}
         return changed
 
     def run(self, name: str) -> Run | None:
@@ -312,75 +305,113 @@ def post(ledger: Ledger, event: Event) -> None:
 def step(ledger: Ledger, event: Event) -> None:
     """Take one more event into account."""
     ledger.seq = event.seq
+    if "damaged" in event.data:
+        return
+    if event.type != "run.started":
+        ledger.running = ledger.run(event.run)
+        if ledger.running is not None:
+            ledger.running.last = event.seq
+    taken = FOLD.get(event.type)
+    if taken is not None:
+        taken(ledger, event)
+
+
+def _run_started(ledger: Ledger, event: Event) -> None:
     data = event.data
-    if "damaged" in data:
-        return
-    if event.type == "run.started":
-        ledger.running = Run(
-            event.run,
-            data["verb"],
-            event.seq,
-            event.seq,
-            event.at,
-            data.get("actor"),
-            None,
-            0,
-            tuple(data.get("deployments", ())),
-            data.get("commit"),
-            data.get("to"),
-            data.get("only"),
-            data.get("saved_plan"),
-            data.get("origin"),
-            input_of(data.get("commit"), data.get("desired")),
-        )
-        for name in data.get("confirms", ()):
-            ledger.awaiting.pop(name, None)
-        ledger.count = max(ledger.count, ledger.running.number)
-        for name in ledger.running.deployments:
-            ledger.names.setdefault(name, event.seq)
-        for heir, former in data.get("inherits", ()):
-            _inherit(ledger, Address.parse(heir), Address.parse(former))
-        for store in data.get("purging", ()):
-            if store in ledger.stored:
-                ledger.doomed[store] = ledger.stored.pop(store)[:2]
-        for address, terms in data.get("terms", {}).items():
-            ledger.terms[Address.parse(address)] = terms
-        for name in data.get("reached", ()):
-            ledger.failing.pop(name, None)
-        return
-    ledger.running = run = ledger.run(event.run)
+    ledger.running = run = Run(
+        event.run,
+        data["verb"],
+        event.seq,
+        event.seq,
+        event.at,
+        data.get("actor"),
+        None,
+        0,
+        tuple(data.get("deployments", ())),
+        data.get("commit"),
+        data.get("to"),
+        data.get("only"),
+        data.get("saved_plan"),
+        data.get("origin"),
+        input_of(data.get("commit"), data.get("desired")),
+    )
+    for name in data.get("confirms", ()):
+        ledger.awaiting.pop(name, None)
+    ledger.count = max(ledger.count, run.number)
+    for name in run.deployments:
+        ledger.names.setdefault(name, event.seq)
+    for heir, former in data.get("inherits", ()):
+        _inherit(ledger, Address.parse(heir), Address.parse(former))
+    for store in data.get("purging", ()):
+        if store in ledger.stored:
+            ledger.doomed[store] = ledger.stored.pop(store)[:2]
+    for address, terms in data.get("terms", {}).items():
+        ledger.terms[Address.parse(address)] = terms
+    for name in data.get("reached", ()):
+        ledger.failing.pop(name, None)
+
+
+def _run_finished(ledger: Ledger, event: Event) -> None:
+    run, data = ledger.running, event.data
     if run is not None:
-        run.last = event.seq
-    if event.type == "run.finished":
-        if run is not None:
-            run.outcome = data.get("outcome")
-            if data.get("confirm_by"):
-                ledger.awaiting[run.id] = data["confirm_by"]
-        _finish(ledger, data)
-        if run is not None and data.get("restored") is not None:
-            _restore(ledger, int(data["restored"]), run.only)
-        if run is not None and run.to is not None and data.get("complete"):
-            _undo(ledger, run.to, run.only)
-    elif event.type == "suspended":
-        ledger.suspended = {**data, "at": event.at, "run": event.run}
-    elif event.type == "resumed":
-        ledger.suspended = None
-        ledger.held_back.clear()
-    elif event.type == "commit.quarantined":
-        ledger.held_back[data["input"]] = data["run"]
-    elif event.type == "source.failed":
-        ledger.failing[data["repository"]] = data["error"]
-    elif event.type == "transition.started":
-        ledger.open = event
-    elif event.type in ("transition.succeeded", "transition.stuck"):
-        started, ledger.open = ledger.open, None
-        if started is not None and started.seq == data["started"]:
-            if run is not None:
-                run.transitions += 1
-            _take(ledger, started, event)
-    elif event.type in ("transition.undone", "transition.failed") and ledger.open is not None:
-        if ledger.open.seq == data.get("started"):
-            ledger.open = None
+        run.outcome = data.get("outcome")
+        if data.get("confirm_by"):
+            ledger.awaiting[run.id] = data["confirm_by"]
+    _finish(ledger, data)
+    if run is not None and data.get("restored") is not None:
+        _restore(ledger, int(data["restored"]), run.only)
+    if run is not None and run.to is not None and data.get("complete"):
+        _undo(ledger, run.to, run.only)
+
+
+def _suspended(ledger: Ledger, event: Event) -> None:
+    ledger.suspended = {**event.data, "at": event.at, "run": event.run}
+
+
+def _resumed(ledger: Ledger, event: Event) -> None:  # noqa: ARG001 - all of these take both
+    ledger.suspended = None
+    ledger.held_back.clear()
+
+
+def _commit_quarantined(ledger: Ledger, event: Event) -> None:
+    ledger.held_back[event.data["input"]] = event.data["run"]
+
+
+def _source_failed(ledger: Ledger, event: Event) -> None:
+    ledger.failing[event.data["repository"]] = event.data["error"]
+
+
+def _transition_started(ledger: Ledger, event: Event) -> None:
+    ledger.open = event
+
+
+def _transition_stands(ledger: Ledger, event: Event) -> None:
+    started, ledger.open = ledger.open, None
+    if started is not None and started.seq == event.data["started"]:
+        if ledger.running is not None:
+            ledger.running.transitions += 1
+        _take(ledger, started, event)
+
+
+def _transition_undone(ledger: Ledger, event: Event) -> None:
+    if ledger.open is not None and ledger.open.seq == event.data.get("started"):
+        ledger.open = None
+
+
+FOLD: dict[str, Callable[[Ledger, Event], None]] = {
+    "run.started": _run_started,
+    "run.finished": _run_finished,
+    "suspended": _suspended,
+    "resumed": _resumed,
+    "commit.quarantined": _commit_quarantined,
+    "source.failed": _source_failed,
+    "transition.started": _transition_started,
+    "transition.succeeded": _transition_stands,
+    "transition.stuck": _transition_stands,
+    "transition.undone": _transition_undone,
+    "transition.failed": _transition_undone,
+}
+"""What an event does to the ledger, by its type; what is not here is said for people alone."""
 
 
 def _restore(ledger: Ledger, seq: int, only: str | None) -> None:
@@ -401,7 +432,7 @@ def _restore(ledger: Ledger, seq: int, only: str | None) -> None:
                 else hold
                 for name, hold in then[address].items()
             }
-    ledger.holds = dict(in_order(kept))
+    ledger.holds.replaced(dict(in_order(kept)))
     terms = {Address.parse(key.removeprefix(TERMS)): value for key, value in told.items() if key.startswith(TERMS)}
     for address in ours:
         ledger.terms.pop(address, None)
@@ -413,7 +444,8 @@ def _undo(ledger: Ledger, seq: int, only: str | None) -> None:
     """The runs since event ``seq`` are undone, and what was undone then is so again."""
     now = ledger.undone()
     undone = (ledger.undone(seq) if only is None else now) | ledger.later(seq, only)
-    ledger.awaiting = {run: until for run, until in ledger.awaiting.items() if number_of(run) not in undone}
+    for run in [name for name in ledger.awaiting if number_of(name) in undone]:
+        del ledger.awaiting[run]
     ledger._said |= {f"{UNDONE}{number:010d}": True for number in undone - now}
     ledger._said |= {f"{UNDONE}{number:010d}": None for number in now - undone}
 
@@ -444,6 +476,7 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
             ledger.paused[address] = str(started.deployment)
         return
     fields = ledger.holds.setdefault(address, {})
+    ledger.holds.touch(address)
     returns = {tuple(path) for path in data.get("returns", ())}
     deployment = str(started.deployment)
     origins = {tuple(path): value for path, value in data.get("origins", ())}
@@ -514,6 +547,7 @@ def _hand_on_parents(ledger: Ledger, address: Address, hold: Hold | None, *, its
             heirs = True
             known = theirs.origin["absent"].get("missing", [])
             missing = sorted({*needed, *known}, key=len)
+            ledger.holds.touch(other)
             fields[EXISTS] = replace(theirs, origin={"absent": {**theirs.origin["absent"], "missing": missing}})
     return heirs
 
@@ -534,15 +568,18 @@ def _inherit(ledger: Ledger, heir: Address, former: Address) -> None:
     hold = ledger.holds.get(heir, {}).get(PATHS)
     origin = merged([hold.origin if hold else None, known.origin])
     ledger.holds.setdefault(heir, {})[PATHS] = replace(hold or known, origin=origin)
+    ledger.holds.touch(heir)
     if inside(former.name, heir.name):
         ledger.holds.pop(former)
 
 
 def _finish(ledger: Ledger, data: Mapping[str, Json]) -> None:
     for deployment, address, path in data.get("joins", ()):
-        fields = ledger.holds.get(Address.parse(address), {})
+        where = Address.parse(address)
+        fields = ledger.holds.get(where, {})
         hold = fields.get(tuple(path))
         if hold is not None and deployment not in hold.holders:
+            ledger.holds.touch(where)
             fields[tuple(path)] = replace(hold, holders=(*hold.holders, deployment))
     for deployment, address, path in data.get("leaves", ()):
         where = Address.parse(address)
@@ -550,6 +587,7 @@ def _finish(ledger: Ledger, data: Mapping[str, Json]) -> None:
         hold = fields.get(tuple(path))
         if hold is None:
             continue
+        ledger.holds.touch(where)
         left = tuple(name for name in hold.holders if name != deployment)
         if left:
             fields[tuple(path)] = replace(hold, holders=left)

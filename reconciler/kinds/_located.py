@@ -53,7 +53,7 @@ class LocatedKind(Kind[L]):
         """The path itself."""
         return (name,)
 
-    def predicted(self, seen: State, name: str, context: Context) -> State:
+    def predicted(self, host: Observer, seen: State, name: str, context: Context) -> State:
         """With the owner, group and mode that a tree round it gives back to it first."""
         for address, prospect in context.planned.items():
             look = prospect.facts.get("coming", {}).get(name) if address.name != name else None

@@ -101,6 +101,18 @@ def test_directories_made_for_two_are_both_theirs(bench: Bench, kind: str, numbe
     uninstalled(bench, start)
 
 
+@pytest.mark.parametrize(("kind", "number"), [each for each in EXAMPLES if LOCATED[each[0]].encloses])
+@pytest.mark.parametrize("other", ["file: /n/a/b, content: x", "link: /n/a/b, target: x", "directory: /n/a/b"])
+def test_what_was_made_for_something_is_made_anew_where_that_goes(
+    bench: Bench, kind: str, number: int, other: str
+) -> None:
+    start, mine = snapshot(bench.observer()), resource(kind, number, "/n")
+    for before, after in permutations([f"  - {{{other}}}\n", mine], 2):
+        applied(bench, before)
+        applied(bench, after)
+        uninstalled(bench, start)
+
+
 @pytest.mark.parametrize(("kind", "number"), EXAMPLES)
 @pytest.mark.parametrize("order", ["together", "tree first", "inside first"])
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ from ...formats.modes import SPECIAL
 from ...formats.text import printable
 from ...host.names import Names
 from ...host.port import Attributes, Host, Observer, OpenDirectory, Scope, Stat, Visitor
-from ...model import EXISTS, PATHS, Absent, Address, Change, Field, Json, Seen, State, Target, Unknown
+from ...model import EXISTS, PATHS, Absent, Address, Change, Field, Json, Seen, State, Target, Unknown, inside
 from ...trees.apply import Task, bring_about
 from ...trees.images import Layer, Look, Page, Record, open_layer
 from ...trees.rules import Return, Rule
 from ...trees.scan import Question, Survey, Wants, look_at
 from ...trees.whole import root_of
-from .._inside import counted, ours_in, owners_before, paths_put_back, paths_reached, relative
+from .._inside import counted, going, others_in, ours_in, owners_before, paths_put_back, paths_reached, relative
 from .._located import GROUP, OWNER, LocatedKind, drop_parents, make_parents, missing_around, ownership
 from .copies import SKEL, alike, copied, put_copy, skeleton, take_copies
 from .resource import Directory
@@ -165,6 +165,14 @@ class DirectoryKind(LocatedKind[DirectoryState]):
     def stored_aside(self, field: Field) -> bool:
         """Copies hold the bytes of files."""
         return field[0] == SKEL
+
+    def predicted(self, host: Observer, seen: State, name: str, context: Context) -> State:
+        """Gone, where it was made for something that goes now and nothing else is in it."""
+        made = going(context)[1] if not context.fix else set()
+        if name in made and isinstance(seen, DirectoryState) and not others_in(host, name, context):
+            above = sorted((path for path in made if inside(name, path) and path != name), key=len)
+            return Absent(around={"missing": above} if above else {})
+        return super().predicted(host, seen, name, context)
 
     def brought(self, name: str, origins: Mapping[Field, Json]) -> set[str]:
         """With the copies of its skeleton."""
