@@ -22,7 +22,6 @@ from .place import Place
 
 def examine(place: Place, events: Callable[[], str]) -> list[dict[str, Any]]:
     """Every check with what it found; nothing is written.  ``events`` says what tells a watch of changes."""
-
     checks: list[dict[str, Any]] = []
 
     def add(name: str, ok: bool, detail: str) -> None:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from ..access.scene import Scene
     from ..model import Json
 
-
 RANK = 240
 
 

@@ -12,7 +12,6 @@ from ._common import RunOptions, place_of, print_json, shared, talk
 if TYPE_CHECKING:
     from ..app.place import Place
 
-
 RANK = 60
 
 

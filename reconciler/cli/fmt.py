@@ -11,7 +11,6 @@ from ._common import anywhere, talk
 if TYPE_CHECKING:
     from ..errors import Mistake
 
-
 RANK = 30
 
 

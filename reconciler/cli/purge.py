@@ -11,7 +11,6 @@ from ._common import RunOptions, place_of, print_json, shared, talk
 if TYPE_CHECKING:
     from ..model import Json
 
-
 RANK = 160
 
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..watching.notify import Teller
     from ..watching.sources import Follower, Source
 
-
 RANK = 80
 
 

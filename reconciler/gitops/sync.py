@@ -57,7 +57,6 @@ class Sync:
 
     def turn(self) -> Turn:
         """Look once; apply what is new."""
-
         commit: Commit | None = None
         try:
             if (why := self._paused()) is not None:
@@ -73,11 +72,9 @@ class Sync:
             return Turn("failed", str(error), error.exit_code, commit.id if commit else None)
 
     def _paused(self) -> str | None:
-
         return paused(ledger_of(self.place.reader()))
 
     def _decided(self, commit: Commit) -> Turn:
-
         ledger = ledger_of(self.place.reader())
         if self.repository.url in ledger.failing:
             record(self.place, "sync", {"reached": [self.repository.url]})
@@ -95,7 +92,6 @@ class Sync:
         return self._applied(commit)
 
     def _applied(self, commit: Commit) -> Turn:
-
         approver(self.place, None)
         contents = self.repository.read(commit.id, self.path)
         if not contents and not self.allow_empty:
@@ -116,7 +112,6 @@ class Sync:
 
     def _failed(self, why: str) -> None:
         """Say in the log, once, that the repository cannot be read."""
-
         if self.repository.url not in ledger_of(self.place.reader()).failing:
             told = {"v": 1, "repository": self.repository.url, "ref": self.ref, "error": why}
             record(self.place, "sync", {}, "source.failed", told)

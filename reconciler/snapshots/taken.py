@@ -24,7 +24,6 @@ from .snapshot import snapshot_json
 
 def taken(place: Place, paths: tuple[str, ...]) -> Any:
     """A snapshot of the host at a place."""
-
     host, log = Recording(place.observer()), place.reader()
     intact(log)
     engine = Engine(host, log)
@@ -41,7 +40,6 @@ def taken(place: Place, paths: tuple[str, ...]) -> Any:
 
 def _documents(place: Place, paths: tuple[str, ...]) -> list[Any]:
     """Every document that can be meant for this host, and what the profiles say by default."""
-
     found: list[Any] = []
     if paths:
         found += Request(place.observer(), paths).desired.documents
