@@ -121,13 +121,13 @@ TABLES = {
     "heldback": Table("held_back"),
     "paused": Table("paused", Address.parse),
     "process": Table("processes", Address.parse, tuple, list),
+    "terms": Table("terms", Address.parse),
     "stored": Table(
         "stored", read=lambda v: (v[0], v[1], holds_of(v[2])), write=lambda v: [v[0], v[1], facts_of(v[2])]
     ),
-    "terms": Table("terms", Address.parse),
 }
 """By the word with which a key begins; holds, of which a thing has several, are told apart by their fields too."""
-PARTS = (HOLD, "count|", "open|", "suspended|", *(f"{part}|" for part in TABLES))
+PARTS = (HOLD, *sorted(f"{part}|" for part in (*TABLES, "count", "open", "suspended")))
 """The keys that a ledger is made of; runs and what of them is undone are looked up where somebody asks."""
 
 
@@ -202,13 +202,14 @@ class Ledger:
             changed |= differing(then, now)
             if now:
                 self._posted[address] = now
+        single = {"count|": self.count, "open|": self.open and self.open.json(), "suspended|": self.suspended}
+        single = {key: value for key, value in single.items() if value}
+        changed |= differing(self._single, single)
         for part, table in TABLES.items():
             own = getattr(self, table.of)
             for name in own.taken():
                 changed[f"{part}|{name}"] = table.write(own[name]) if name in own else None
-        single = {"count|": self.count, "open|": self.open and self.open.json(), "suspended|": self.suspended}
-        single = {key: value for key, value in single.items() if value}
-        changed |= differing(self._single, single) | self._said
+        changed |= self._said
         if self.running is not None:
             changed[run_key(self.running.number)] = self.running.json()
         self._single, self._said = single, {}

@@ -183,9 +183,8 @@ def test_what_vanishes_while_it_is_walked_is_no_error(tmp_path: Path, monkeypatc
         for _ in range(20):
             # partial: a path was exchanged between the look and the change, and left alone
             assert bench.apply(WANTED).outcome in ("converged", "unchanged", "partial")
-            assert bench.uninstall("raced").outcome in ("converged", "refused"), (
-                "refused: born as the account's just now"
-            )
+            # refused: born as the account's just now
+            assert bench.uninstall("raced").outcome in ("converged", "refused", "partial")
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
