@@ -206,7 +206,10 @@ class Recorder:
         there, top = self.stat(path), self._host.stat("/")
         if there is not None:
             self.lines.append(f'[ ! -L "$ROOT"{quoted(path)} ] || rm -f "$ROOT"{quoted(path)}')
-        self.lines.append(f'there "$ROOT"{quoted(path)} || ln -s {quoted(link.target)} "$ROOT"{quoted(path)}')
+        # A target is an account's own text: it is no option, and its failure is told.
+        failed = f"bad {quoted(f'{printable(path)}: the link cannot be made')}"
+        made = f'ln -s -- {quoted(link.target)} "$ROOT"{quoted(path)}'
+        self.lines.append(f'there "$ROOT"{quoted(path)} || {made} || {failed}')
         if top is None or (top.uid, top.gid) != (link.uid, link.gid):
             self.lines.append(f"own {link.uid}:{link.gid} - {quoted(path)}")
 

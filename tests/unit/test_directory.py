@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from reconciler.host.files import FileHost
 from tests.drive import Bench
 from tests.laws.hosts import file_host, snapshot
+from tests.worlds import reconciler
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="giving directories to accounts needs root")
 HEAD = "deployment: d\nresources:\n"
@@ -171,3 +173,14 @@ def test_an_acl_that_is_there_is_kept(bench: Bench, root: Path) -> None:
     assert os.getxattr(spool, "system.posix_acl_default") == acl
     assert bench.uninstall("d").exit_code == 0
     assert snapshot(bench.observer()) == start
+
+
+@pytest.mark.parametrize("target", ["-t/elsewhere", "-f", "--help", "it's $(id)"])
+def test_a_script_takes_no_target_for_an_option(root: Path, tmp_path: Path, target: str) -> None:
+    (root / "opt/l").symlink_to(target)
+    (tmp_path / "d.yaml").write_text(HEAD + "  - {link: /opt/l, target: new}\n")
+    reconciler("apply", tmp_path / "d.yaml", "--yes", root=root)
+    reconciler("uninstall", "d", "--emit-script", tmp_path / "s.sh", root=root)
+    done = subprocess.run(["sh", tmp_path / "s.sh"], env={**os.environ, "ROOT": str(root)}, check=False)
+    assert done.returncode == 0
+    assert os.readlink(root / "opt/l") == target
