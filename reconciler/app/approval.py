@@ -8,7 +8,6 @@ import sys
 from datetime import UTC, datetime, timedelta
 
 from ..core.options import Options
-from ..engine.survey import ledger_of
 from ..errors import Refused, Usage
 from ..log.store import now, timestamp
 from .guards import APPROVERS
@@ -44,7 +43,7 @@ def deadline(within: float | None) -> str | None:
 
 def waiting(place: Place) -> dict[str, str]:
     """The runs that are undone unless somebody confirms them: until when."""
-    return dict(ledger_of(place.reader()).awaiting)
+    return dict(place.ledger().awaiting)
 
 
 def confirm(place: Place, run: str | None) -> list[str]:
@@ -60,7 +59,7 @@ def confirm(place: Place, run: str | None) -> list[str]:
 
 def expired(place: Place) -> tuple[str, str, Rollback] | None:
     """A run that nobody confirmed in time: its name, until when it waited, and the aim that undoes it."""
-    ledger = ledger_of(place.reader())
+    ledger = place.ledger()
     for name, until in ledger.awaiting.items():
         found = ledger.run(name)
         if found is not None and until <= now():

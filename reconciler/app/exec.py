@@ -61,6 +61,11 @@ class Start:
     limited: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
 
+    @property
+    def component(self) -> str | None:
+        """The component that is asked for, where it is one."""
+        return self.words[0] if self.account is None and self.mapped is None else None
+
 
 def checked(place: Place, asked: Start) -> tuple[Identity, str, str]:
     """The account, the program as it is called, and where it is.
@@ -78,9 +83,11 @@ def checked(place: Place, asked: Start) -> tuple[Identity, str, str]:
     if asked.trace == "":
         raise Usage("--trace needs a file's name")
     host = place.observer()
-    account = asked.account if asked.mapped is None else whom(place, asked.mapped, asked.directory)
-    component = account is None
-    program, owner = located_component(place, asked.words[0]) if component else (asked.words[0], str(account))
+    if asked.component is not None:
+        program, owner = located_component(place, asked.component)
+    else:
+        mapped = asked.mapped
+        program, owner = asked.words[0], str(asked.account if mapped is None else whom(place, mapped, asked.directory))
     who = identity(host, owner)
     return who, program, safe(host, who, program)
 
@@ -90,7 +97,6 @@ def launch(place: Place, asked: Start, who: Identity, called: str, program: str,
     if os.geteuid() != 0:
         raise Refused("exec needs root, since nobody else can become another account")
     host, terminal = place.observer(), os.environ.get("TERM") if os.isatty(0) else None
-    component = asked.words[0] if asked.account is None and asked.mapped is None else None
     try:
         into = None if asked.trace is None else located_trace(host, asked.trace, program)
         env = environment(who, variables(asked.given), terminal)
@@ -100,7 +106,7 @@ def launch(place: Place, asked: Start, who: Identity, called: str, program: str,
     except ValueError as error:
         raise Usage(str(error)) from None
     told = {
-        "component": component, "account": who.name, "uid": who.uid, "gid": who.gid, "groups": list(who.groups),
+        "component": asked.component, "account": who.name, "uid": who.uid, "gid": who.gid, "groups": list(who.groups),
         "argv": hidden((program, *asked.words[1:])), "mapped": asked.mapped,
         "trace": asked.trace and hidden(("", asked.trace))[1],
     }  # fmt: skip

@@ -17,10 +17,10 @@ from ..errors import Mistake, Mistakes, Refused
 from ..host.port import Observer
 from ..model import Address, Json
 from .guards import foresee
-from .run import Aim
+from .run import Reach
 
 
-class Request(Aim):
+class Request(Reach):
     """The aim of a run that brings about the desired state that is for this host."""
 
     def __init__(

@@ -5,6 +5,7 @@ Commands, watch, sync and the tests say what a run is for (an `Aim`) and follow 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -75,22 +76,31 @@ class Prepared:
     """What was found changed, and is said in the log first: deployment, address and what is told of it."""
 
 
-class Aim:
-    """What a run is for; a subclass says what is to come about."""
+class Aim(ABC):
+    """What a run is for."""
 
     verb: str
+
+    @abstractmethod
+    def propose(self, engine: Engine, host: Json) -> Prepared:
+        """Look at the host; nothing is written.  Asked again under the lock, and what is said then counts."""
+
+
+class Reach(Aim):
+    """The aim of a run that brings goals about."""
+
     options: Options = Options()
 
+    @abstractmethod
     def prepare(self, engine: Engine) -> tuple[Goals, Json, Mapping[str, Json]]:
         """The goals, what the plan says of its input, and what the run's first event says besides."""
-        raise NotImplementedError
 
     def examine(self, engine: Engine, plan: Plan) -> None:
         """What else is said of a plan, or blocked in it, before anybody sees it."""
         foresee(engine, plan)
 
     def propose(self, engine: Engine, host: Json) -> Prepared:
-        """Look at the host; nothing is written.  Asked again under the lock, and what is said then counts."""
+        """What the goals take, as the options allow it."""
         goals, desired, more = self.prepare(engine)
         plan = engine.survey(goals, self.options, desired, host)
         self.examine(engine, plan)
@@ -187,7 +197,7 @@ def record(
 
 
 def begin(where: Where, verb: str, more: Mapping[str, Json], *, patience: float = 10.0) -> str:
-    """Say in the log that something begins that is no change of the host; answers with the run's id."""
+    """Say in the log that something begins which changes nothing on the host; answers with the run's id."""
     with opened(where, verb, patience) as engine:
         run = engine.next_run()
         engine.append(run, "run.started", where.started(verb, facts(engine.host), **{"deployments": [], **more}))

@@ -12,16 +12,15 @@ from ..core.plan import Plan
 from ..core.rewind import rewind
 from ..desired.words import nearest
 from ..engine.execute import Engine
-from ..engine.survey import facts
 from ..errors import ReconcilerError, Refused
 from ..history.moments import moment
 from ..model import Json
 from .guards import refused
-from .run import Aim, Where, look
+from .run import Reach, Where, look
 from .script import script
 
 
-class Rollback(Aim):
+class Rollback(Reach):
     """Every thing as it was at a moment; by default before the last run that changed the host."""
 
     verb = "rollback"
@@ -48,7 +47,7 @@ class Rollback(Aim):
         return goals, None, {"to": seq, "only": self.deployment, "deployments": names}
 
 
-class Uninstall(Aim):
+class Uninstall(Reach):
     """Everything that a deployment ever took, given back."""
 
     verb = "uninstall"
@@ -86,11 +85,10 @@ class Scripted(Uninstall):
         super().examine(engine, plan)
         if reason := refused(plan, self.options):
             raise Refused(f"no script is written: {reason}")
-        known = facts(engine.host)
         about: dict[str, Any] = {
             "title": f"Gives back everything that the deployment {self.deployment} took.",
             "version": __version__,
-            "host": f"{known.get('hostname') or 'unknown'} ({known.get('machine_id') or 'unknown'})",
+            "host": f"{plan.host['name']} ({plan.host['id']})",
             "seq": engine.ledger.seq,
         }
         sealed = {

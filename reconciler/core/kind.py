@@ -319,9 +319,8 @@ class Kind(ABC, Generic[S]):
 
     def patch(self, state: State, values: Mapping[Field, Json]) -> State:
         """The state with these fields at these values and every other as it is."""
-        exists = values.get(EXISTS, not isinstance(state, Absent))
-        if gone(exists):
-            return Absent(around=exists["absent"]) if isinstance(exists, dict) else Absent()
+        if (absent := absence(state, values)) is not None:
+            return absent
         base = {} if isinstance(state, Absent) else state.model_dump()
         given = {field[0]: value for field, value in values.items() if field != EXISTS}
         return self.state.model_validate(base | given)
@@ -526,8 +525,9 @@ class Kind(ABC, Generic[S]):
     ) -> list[tuple[str, str]]:
         """Carry out one step; answers with paths that had to be skipped, each with its reason."""
         # What was planned is what is written; only a part of it has to be worked out again.
-        values = {change.field: change.after for change in step.changes}
-        after = found.after if len(found.steps) == 1 else self.patch(found.before, values)
+        after = found.after
+        if len(found.steps) > 1:
+            after = self.patch(found.before, {change.field: change.after for change in step.changes})
         self.write(host, found.target.address.name, after)
         return []
 
@@ -566,6 +566,14 @@ class Kind(ABC, Generic[S]):
 def told(changes: Iterable[Change]) -> list[tuple[Field, Json]]:
     """Every field with both of its values."""
     return [(change.field, value) for change in changes for value in (change.before, change.after)]
+
+
+def absence(state: State, values: Mapping[Field, Json]) -> Absent | None:
+    """The absence that values ask for, with what it leaves around; None where the thing is to be there."""
+    exists = values.get(EXISTS, not isinstance(state, Absent))
+    if not gone(exists):
+        return None
+    return Absent(around=exists["absent"]) if isinstance(exists, dict) else Absent()
 
 
 def gone(value: Json) -> bool:

@@ -15,7 +15,6 @@ from ..app.request import Request
 from ..app.run import Ended, View, carry_out, record
 from ..core.options import Options
 from ..engine.execute import Engine
-from ..engine.survey import ledger_of
 from ..errors import ReconcilerError, Refused
 from ..model import Json
 from .repository import Commit, Repository, SourceError, Trust
@@ -72,10 +71,10 @@ class Sync:
             return Turn("failed", str(error), error.exit_code, commit.id if commit else None)
 
     def _paused(self) -> str | None:
-        return paused(ledger_of(self.place.reader()))
+        return paused(self.place.ledger())
 
     def _decided(self, commit: Commit) -> Turn:
-        ledger = ledger_of(self.place.reader())
+        ledger = self.place.ledger()
         if self.repository.url in ledger.failing:
             record(self.place, "sync", {"reached": [self.repository.url]})
         if (why := skipped(ledger, commit, self.path)) is not None:
@@ -105,14 +104,14 @@ class Sync:
         ended = carry_out(self.place, aim, self.view, patience=self.patience)
         if ended.reason is not None:
             raise Refused(f"nothing was changed: {ended.reason}")
-        run, code = last_of(ledger_of(self.place.reader()), self.repository.url, self.path), ended.report.exit_code
+        run, code = last_of(self.place.ledger(), self.repository.url, self.path), ended.report.exit_code
         outcome = run.outcome if run else None
         name = run.id if run else None
         return Turn("ok" if code == 0 else "failed", f"{name}: {outcome}", code, commit.id, name, ended)
 
     def _failed(self, why: str) -> None:
         """Say in the log, once, that the repository cannot be read."""
-        if self.repository.url not in ledger_of(self.place.reader()).failing:
+        if self.repository.url not in self.place.ledger().failing:
             told = {"v": 1, "repository": self.repository.url, "ref": self.ref, "error": why}
             record(self.place, "sync", {}, "source.failed", told)
 

@@ -13,10 +13,7 @@ from ..host.names import Names
 from ..host.port import File as Bytes
 from ..host.port import Host, Observer
 from ..model import MARK, Absent, Field, Json, Seen, State, Target, Unknown
-from ._located import GROUP, OWNER, Located, LocatedKind, drop_parents, make_parents, missing_around
-
-MODE: Field = ("mode",)
-
+from ._located import GROUP, MODE, OWNER, Located, LocatedKind, drop_parents, make_parents, missing_around
 
 SECRET_MODE = 0o600
 """What a file gets that is made to hold a secret."""
@@ -109,6 +106,12 @@ ACL = "system.posix_acl_access"
 def entry(state: FileState) -> Entry:
     """A file as those see it who ask who may do what."""
     return Entry(state.owner, state.group, state.mode, state.data, state.xattrs.get(ACL, ""))
+
+
+def whole(host: Observer, path: str) -> Seen:
+    """The file at a path as a state, or what stands in its place."""
+    found = see(host, path)
+    return FileState.model_validate(described(host, found)) if isinstance(found, Bytes) else found
 
 
 def put(host: Host, name: str, seen: Seen, state: State, **plain: Json) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..core.kind import gone
+from ..core.kind import absence
 from ..errors import HostError
 from ..formats.ini import IniFile, shown, undone
 from ..host.port import File as Bytes
 from ..host.port import Host, Observer
 from ..model import EXISTS, MARK, Absent, Change, Field, Hidden, Json, Seen, State
-from ._file import MODE, FileState, WholeFile, described, digest, put, see
+from ._file import FileState, WholeFile, described, digest, put, see
+from ._located import MODE
 
 PLAIN = {("owner",), ("group",), MODE}
 
@@ -66,9 +67,8 @@ class IniLens(WholeFile[IniState]):
 
     def patch(self, state: State, values: Mapping[Field, Json]) -> State:
         """Keys to give back come first, then keys to set."""
-        exists = values.get(EXISTS, not isinstance(state, Absent))
-        if gone(exists):
-            return Absent(around=exists["absent"]) if isinstance(exists, dict) else Absent()
+        if (absent := absence(state, values)) is not None:
+            return absent
         base = state if isinstance(state, IniState) else IniState()
         fold = bool(values.get(("fold",), base.fold)) or any(
             isinstance(v, dict) and v.get("fold") for v in values.values()
@@ -114,8 +114,6 @@ class IniLens(WholeFile[IniState]):
         """The text of a key; octal modes."""
         if len(field) == 2:
             return shown(value)
-        if field == MODE and isinstance(value, int):
-            return f"{value:04o}"
         if field == MARK:
             return None if value is None else value["sha256"]
         return super().show(field, value)

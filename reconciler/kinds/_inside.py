@@ -95,17 +95,30 @@ def ours_in(
     things, made = going(context)[0] | set(own), set(made)
     known = {*context.current, *context.targets}
     stays = {a.name for a in known if kinds().located(a) and a.name not in things and inside(a.name, name)} - {name}
+    ways = {"/".join(parts[:n]) for each in stays | things for parts in [each.split("/")] for n in range(2, len(parts))}
     pending, found = [name], False
     for directory in pending:
         for child in host.names(directory):
             path = f"{directory}/{child}"
             if path in stays:
                 found = True
-            elif path in made or any(inside(each, path) for each in stays | things if each != path):
+            elif path in made or path in ways:
                 pending.append(path)
             elif path not in things:
                 return None
     return found
+
+
+def changed_paths(found: Survey, after: Json) -> Change:
+    """The change of what was walked as a whole; its images are recorded at its turn."""
+    was, now = (", ".join(sorted({look[n] for look in found.classes})) for n in (1, 2))
+    return Change(PATHS, None, after, (was, now))
+
+
+def top_owners(found: Survey) -> dict[str, Json]:
+    """The owner and group that the top will have; None where it stays as it is."""
+    look = found.top[1] if found.top else None
+    return {"owner": look.owner if look else None, "group": look.group if look else None}
 
 
 def layers_in(changes: Iterable[Change]) -> Sequence[dict[str, object]] | None:

@@ -13,7 +13,7 @@ from ..host.names import Names
 from ..host.port import Host, Observer
 from ..model import EXISTS, Absent, Address, Change, Field, Json, Owner, State, Target
 
-OWNER, GROUP = ("owner",), ("group",)
+OWNER, GROUP, MODE = ("owner",), ("group",), ("mode",)
 
 
 class Located(State):
@@ -47,7 +47,11 @@ class LocatedKind(Kind[L]):
         """Its owner and group."""
         if not isinstance(state, Located):
             return set()
-        return {Address("account", str(state.owner)), Address("group", str(state.group))}
+        return owning(str(state.owner), str(state.group))
+
+    def show(self, field: Field, value: Json) -> Json:
+        """Octal modes."""
+        return f"{value:04o}" if field == MODE and isinstance(value, int) else super().show(field, value)
 
     def edits(self, name: str) -> tuple[str, ...]:
         """The path itself."""
@@ -66,6 +70,17 @@ class LocatedKind(Kind[L]):
         """As for every kind; with a thing that goes, so do the directories that were made for it."""
         problem = super().reached(host, name, changes, vault)
         return problem or empty_left(host, [c.after for c in changes if c.field == EXISTS and gone(c.after)])
+
+
+def owning(owner: str | None, group: str | None) -> set[Address]:
+    """The account and the group of these names, where they are given."""
+    return {Address(kind, name) for kind, name in (("account", owner), ("group", group)) if name}
+
+
+def asked_owners(wish: Any) -> dict[Field, Json]:
+    """The owner and group that a wish names."""
+    given = ((OWNER, wish.owner), (GROUP, wish.group))
+    return {field: name for field, name in given if name is not None}
 
 
 def owners(

@@ -10,18 +10,16 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, WrapValidator
 from pydantic import Field as Described
 
-from ..core.kind import SECRET, Context, Proposal, Trial, gone
+from ..core.kind import SECRET, Context, Proposal, Trial, absence
 from ..core.secret import ASSIGNED, Secret, either, words
 from ..errors import HostError
 from ..formats.modes import SPECIAL, check_mode, odd_mode
 from ..formats.text import printable
-from ..host.port import File as Bytes
 from ..host.port import Host, Observer, Stat
 from ..model import (
     CONTENT,
     EXISTS,
     MARK,
-    Absent,
     Address,
     Change,
     Field,
@@ -33,8 +31,8 @@ from ..model import (
     Target,
     Unknown,
 )
-from ._file import MODE, FileState, WholeFile, described, digest, new_mode, other_bytes, put, see, told_of
-from ._located import ownership
+from ._file import FileState, WholeFile, digest, new_mode, other_bytes, put, told_of, whole
+from ._located import MODE, asked_owners, ownership, owning
 
 SHOWN = 64 * 1024
 SUDOERS = re.compile(r"^/etc/sudoers(\.d/.*)?$")
@@ -66,7 +64,7 @@ class File(Resource):
             text = self.content.told() if isinstance(self.content, Secret) else self.content
             told = {"data": text.encode("utf-8", "surrogateescape").decode("latin-1")}
             wanted[CONTENT] = told | ({"private": True} if isinstance(text, Hidden) else {})
-        wanted |= {(key,): value for key in ("owner", "group") if (value := getattr(self, key)) is not None}
+        wanted |= asked_owners(self)
         wanted |= new_mode(self.mode, wanted, before, secret=bool(self.secrets()))
         return wanted
 
@@ -86,8 +84,7 @@ class File(Resource):
 
     def requires(self) -> set[Address]:
         """Its owner and group."""
-        wanted = {Address("account", self.owner)} if self.owner else set()
-        return wanted | ({Address("group", self.group)} if self.group else set())
+        return owning(self.owner, self.group)
 
 
 REPLACED = "holds other bytes than when it was setuid or setgid; it comes back without that"
@@ -122,8 +119,7 @@ class FileKind(WholeFile[FileState]):
 
     def read(self, host: Observer, name: str) -> Seen:
         """The file, through safe links."""
-        found = see(host, name)
-        return FileState.model_validate(described(host, found)) if isinstance(found, Bytes) else found
+        return whole(host, name)
 
     def see(self, host: Observer, name: str, told: Iterable[tuple[Field, Json]]) -> Seen:
         """With content kept secret that is told so."""
@@ -151,9 +147,8 @@ class FileKind(WholeFile[FileState]):
 
     def patch(self, state: State, values: Mapping[Field, Json]) -> State:
         """Given-back content brings its time along."""
-        exists = values.get(EXISTS, not isinstance(state, Absent))
-        if gone(exists):
-            return Absent(around=exists["absent"]) if isinstance(exists, dict) else Absent()
+        if (absent := absence(state, values)) is not None:
+            return absent
         update: dict[str, Any] = {f[0]: v for f, v in values.items() if f in (("owner",), ("group",), MODE)}
         content = values.get(CONTENT)
         base = state if isinstance(state, FileState) else FileState()
@@ -167,8 +162,6 @@ class FileKind(WholeFile[FileState]):
 
     def show(self, field: Field, value: Json) -> Json:
         """Octal modes; content as text."""
-        if field == MODE and isinstance(value, int):
-            return f"{value:04o}"
         if field == CONTENT and value is not None:
             text = value["data"].encode("latin-1")
             try:

@@ -16,7 +16,7 @@ from ..host.port import Observer, Stat
 from ..model import EXISTS, MARK, Absent, Address, Field, Json, Resource, Seen, State, Target
 from ._file import new_mode, told_of
 from ._ini import IniLens, IniState, hidden, hiding, one_line
-from ._located import LocatedKind, ownership
+from ._located import LocatedKind, asked_owners, ownership, owning
 
 Text = Annotated[str, Described(pattern=r"^[^\r\n\x00]*$")]
 
@@ -44,7 +44,7 @@ class Ini(Resource):
     def wishes(self, before: State) -> Mapping[Field, Json]:
         """The keys, and the owner, group and mode where they are named."""
         wanted: dict[Field, Json] = {EXISTS: True} if self.set or not isinstance(before, Absent) else {}
-        wanted |= {(key,): value for key in ("owner", "group") if (value := getattr(self, key)) is not None}
+        wanted |= asked_owners(self)
         wanted |= new_mode(self.mode, wanted, before, secret=bool(self.secrets()))
         if self.ignore_case:
             wanted[("fold",)] = True
@@ -76,7 +76,7 @@ class Ini(Resource):
 
     def requires(self) -> set[Address]:  # type: ignore[valid-type] # the field named set hides the type here only
         """Its owner and group."""
-        return {Address(k, n) for k, n in (("account", self.owner), ("group", self.group)) if n}
+        return owning(self.owner, self.group)
 
     @field_validator("set", "unset")
     @classmethod

@@ -7,12 +7,23 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field as Described
 
-from ..core.kind import Trial, gone
+from ..core.kind import Trial, absence
 from ..formats.text import printable
 from ..host.names import Names
 from ..host.port import Host, Link, Observer, Stat
 from ..model import EXISTS, Absent, Address, Field, Json, Resource, Seen, State, Unknown
-from ._located import GROUP, OWNER, Located, LocatedKind, drop_parents, make_parents, missing_around, ownership
+from ._located import (
+    GROUP,
+    OWNER,
+    Located,
+    LocatedKind,
+    asked_owners,
+    drop_parents,
+    make_parents,
+    missing_around,
+    ownership,
+    owning,
+)
 
 TARGET: Field = ("target",)
 
@@ -39,7 +50,7 @@ class SymbolicLink(Resource):
     def wishes(self, before: State) -> Mapping[Field, Json]:
         """The parts that are named."""
         wanted: dict[Field, Json] = {EXISTS: True, TARGET: {"text": self.target}}
-        return wanted | {(key,): value for key in ("owner", "group") if (value := getattr(self, key)) is not None}
+        return wanted | asked_owners(self)
 
     def mistakes(self) -> list[tuple[str, str]]:
         """A link to itself leads nowhere."""
@@ -49,7 +60,7 @@ class SymbolicLink(Resource):
 
     def requires(self) -> set[Address]:
         """Its owner and group."""
-        return {Address(kind, name) for kind, name in (("account", self.owner), ("group", self.group)) if name}
+        return owning(self.owner, self.group)
 
 
 class LinkKind(LocatedKind[LinkState]):
@@ -108,9 +119,8 @@ class LinkKind(LocatedKind[LinkState]):
 
     def patch(self, state: State, values: Mapping[Field, Json]) -> State:
         """A given-back target brings its time along."""
-        exists = values.get(EXISTS, not isinstance(state, Absent))
-        if gone(exists):
-            return Absent(around=exists["absent"]) if isinstance(exists, dict) else Absent()
+        if (absent := absence(state, values)) is not None:
+            return absent
         base = state if isinstance(state, LinkState) else LinkState()
         update: dict[str, Any] = {f[0]: v for f, v in values.items() if f in (OWNER, GROUP)}
         target = values.get(TARGET)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
-from ...core.kind import Conflict, Context, Effects, Kind, Person, Proposal, Trial, gone
+from ...core.kind import Conflict, Context, Effects, Kind, Person, Proposal, Trial, absence, gone
 from ...errors import HostError
 from ...host.accounts import CREATING, REMOVING, AccountFiles, free_number, today
 from ...host.names import Names
@@ -113,9 +113,9 @@ class AccountKind(Kind[AccountState]):
 
     def patch(self, state: State, values: Mapping[Field, Json]) -> State:
         """Columns and memberships at these values."""
-        exists = values.get(EXISTS, not isinstance(state, Absent))
-        if gone(exists):
-            return Absent(around=exists["absent"]) if isinstance(exists, dict) else Absent()
+        if (absent := absence(state, values)) is not None:
+            return absent
+        exists = values.get(EXISTS, True)
         if isinstance(state, AccountState):
             if state.remote:
                 return state

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from dataclasses import replace as with_
 from typing import Any, ClassVar
 
-from ...core.kind import Conflict, Context, Effects, Entry, Proposal, Step, Trial, gone
+from ...core.kind import Conflict, Context, Effects, Entry, Proposal, Step, Trial, absence
 from ...core.vault import Vault
 from ...errors import HostError
 from ...formats.modes import SPECIAL
@@ -20,11 +20,22 @@ from ...trees.images import Layer, Look, Page, Record, open_layer
 from ...trees.rules import Return, Rule
 from ...trees.scan import Question, Survey, Wants, look_at
 from ...trees.whole import root_of
-from .._inside import counted, going, others_in, ours_in, owners_before, paths_put_back, paths_reached, relative
-from .._located import GROUP, OWNER, LocatedKind, drop_parents, make_parents, missing_around, ownership
+from .._inside import (
+    changed_paths,
+    counted,
+    going,
+    others_in,
+    ours_in,
+    owners_before,
+    paths_put_back,
+    paths_reached,
+    relative,
+    top_owners,
+)
+from .._located import GROUP, MODE, OWNER, LocatedKind, drop_parents, make_parents, missing_around, ownership
 from .copies import SKEL, alike, copied, put_copy, skeleton, take_copies
 from .resource import Directory
-from .state import MODE, DirectoryState
+from .state import DirectoryState
 
 NOT_EMPTY = "not empty, so it stays; it and all in it go to its parent's owner. Empty it and do this again to remove it"
 
@@ -47,8 +58,8 @@ class Setting(Visitor[OpenDirectory]):
 
 
 @dataclass(frozen=True)
-class Leaving:
-    """What was found in a directory that stays although it was ours."""
+class Walked:
+    """What a walk in a directory found, and the rule that it went by."""
 
     survey: Survey
     rule: Callable[[], Rule]
@@ -108,7 +119,7 @@ class DirectoryKind(LocatedKind[DirectoryState]):
         uid, gid = names.need_uid(state.owner), names.need_gid(state.group)
         if not isinstance(seen, DirectoryState):
             make_parents(host, name)
-            # Nobody else can work in it before it is complete.
+            # Closed to all but its owner until it is complete.
             host.mkdir(name, 0o700 if state.skel else state.mode, uid, gid)
             seen = seen if not state.skel else self.read(host, name)
         for path, copy in sorted(state.skel.items()):
@@ -128,9 +139,8 @@ class DirectoryKind(LocatedKind[DirectoryState]):
 
     def patch(self, state: State, values: Mapping[Field, Json]) -> State:
         """Copies come and go by themselves."""
-        exists = values.get(EXISTS, not isinstance(state, Absent))
-        if gone(exists):
-            return Absent(around=exists["absent"]) if isinstance(exists, dict) else Absent()
+        if (absent := absence(state, values)) is not None:
+            return absent
         base = state if isinstance(state, DirectoryState) else DirectoryState()
         update: dict[str, Any] = {f[0]: v for f, v in values.items() if f in (OWNER, GROUP, MODE)}
         copies = {field[1]: value for field, value in values.items() if field[0] == SKEL}
@@ -145,9 +155,7 @@ class DirectoryKind(LocatedKind[DirectoryState]):
         return found
 
     def show(self, field: Field, value: Json) -> Json:
-        """Octal modes; of a copy what it is."""
-        if field == MODE and isinstance(value, int):
-            return f"{value:04o}"
+        """Of a copy what it is."""
         if field[0] == SKEL and value is not None:
             size = f", {len(value['data'])} bytes" if "data" in value else ""
             mode = f" {value['mode']:04o}" if "mode" in value else f" to {value['target']}"
@@ -250,15 +258,12 @@ class DirectoryKind(LocatedKind[DirectoryState]):
         target = found.target
         survey = look_at(host, Question(Wants(target.address.name, total=False, every=context.all_paths), rule))[0]
         facts = counted(survey, every=context.all_paths)
-        classes = facts["classes"]
-        look = survey.top[1] if survey.top else None
-        after = {"owner": look.owner if look else None, "group": look.group if look else None, "returned": True}
-        told = (", ".join(sorted({c["before"] for c in classes})), ", ".join(sorted({c["after"] for c in classes})))
+        change = changed_paths(survey, {**top_owners(survey), "returned": True})
         planned = context.planned.get(target.address) if context.fix else None
         verb = planned.steps[0].verb if planned is not None and planned.steps else "own"
-        steps = (Step(verb, (Change(PATHS, None, after, told),)),) if survey.differ else ()
+        steps = (Step(verb, (change,)),) if survey.differ else ()
         return with_(
-            found, after=found.before, steps=steps, facts=facts, work=Leaving(survey, rule),
+            found, after=found.before, steps=steps, facts=facts, work=Walked(survey, rule),
             skipped=(*found.skipped, *dict.fromkeys(survey.skipped)),
         )  # fmt: skip
 
@@ -276,7 +281,7 @@ class DirectoryKind(LocatedKind[DirectoryState]):
         """Change the directory, or what is in it; copies that are as they were made go before it goes."""
         name = found.target.address.name
         if any(change.field == PATHS for change in step.changes):
-            work: Leaving = found.work
+            work: Walked = found.work
             left = bring_about(host, Task(name, work.survey), work.rule, work.rule)
             return [(printable(name), NOT_EMPTY), *left] if found.owed else left
         if isinstance(found.after, Absent) and found.after.around.get("passed"):

@@ -11,7 +11,8 @@ from pydantic import Field as Described
 from ...formats.modes import apply_mode, check_mode, odd_mode
 from ...model import EXISTS, Address, Field, Json, Resource, State
 from .._inside import PROTECTED
-from .state import MODE, DirectoryState
+from .._located import MODE, asked_owners, owning
+from .state import DirectoryState
 
 
 class Directory(Resource):
@@ -33,7 +34,7 @@ class Directory(Resource):
     def wishes(self, before: State) -> Mapping[Field, Json]:
         """The parts that are named."""
         wanted: dict[Field, Json] = {EXISTS: True}
-        wanted |= {(key,): value for key in ("owner", "group") if (value := getattr(self, key)) is not None}
+        wanted |= asked_owners(self)
         usual = before.mode if isinstance(before, DirectoryState) else 0o755
         return wanted | ({MODE: apply_mode(self.mode, usual, directory=True)} if self.mode is not None else {})
 
@@ -53,4 +54,4 @@ class Directory(Resource):
 
     def requires(self) -> set[Address]:
         """Its owner and group."""
-        return {Address(kind, name) for kind, name in (("account", self.owner), ("group", self.group)) if name}
+        return owning(self.owner, self.group)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...model import Field, Json
+from ...model import Json
 from .._located import Located
-
-MODE: Field = ("mode",)
 
 
 class DirectoryState(Located):

@@ -17,7 +17,7 @@ from ...model import (
 )
 from ...rscd.patching import Whole
 from ...rscd.text import RscFile
-from .._file import FileState, described, digest, put, see
+from .._file import FileState, described, digest, put, whole
 from .._ini import IniLens, IniState
 
 MODE = "mode"
@@ -77,9 +77,7 @@ def _made(base: FileState, whole: Whole, mark: Json) -> FileState:
 
 
 def _write(host: Host, path: str, wanted: FileState | None) -> None:
-    found = see(host, path)
-    seen = FileState.model_validate(described(host, found)) if isinstance(found, Bytes) else found
-    put(host, path, seen, wanted if wanted is not None else Absent())
+    put(host, path, whole(host, path), wanted if wanted is not None else Absent())
 
 
 def _mode_patched(before: IniState | Absent, field: Field, value: Json) -> IniState | Absent:

@@ -44,6 +44,7 @@ from ...trees.scan import SAMPLE, Question, Survey, Wants, look_at
 from ...trees.whole import QUARANTINE, bring, emptied, mounted, root_of, take_away
 from .. import kinds
 from .._inside import (
+    changed_paths,
     counted,
     going,
     others_in,
@@ -52,6 +53,7 @@ from .._inside import (
     paths_put_back,
     paths_reached,
     relative,
+    top_owners,
 )
 from .._located import nobody
 from .resource import Tree, _words
@@ -340,16 +342,8 @@ class TreeKind(Kind[TreeState]):
         if isinstance(wish, Tree):
             after: Json = {"owner": wish.owner, "group": wish.group, "on_uninstall": wish.on_uninstall}
         else:
-            top = found.top[1] if found.top else None
-            after = {
-                "owner": top.owner if top else None,
-                "group": top.group if top else None,
-                "on_uninstall": "restore",
-            }
-            after["returned"] = True
-        was = sorted({before for _, before, _ in found.classes})
-        now = sorted({new for _, _, new in found.classes})
-        return Change(PATHS, None, after, (", ".join(was), ", ".join(now)))
+            after = {**top_owners(found), "on_uninstall": "restore", "returned": True}
+        return changed_paths(found, after)
 
     def record(self, host: Observer, found: Proposal, step: Step, vault: Vault) -> tuple[tuple[Change, ...], Json]:
         """Keep what every path has now, before any is touched."""
