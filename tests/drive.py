@@ -11,6 +11,7 @@ from typing import Any
 from reconciler.app.request import Request
 from reconciler.app.run import Aim, View, carry_out, look
 from reconciler.app.undo import Rollback, Uninstall
+from reconciler.core.ledger import Ledger
 from reconciler.core.options import Options
 from reconciler.engine.execute import Engine, Report
 from reconciler.host.port import Through
@@ -145,8 +146,12 @@ class Bench:
 
     def known(self, name: str) -> bool:
         """Whether any run ever named a deployment."""
-        return name in Engine(self._host, LogReader(self.log)).ledger.names
+        return name in self.ledger().names
 
     def seq(self) -> int:
         """The number of the last event."""
-        return Engine(self._host, LogReader(self.log)).ledger.seq
+        return self.ledger().seq
+
+    def ledger(self) -> Ledger:
+        """The books as they are now."""
+        return Engine(self._host, LogReader(self.log)).ledger

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from ..errors import HostError
 from ..host import units
-from ..host.port import Observer
+from ..host.port import Observer, Type
 from .rights import Person
 from .scene import Scene
 from .sudoers import Grant, Sudoers, names_person, sudoers
@@ -109,7 +109,7 @@ class Becoming:
         """The accounts that a rule lets somebody run things as."""
         return [person for person in self.scene.persons if self._meant(grant.runas, person)]
 
-    def free(self, person: Person, grant: Grant) -> str:
+    def free(self, person: Person, grant: Grant) -> str:  # noqa: PLR0911 - the list of ways, one a line
         """Why a rule gives its user everything that its target can do; empty where it does not."""
         command, words = grant.command, grant.command.split()
         if command.startswith("!") or not words or words[0] == "list":
@@ -158,7 +158,7 @@ class Becoming:
             can = self.scene.rights(path) or {}
             yield from (Edge(who, "root", f"can write to the socket of {what}") for who in can.get("write", ()))
         for name in self.host.names("/dev") if self.host.live else ():
-            if DISKS.match(name) and (look := self.scene.look(f"/dev/{name}")) is not None and look.type == "block":
+            if DISKS.match(name) and (look := self.scene.look(f"/dev/{name}")) is not None and look.type == Type.BLOCK:
                 can = self.scene.rights(f"/dev/{name}") or {}
                 yield from (Edge(who, "root", f"can write to /dev/{name}") for who in can.get("write", ()))
         if not self.host.live:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..core.plan import POLICY, Blocked, Plan, Transition
 from ..desired.documents import Document
 from ..host.people import HostAccounts
-from ..host.port import Observer
+from ..host.port import Observer, Type
 from ..kinds import kinds
 from ..model import Absent, Address, Json
 from ..rscd.compare import newcomer
@@ -120,7 +120,7 @@ def shifts(now: Scene, then: Then, transition: Transition) -> Iterator[Shift]:
     elif kinds().spans(address) and not isinstance(prospect.after, Absent):
         was, becomes = _at(now, address.name), _at(then, address.name)
         yield from compared(f"the directory {address.name}", was, becomes, then)
-        classes = [item for item in prospect.facts.get("classes", ()) if item["type"] == "file"]
+        classes = [item for item in prospect.facts.get("classes", ()) if item["type"] == Type.FILE]
         yield from compared(
             f"files in {address.name}",
             _within(now, address.name, [then.told(item["before"], "file") for item in classes]),
@@ -234,7 +234,7 @@ def setuid(plan: Plan) -> Iterator[str]:
                     yield f"{path} gets cap_{', cap_'.join(strong)}: for whoever may execute it"
             for item in t.prospect.facts.get("classes", ()):
                 had, new = (item[side].split(" ")[0].rpartition(":") for side in ("before", "after"))
-                if item["type"] == "file" and _setuid(new[2]) and not (_setuid(had[2]) and had[0] == new[0]):
+                if item["type"] == Type.FILE and _setuid(new[2]) and not (_setuid(had[2]) and had[0] == new[0]):
                     owner = new[0].partition(":")[0]
                     yield f"{item['count']} files in {t.address.name} become setuid {owner}"
 

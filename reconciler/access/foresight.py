@@ -11,7 +11,7 @@ from ..core.kind import Effects, Entry, Proposal
 from ..core.kind import Person as Account
 from ..core.plan import Plan
 from ..host.names import Names
-from ..host.port import File, Observer, Stat
+from ..host.port import File, Observer, Stat, Type
 from ..kinds import kinds
 from ..model import Absent, Address, Owner, Resource, inside
 from .rights import Look, Person, masked, parse_acl
@@ -32,7 +32,7 @@ class Foreseen:
         state = self._files.get(path)
         if path not in self._files:
             return self._host.stat(path)
-        return None if state is None else Stat("file", state.mode, 0, 0, 1, len(state.data or ""), 0, 0, 0)
+        return None if state is None else Stat(Type.FILE, state.mode, 0, 0, 1, len(state.data or ""), 0, 0, 0)
 
     def read(self, path: str) -> File | None:
         """The file as it will be."""
@@ -125,11 +125,11 @@ class Then(Scene):
             if kinds().single(address) and not isinstance(prospect.after, Absent):
                 parent = address.name.rpartition("/")[0]
                 while parent and self.now.look(parent) is None:
-                    found.setdefault(parent, Look("directory", 0, 0, 0o755))
+                    found.setdefault(parent, Look(Type.DIRECTORY, 0, 0, 0o755))
                     parent = parent.rpartition("/")[0]
         for path, entry in ((path, entry) for each in self._effects for path, entry in each.directories.items()):
             uid, gid = self._number("user", entry.owner), self._number("group", entry.group)
-            found[path] = Look("directory", uid, gid, entry.mode)
+            found[path] = Look(Type.DIRECTORY, uid, gid, entry.mode)
         return found
 
     @cached_property

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..host.port import Directory, Facts, Groups, Visitor, inner
+from ..host.port import Directory, Facts, Groups, Type, Visitor, inner
 from ..model import Json
 from ..trees.classify import absolute
 from .becoming import Becoming
@@ -39,7 +39,7 @@ def policy(
             less = [name for name in names if name not in can and not (right == "become" and name == "root")]
             if more or less:
                 found.append({"path": path, "right": right, "more": more, "less": less, "missing": False})
-        if deep and way.last.type == "directory":
+        if deep and way.last.type == Type.DIRECTORY:
             found += list(_below(way.path, asked, scene))
     return found
 
@@ -90,7 +90,7 @@ class Examples(Visitor[Directory]):
     def files(self, at: Directory, groups: Groups) -> None:
         """What is in it."""
         for facts, names in groups.items():
-            if facts.type != "link":
+            if facts.type != Type.LINK:
                 self._take(at, facts, names)
 
     def _take(self, at: Directory, facts: Facts, names: list[bytes]) -> None:

@@ -6,6 +6,8 @@ import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from ..host.port import Type
+
 READ, WRITE, EXECUTE = 4, 2, 1
 BITS: Mapping[str, int] = {"read": READ, "write": WRITE, "execute": EXECUTE}
 ACL = "system.posix_acl_access"
@@ -64,12 +66,12 @@ def may(person: Person, look: Look, wanted: int) -> str:
     """Why a person gets all of these bits at a path at once; empty where it does not."""
     said = f"{person.how}, " if person.how else ""
     if person.root or OVERRIDE in person.powers:
-        if look.type == "directory" or not wanted & EXECUTE or look.mode & 0o111:
+        if look.type == Type.DIRECTORY or not wanted & EXECUTE or look.mode & 0o111:
             return "root" if person.root else f"{said}cap_{OVERRIDE}"
     bits, why = _class(person, look, wanted)
     if bits & wanted == wanted:
         return said + why
-    if SEARCH in person.powers and not wanted & ~(READ | (EXECUTE if look.type == "directory" else 0)):
+    if SEARCH in person.powers and not wanted & ~(READ | (EXECUTE if look.type == Type.DIRECTORY else 0)):
         return f"{said}cap_{SEARCH}"
     return ""
 
@@ -109,10 +111,10 @@ def rights(person: Person, way: Iterable[Look], look: Look) -> dict[str, str]:
     if not all(may(person, directory, EXECUTE) for directory in way):
         return {}
     wanted = dict(BITS)
-    if look.type == "directory":
+    if look.type == Type.DIRECTORY:
         wanted["write"] = WRITE | EXECUTE
-    if look.flags & {"read-only", "immutable"} and look.type in ("file", "directory"):
+    if look.flags & {"read-only", "immutable"} and look.type in (Type.FILE, Type.DIRECTORY):
         del wanted["write"]
-    if "noexec" in look.flags and look.type == "file":
+    if "noexec" in look.flags and look.type == Type.FILE:
         del wanted["execute"]
     return {name: why for name, bits in wanted.items() if (why := may(person, look, bits))}

@@ -10,7 +10,7 @@ from ..errors import HostError
 from ..formats.modes import CAPABILITIES
 from ..formats.text import printable
 from ..host.names import Names
-from ..host.port import Observer, Stat
+from ..host.port import Observer, Stat, Type
 from ..host.resolve import LINKS
 from ..host.userdb import Table, members
 from ..model import clean_path
@@ -142,7 +142,7 @@ class Scene:
         pending = [part for part in reversed(path.split("/")) if part not in ("", ".")]
         while pending:
             part = pending.pop()
-            if at[-1].type != "directory":
+            if at[-1].type != Type.DIRECTORY:
                 return None
             found.directories.append(at[-1])
             if part == "..":
@@ -155,7 +155,7 @@ class Scene:
             if look is None:
                 return None
             found.steps.append((at[-1], look))
-            if look.type == "link":
+            if look.type == Type.LINK:
                 links += 1
                 if links > LINKS:
                     return None

@@ -33,6 +33,7 @@ from ..host.become import (
     run,
     trace_name,
 )
+from ..host.port import Type
 from ..kinds import kinds
 from ..model import Json
 from ..profiles import profiles
@@ -125,7 +126,7 @@ def located_trace(host: Any, given: str, program: str) -> str:
     path = trace_name(os.path.join(os.getcwd(), given), os.path.basename(program))
     directory, _, name = path.rpartition("/")
     way = Scene(host).way(directory or "/")
-    if way is None or way.last.type != "directory" or not name or name in (".", ".."):
+    if way is None or way.last.type != Type.DIRECTORY or not name or name in (".", ".."):
         raise Refused(f"--trace {printable(path)}: its directory is not there")
     return f"{way.path.rstrip('/')}/{name}"
 
@@ -133,7 +134,7 @@ def located_trace(host: Any, given: str, program: str) -> str:
 def rooted(host: Any, trace: str | None) -> bool:
     """Whether nobody but root can change anything in the directory of a trace file."""
     way = Scene(host).way(os.path.dirname(trace)) if trace is not None else None
-    return way is not None and way.last.type == "directory" and way.shut
+    return way is not None and way.last.type == Type.DIRECTORY and way.shut
 
 
 def variables(given: tuple[str, ...]) -> dict[str, str]:
@@ -178,7 +179,7 @@ def safe(host: Any, who: Identity, word: str) -> str:
     way = scene.way(os.path.join(os.getcwd(), program))
     if way is None:
         raise Failed(MISSING, f"{printable(program)}: no such file")
-    if way.last.type != "file":
+    if way.last.type != Type.FILE:
         raise Failed(CANNOT, f"{printable(program)}: a {way.last.type}, not a program")
     person = Person(who.name, who.uid, frozenset(who.groups))
     if "execute" not in rights(person, way.directories, way.last):

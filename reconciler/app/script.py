@@ -35,6 +35,7 @@ from ..host.port import (
     Scope,
     Stat,
     Through,
+    Type,
     inner,
 )
 from ..kinds import kinds
@@ -52,58 +53,92 @@ set -u
 umask 077
 LC_ALL=C
 export LC_ALL
-ROOT=${{ROOT-}}
-top=
+ROOT=$(cd -P "${{ROOT:-/}}" && pwd -P) || exit 1
+[ "$ROOT" != / ] || ROOT=
 failed=0
 spare=$(mktemp) || exit 1
 trap 'rm -f "$spare"' EXIT
 
 bad() {{ printf '%s\n' "$*" >&2; failed=1; }}
 there() {{ [ -e "$1" ] || [ -L "$1" ]; }}
-# inside PATH: whether the directory of a path below $top is where it says, and no link leads elsewhere.
-inside() {{
-  base=$(cd -P "$ROOT$top/" 2>/dev/null && pwd -P && echo .) || return 1
-  here=$(cd -P "$ROOT${{1%/*}}/" 2>/dev/null && pwd -P && echo .) || return 1
-  rest=${{1%/*}}
-  [ "${{here%??}}" = "${{base%??}}${{rest#"$top"}}" ]
+# at PATH: goes to the directory of a path, where $name is its last part; not where a link leads elsewhere.
+at() {{
+  name=./${{1##*/}}
+  place=$ROOT${{1%/*}}
+  if cd -P "$place/" 2>/dev/null; then
+    here=$(pwd -P && echo .)
+    [ "${{here%??}}" != "${{place:-/}}" ] || return 0
+  fi
+  ! there "$ROOT$1" || bad "$1: its directory is not where it was; left alone"
+  return 1
+}}
+# alone PATH NAMES: whether a file has no more names than it had; one more may be somebody else's file.
+alone() {{
+  [ ! -L "$name" ] && [ -d "$name" ] && return 0
+  ls -ldn "$name" | {{ read -r kind names rest; [ "$names" = "$2" ]; }} && return 0
+  bad "$1: has other names elsewhere; left alone"
+  return 1
 }}
 # same SHA256 PATH: whether a file that gets setuid, setgid or capabilities back holds the bytes that had them.
 same() {{
-  [ -f "$ROOT$2" ] && [ ! -L "$ROOT$2" ] && [ "$(sha256sum < "$ROOT$2" | cut -c1-64)" = "$1" ] && return 0
+  at "$2" || return 1
+  [ -f "$name" ] && [ ! -L "$name" ] && [ "$(sha256sum < "$name" | cut -c1-64)" = "$1" ] && return 0
   bad "$2: holds other bytes than it did; it stays without setuid, setgid and capabilities"
   return 1
 }}
-# own UID:GID MODE PATH: a link is owned itself; mode - leaves it.
+# mode MODE PATH: exactly these bits; by number alone a directory would keep its setgid.
+mode() {{ at "$2" && chmod u-s,g-s "$name" && chmod "$1" "$name" || bad "$2: chmod failed"; }}
+# own UID:GID MODE PATH [NAMES]: a link is owned itself; mode - leaves it.
 own() {{
-  there "$ROOT$3" || return 0
-  [ -z "$top" ] || case "$3" in
-    "$top"/*) inside "$3" || {{ bad "$3: its directory is not where it was; left alone"; return 0; }} ;;
-  esac
-  chown -h "$1" "$ROOT$3" || {{ bad "$3: chown failed"; return 0; }}
-  [ "$2" = - ] || [ -L "$ROOT$3" ] || chmod "$2" "$ROOT$3" || bad "$3: chmod failed"
+  at "$3" && there "$name" && alone "$3" "${{4:-1}}" || return 0
+  [ "$2" = - ] || [ ! -L "$name" ] || {{ bad "$3: is a link by now; left alone"; return 0; }}
+  chown -h "$1" "$name" || {{ bad "$3: chown failed"; return 0; }}
+  [ "$2" = - ] || mode "$2" "$3"
 }}
-# attribute NAME HEX PATH: an extended attribute; - takes it away.
+# attribute NAME HEX PATH [NAMES]: an extended attribute; - takes it away.
 attribute() {{
-  there "$ROOT$3" || return 0
-  if [ "$2" = - ]; then setfattr -h -x "$1" "$ROOT$3" 2>/dev/null || :
-  else setfattr -h -n "$1" -v "$2" "$ROOT$3" || bad "$3: attribute $1 is missing"; fi
+  at "$3" && there "$name" && alone "$3" "${{4:-1}}" || return 0
+  if [ "$2" = - ]; then setfattr -h -x "$1" "$name" 2>/dev/null || :
+  else setfattr -h -n "$1" -v "$2" "$name" || bad "$3: attribute $1 is missing"; fi
+}}
+# dated STAMP PATH: when it was last changed, of a link its own time.
+dated() {{
+  at "$2" && {{ [ ! -L "$name" ] || set -- "$1" "$2" -h; }} && touch ${{3:-}} -d "$1" "$name" ||
+    bad "$2: its time is not as it was"
 }}
 # as_left PATH SUM: whether a file is as it was left; SUM is what cksum says, - for no file.
 as_left() {{
-  if [ "$2" = - ]; then ! there "$ROOT$1"
-  else [ -f "$ROOT$1" ] && [ ! -L "$ROOT$1" ] && [ "$(cksum < "$ROOT$1")" = "$2" ]; fi && return 0
+  if [ "$2" = - ]; then at "$1" && ! there "$name"
+  else at "$1" && [ -f "$name" ] && [ ! -L "$name" ] && [ "$(cksum < "$name")" = "$2" ] && alone "$1" 1; fi && return 0
   bad "$1: is not as it was left; give it back by hand"
   return 1
 }}
 # put PATH: the new bytes are in $spare; owner, mode and attributes of the file stay.
-put() {{ there "$ROOT$1" || : > "$ROOT$1"; cat "$spare" > "$ROOT$1" || bad "$1: cannot be written"; }}
+put() {{ at "$1" && {{ there "$name" || : > "$name"; }} && cat "$spare" > "$name" || bad "$1: cannot be written"; }}
+# take PATH and untie PATH: a file that was looked at goes; of what was not, a link alone.
+take() {{ at "$1" && rm -f "$name" || bad "$1: cannot be removed"; }}
+untie() {{ ! at "$1" || [ ! -L "$name" ] || rm -f "$name"; }}
+# link TARGET PATH: a symbolic link, where nothing else is.
+link() {{
+  untie "$2" && at "$2" && ! there "$name" && ln -s -- "$1" "$name" && return 0
+  bad "$2: the link cannot be made"
+  return 1
+}}
+# make PATH and drop PATH: a directory; only an empty one goes.
+make() {{ at "$1" && {{ there "$name" || mkdir "$name"; }} || bad "$1: cannot be made"; }}
+drop() {{ ! at "$1" || rmdir "$name" 2>/dev/null || :; }}
+# move OLD NEW: within one file system; what is there already stays.
+move() {{
+  at "$2" && ! there "$name" && at "$1" && mv "$name" "$ROOT$2" || there "$ROOT$2" || bad "$1: cannot be moved to $2"
+}}
 # line FILE OLD NEW: one line of an account file; an empty NEW takes it out.
 line() {{
-  OLD=$2 NEW=$3 awk '$0 == ENVIRON["OLD"] && !done {{ done = 1; if (ENVIRON["NEW"] != "") print ENVIRON["NEW"]; next }}
-    {{ print }} END {{ exit !done }}' "$ROOT$1" > "$spare" && put "$1" || bad "$1: a line to be given back is not there"
+  at "$1" && OLD=$2 NEW=$3 awk '
+    $0 == ENVIRON["OLD"] && !done {{ done = 1; if (ENVIRON["NEW"] != "") print ENVIRON["NEW"]; next }}
+    {{ print }} END {{ exit !done }}' "$name" > "$spare" && put "$1" || bad "$1: a line to be given back is not there"
 }}
 # leave FILE NAME: the line of an account or a group.
-leave() {{ NAME=$2 awk -F: '$1 != ENVIRON["NAME"]' "$ROOT$1" > "$spare" && put "$1"; }}
+leave() {{ at "$1" && NAME=$2 awk -F: '$1 != ENVIRON["NAME"]' "$name" > "$spare" && put "$1"; }}
 """
 
 
@@ -149,6 +184,11 @@ class Recorder:
         """The path as it would be by now."""
         return self._made[path] if path in self._made else self._host.stat(path)
 
+    def _at(self, path: str) -> str:
+        """A path as the script names it: through no link, so that one that is there later is noticed."""
+        parent, _, last = path.rpartition("/")
+        return quoted(f"{self._host.canonical(parent or '/').rstrip('/')}/{last}")
+
     def replace(self, path: str, file: File) -> None:
         """The lines that differ, and what else the file is to have."""
         old = self.read(path)
@@ -163,29 +203,27 @@ class Recorder:
         self._made.pop(path, None)
 
     def _replace(self, path: str, old: File | None, file: File) -> None:
-        name, body = quoted(path), []
+        name, body = self._at(self._host.canonical(path)), []
         if old is None or old.data != file.data:
-            body += [
-                f'  {{ {"; ".join(_pieces(path, old.data if old else b"", file.data))}; }} > "$spare" && put {name}'
-            ]
+            body += [f'  {{ {"; ".join(_pieces(old.data if old else b"", file.data))}; }} > "$spare" && put {name}']
         body.append(f"  own {file.uid}:{file.gid} {file.mode:04o} {name}")
         for key, value in file.xattrs.items():
             if old is None or old.xattrs.get(key) != value:
                 body.append(f"  attribute {quoted(key)} 0x{value.hex()} {name}")
         if file.mtime_ns is not None:
-            body.append(f'  touch -d {stamp(file.mtime_ns)} "$ROOT"{name}')
+            body.append(f"  dated {stamp(file.mtime_ns)} {name}")
         guard = checksum(old.data) if old is not None else "-"
         self.lines += [f"if as_left {name} {quoted(guard)}; then", *body, "fi"]
 
     def remove(self, path: str) -> None:
         """A file that goes, if it is as it was left; a link."""
         there = self.stat(path)
-        old = None if there is not None and there.type == "link" else self.read(path)
-        name = quoted(path)
+        old = None if there is not None and there.type == Type.LINK else self.read(path)
+        name = self._at(path)
         if old is not None:
-            self.lines.append(f'as_left {name} {quoted(checksum(old.data))} && rm -f "$ROOT"{name}')
+            self.lines.append(f"as_left {name} {quoted(checksum(old.data))} && take {name}")
         else:
-            self.lines.append(f'[ ! -L "$ROOT"{name} ] || rm -f "$ROOT"{name}')
+            self.lines.append(f"untie {name}")
         self._files[path] = self._made[path] = None
 
     def discard(self, path: str) -> None:
@@ -193,58 +231,59 @@ class Recorder:
 
     def mkdir(self, path: str, mode: int, uid: int, gid: int) -> None:
         """A directory."""
-        self.lines.append(f'there "$ROOT"{quoted(path)} || mkdir "$ROOT"{quoted(path)}')
-        self.lines.append(f"own {uid}:{gid} {mode:04o} {quoted(path)}")
+        self.lines.append(f"make {self._at(path)}")
+        self.lines.append(f"own {uid}:{gid} {mode:04o} {self._at(path)}")
 
     def rmdir(self, path: str) -> bool:
         """A directory, where nothing is in it."""
-        self.lines.append(f'rmdir "$ROOT"{quoted(path)} 2>/dev/null || :')
+        self.lines.append(f"drop {self._at(path)}")
         return True
 
     def symlink(self, path: str, link: Link) -> None:
         """A link, in place of the one that is there."""
-        there, top = self.stat(path), self._host.stat("/")
-        if there is not None:
-            self.lines.append(f'[ ! -L "$ROOT"{quoted(path)} ] || rm -f "$ROOT"{quoted(path)}')
-        # A target is an account's own text: it is no option, and its failure is told.
-        failed = f"bad {quoted(f'{printable(path)}: the link cannot be made')}"
-        made = f'ln -s -- {quoted(link.target)} "$ROOT"{quoted(path)}'
-        self.lines.append(f'there "$ROOT"{quoted(path)} || {made} || {failed}')
+        name, top = self._at(path), self._host.stat("/")
+        body = [f"  attribute {quoted(key)} 0x{value.hex()} {name}" for key, value in link.xattrs.items()]
         if top is None or (top.uid, top.gid) != (link.uid, link.gid):
-            self.lines.append(f"own {link.uid}:{link.gid} - {quoted(path)}")
+            body.append(f"  own {link.uid}:{link.gid} - {name}")
+        if link.mtime_ns is not None:
+            body.append(f"  dated {stamp(link.mtime_ns)} {name}")
+        self.lines += (
+            [f"if link {quoted(link.target)} {name}; then", *body, "fi"]
+            if body
+            else [f"link {quoted(link.target)} {name}"]
+        )
 
     def rename(self, old: str, new: str) -> None:
         """A move, into quarantine or out of it."""
-        self.lines.append(f'there "$ROOT"{quoted(new)} || mv "$ROOT"{quoted(old)} "$ROOT"{quoted(new)}')
+        self.lines.append(f"move {self._at(old)} {self._at(new)}")
         self._made[old] = None
 
     def amend(self, top: str, begin: Begin[OpenDirectory], scope: Scope | None = None) -> Iterator[Any]:
         """Owners, modes and attributes of a tree's paths, in the order in which they would be changed."""
-        self.lines.append(f"top={quoted(top)}")
         visitor = begin()()
         yield from self._host.visit(top, lambda: partial(Through, visitor, partial(Noted, self, top)))
-        self.lines.append("top=")
 
     def note(self, path: str, facts: Facts, digest: Callable[[], str], wanted: Attributes) -> None:
         """One path that is changed."""
-        name = quoted(path)
+        name = self._at(path)
+        names = f" {facts.nlink}" if facts.nlink > 1 and facts.type != Type.DIRECTORY else ""
         bits = wanted.mode or 0
-        special = facts.type == "file" and bool(bits & SPECIAL)
+        special = facts.type == Type.FILE and bool(bits & SPECIAL)
         mode = "-" if wanted.mode is None else f"{bits & ~SPECIAL if special else bits:04o}"
-        self.lines.append(f"own {wanted.uid}:{wanted.gid} {mode} {name}")
+        self.lines.append(f"own {wanted.uid}:{wanted.gid} {mode} {name}{names}")
         guard = (
             f"same {digest().partition(':')[0]} {name} && "
-            if facts.type == "file" and (special or wanted.xattrs)
+            if facts.type == Type.FILE and (special or wanted.xattrs)
             else ""
         )
         if special:
-            self.lines.append(f'{guard}chmod {bits:04o} "$ROOT"{name}')
+            self.lines.append(f"{guard}mode {bits:04o} {name}")
         for key, value in wanted.xattrs.items():
             told = "-" if value is None else "0x" + value.hex()
             if key == CAPABILITY and value is not None:
-                self.lines.append(f"{guard}attribute {quoted(key)} {told} {name}")
+                self.lines.append(f"{guard}attribute {quoted(key)} {told} {name}{names}")
             else:
-                self.lines.append(f"attribute {quoted(key)} {told} {name}")
+                self.lines.append(f"attribute {quoted(key)} {told} {name}{names}")
 
     def run(self, argv: Sequence[str]) -> Result:
         """A program of the host, where the script works on the running one."""
@@ -314,7 +353,7 @@ def _account_lines(path: str, old: bytes, new: bytes) -> Iterator[str]:
                 yield f"bad {quoted(f'{path}: the line of {name} holds a password; give it back by hand')}"
             else:
                 added = shell_bytes(text.encode("utf-8", "surrogateescape") + b"\n")
-                yield f'{{ cat "$ROOT{path}"; {added}; }} > "$spare" && put {path}'
+                yield f'at {path} && {{ cat "$name"; {added}; }} > "$spare" && put {path}'
 
 
 def _password(text: str) -> bool:
@@ -323,13 +362,12 @@ def _password(text: str) -> bool:
     return len(columns) > 1 and columns[1].strip("!*x") != ""
 
 
-def _pieces(path: str, old: bytes, new: bytes) -> Iterator[str]:
-    """Commands that print the new bytes, taking the lines that stay from the file itself."""
-    name = f'"$ROOT"{quoted(path)}'
+def _pieces(old: bytes, new: bytes) -> Iterator[str]:
+    """Commands that print the new bytes, taking the lines that stay from the file itself, which is `$name`."""
     before, after = (re.findall(rb"[^\n]*\n|[^\n]+$", data) for data in (old, new))
     for tag, i, j, k, m in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
         if tag == "equal":
-            yield f"tail -n +{i + 1} {name} | head -n {j - i}"
+            yield f'tail -n +{i + 1} "$name" | head -n {j - i}'
         elif k < m:
             yield shell_bytes(b"".join(after[k:m]))
     yield ":"

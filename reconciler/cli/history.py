@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ._common import paint, place_of, shared, talk
+
+if TYPE_CHECKING:
+    from ..core.events import Event
+    from ..core.ledger import Ledger, Run
 
 RANK = 170
 
@@ -48,8 +53,6 @@ def history(
     from itertools import islice
 
     from ..app.guards import trouble
-    from ..core.events import Event
-    from ..core.ledger import Run
     from ..errors import ReconcilerError, Usage
     from ..history.moments import time_of
     from ..kinds import kinds
@@ -67,40 +70,11 @@ def history(
         raise Usage(f"{address!r} is no address; write kind:name, or ask 'reconciler explain {address}'")
     wanted = str(kinds().address(address)) if address else None
     first, last = (time_of(t, o) if t is not None else None for t, o in ((since, "--since"), (until, "--until")))
-    known: dict[str, bool] = {}
-
-    def run_fits(run: Run | None) -> bool:
-        if run is None:
-            return actor is None and commit is None
-        who = run.actor or {}
-        people = {str(who.get(key)) for key in ("uid", "login_uid", "sudo_user") if who.get(key) is not None}
-        people |= {f"uid {who.get('uid')}", *(["root"] if who.get("uid") == 0 else [])}
-        return (actor is None or actor in people) and (commit is None or (run.commit or "").startswith(commit))
-
-    def fits(event: Event) -> bool:
-        if event.run not in known:
-            known[event.run] = run_fits(ledger.run(event.run))
-        return (
-            known[event.run]
-            and deployment in (None, event.deployment)
-            and (first is None or event.at >= first)
-            and (last is None or event.at <= last)
-        )
-
+    asked = _Asked(actor, commit, deployment, of_run, first, last)
     if style == "json" or wanted is not None:
-        found = (event for event in log.events(address=wanted, run=of_run) if fits(event))
+        found = (event for event in log.events(address=wanted, run=of_run) if asked.event(event, ledger))
         return _stream(found) if style == "json" else _print(line for e in found for line in event_lines(e.json()))
-
-    def listed(run: Run) -> bool:
-        return (
-            run_fits(run)
-            and of_run in (None, run.id)
-            and (deployment is None or deployment in run.deployments)
-            and (first is None or run.at >= first)
-            and (last is None or run.at <= last)
-        )
-
-    runs = filter(listed, ledger.runs())
+    runs = filter(asked.run, ledger.runs())
     shown = list(runs if everything else islice(runs, limit))
     _print(run_lines([vars(run) for run in reversed(shown)], paint()))
     if not shown:
@@ -108,6 +82,43 @@ def history(
     elif next(runs, None) is not None:
         click.echo("(there are earlier runs; --all shows them)", err=True)
     return 0
+
+
+@dataclass
+class _Asked:
+    """Which runs and events are asked for; None leaves that open."""
+
+    actor: str | None
+    commit: str | None
+    deployment: str | None
+    name: str | None
+    first: str | None
+    last: str | None
+    known: dict[str, bool] = field(default_factory=dict)
+
+    def _started(self, run: Run | None) -> bool:
+        """By whom a run was started, and of which commit."""
+        if run is None:
+            return self.actor is None and self.commit is None
+        who = run.actor or {}
+        people = {str(who.get(key)) for key in ("uid", "login_uid", "sudo_user") if who.get(key) is not None}
+        people |= {f"uid {who.get('uid')}", *(["root"] if who.get("uid") == 0 else [])}
+        of_commit = self.commit is None or (run.commit or "").startswith(self.commit)
+        return of_commit and (self.actor is None or self.actor in people)
+
+    def _then(self, at: str) -> bool:
+        return (self.first is None or at >= self.first) and (self.last is None or at <= self.last)
+
+    def event(self, event: Event, ledger: Ledger) -> bool:
+        """Whether an event is asked for."""
+        if event.run not in self.known:
+            self.known[event.run] = self._started(ledger.run(event.run))
+        return self.known[event.run] and self.deployment in (None, event.deployment) and self._then(event.at)
+
+    def run(self, run: Run) -> bool:
+        """Whether a run is asked for."""
+        theirs = self.deployment is None or self.deployment in run.deployments
+        return self._started(run) and self.name in (None, run.id) and theirs and self._then(run.at)
 
 
 def _print(lines: Iterable[str]) -> int:

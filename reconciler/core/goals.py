@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..model import EXISTS, PATHS, Address, Field, Json, Resource, Target, inside
-from .deployment import Deployment
+from .deployment import Declared, Deployment
 from .holds import Hold, merged
 from .kind import Kinds
 from .ledger import Ledger
@@ -40,13 +40,17 @@ class Goals:
 
 
 def _beside(target: Target, ledger: Ledger, leaving: set[Address]) -> Target:
-    """A tree's return, leaving to files that stay what they hold of their own."""
-    kept = {
-        a.name: {f[0]: -1 for f in OWNERSHIP & set(fields)}
-        for a, fields in ledger.holds.items()
-        if ledger.kinds.single(a) and a not in leaving and OWNERSHIP & set(fields)
-    }
-    return replace(target, options={**target.options, "spoken": kept})
+    """What is returned with all in it, leaving to what stays there what it holds of its own.
+
+    ``brought``: what came into being with things that stay.
+    """
+    staying = {a: fields for a, fields in ledger.holds.items() if ledger.kinds.single(a) and a not in leaving}
+    kept = {a.name: {f[0]: -1 for f in parts} for a, fields in staying.items() if (parts := OWNERSHIP & set(fields))}
+    brought: set[str] = set()
+    for address, fields in staying.items():
+        came = ledger.kinds[address.kind].brought(address.name, {f: hold.origin for f, hold in fields.items()})
+        brought |= {path for path in came if inside(path, target.address.name)}
+    return replace(target, options={**target.options, "spoken": kept, "brought": sorted(brought)})
 
 
 def _related(one: str, other: str) -> bool:
@@ -95,86 +99,116 @@ def from_desired(
     ``undecided``: deployments of which nobody knows whether they are for this host.
     ``prune``: deployments that are not in the input go, in place of being orphaned.
     """
-    goals, listed = Goals(), list(documents)
-    names = {document.name for document in listed}
-    absent = [name for name in ledger.deployments() if name not in names | undecided]
-    goals.pruned, goals.orphaned = (absent, []) if prune else ([], absent)
-    present = names | set(goals.pruned)
-    parting = frozenset(present - {d.name for d in listed if d.policy == "audit" and not d.enforced()})
-    wanted = [w.resource.address for d in listed for w in d.resources]
-    stays: dict[Address, set[str]] = {}
+    listed = list(documents)
+    absent = [name for name in ledger.deployments() if name not in {d.name for d in listed} | undecided]
+    goals = Goals(pruned=absent) if prune else Goals(orphaned=absent)
+    gathering = _Gathering(listed, ledger, unseal, goals)
     for document in listed:
-        for wished in document.enforced():
-            stays.setdefault(wished.resource.address, set()).add(document.name)
-    elsewhere = [a for a, fields in ledger.holds.items() if any(set(h.holders) - present for h in fields.values())]
-    files, trees = _specific([*wanted, *elsewhere], ledger.kinds)
-    for address, fields in ledger.holds.items():
-        if address in wanted:
-            files |= ledger.kinds[address.kind].brought(address.name, {f: hold.origin for f, hold in fields.items()})
-    for document in listed:
-        for address, terms in terms_of(document).items():
-            if ledger.terms.get(address) != terms:
-                goals.terms[address] = terms
+        gathering.wished(document)
+        gathering.dropped(document)
+    for leaver in goals.pruned:
+        _uninstalled(goals, ledger, leaver, unseal, gathering.parting, gathering.stays)
+    gathering.inherited()
+    return goals
+
+
+class _Gathering:
+    """The documents of one input, being turned into targets."""
+
+    def __init__(self, listed: list[Deployment], ledger: Ledger, unseal: Unseal, goals: Goals) -> None:
+        self.ledger, self.unseal, self.goals = ledger, unseal, goals
+        self.present = {document.name for document in listed} | set(goals.pruned)
+        audited = {d.name for d in listed if d.policy == "audit" and not d.enforced()}
+        self.parting = frozenset(self.present - audited)
+        self.stays: dict[Address, set[str]] = {}
+        """What is enforced, with the deployments that wish for it."""
+        for document in listed:
+            for wished in document.enforced():
+                self.stays.setdefault(wished.resource.address, set()).add(document.name)
+        wanted = [w.resource.address for d in listed for w in d.resources]
+        holds = ledger.holds.items()
+        elsewhere = [a for a, fields in holds if any(set(h.holders) - self.present for h in fields.values())]
+        self.files, self.trees = _specific([*wanted, *elsewhere], ledger.kinds)
+        for address in set(wanted) & ledger.holds.keys():
+            origins = {f: hold.origin for f, hold in ledger.holds[address].items()}
+            self.files |= ledger.kinds[address.kind].brought(address.name, origins)
+
+    def _sink(self, document: Deployment, *, audited: bool) -> tuple[dict[Address, Target], frozenset[str]]:
+        """Where targets go, and whose holds may end with them."""
+        return (self.goals.audit, frozenset({document.name})) if audited else (self.goals.targets, self.parting)
+
+    def wished(self, document: Deployment) -> None:
+        """What a document wishes for."""
+        goals, ledger = self.goals, self.ledger
+        goals.terms |= {a: terms for a, terms in terms_of(document).items() if ledger.terms.get(a) != terms}
         for wished in document.resources:
             resource, address = wished.resource, wished.resource.address
             audited = not document.enforces(wished)
-            sink, going = (goals.audit, frozenset({document.name})) if audited else (goals.targets, parting)
+            sink, going = self._sink(document, audited=audited)
             if not audited:
                 goals.claims.append((document.name, resource))
-            held = ledger.holds.get(address, {})
-            others = {h for hold in held.values() for h in hold.holders} - present
-            if others:
-                goals.foreign[address] = sorted(others)[0]
-            made = EXISTS in held and _absent(held[EXISTS].origin)
-            back: dict[Field, Json] = {}
-            for name, hold in held.items():
-                gives, value = ledger.kinds[address.kind].given_back(name, hold.origin, made=made)
-                if gives and going.issuperset(hold.holders):
-                    back[name] = unseal(value)
-            target = Target(
-                address,
-                document.name,
-                resource,
-                back,
-                {name: unseal(hold.current) for name, hold in held.items() if name in back},
-                made=made,
-                source=wished.source,
-                requires=frozenset(map(ledger.kinds.address, resource.after)),
-                peers=files - {resource.name},
-                options=_options(ledger, address, tuple(t for t in trees if t != resource.name)),
-            )
-            first = sink.get(address)
+            holders = {h for hold in ledger.holds.get(address, {}).values() for h in hold.holders}
+            if others := holders - self.present:
+                goals.foreign[address] = min(others)
+            target, first = self._target(document, wished, going), sink.get(address)
             if first is None:
                 sink[address] = target
-            elif resource.implied:
-                continue
-            else:
+            elif not resource.implied:
                 sink[address] = _joined(first, target)
+
+    def _target(self, document: Deployment, wished: Declared, going: frozenset[str]) -> Target:
+        """One wish, with what is given back where it asks for nothing."""
+        ledger, resource = self.ledger, wished.resource
+        address, held = resource.address, ledger.holds.get(resource.address, {})
+        made = EXISTS in held and _absent(held[EXISTS].origin)
+        back: dict[Field, Json] = {}
+        for name, hold in held.items():
+            gives, value = ledger.kinds[address.kind].given_back(name, hold.origin, made=made)
+            if gives and going.issuperset(hold.holders):
+                back[name] = self.unseal(value)
+        return Target(
+            address,
+            document.name,
+            resource,
+            back,
+            {name: self.unseal(hold.current) for name, hold in held.items() if name in back},
+            made=made,
+            source=wished.source,
+            requires=frozenset(map(ledger.kinds.address, resource.after)),
+            peers=self.files - {resource.name},
+            options=_options(ledger, address, tuple(t for t in self.trees if t != resource.name)),
+        )
+
+    def dropped(self, document: Deployment) -> None:
+        """What a document's deployment holds, and the document does not ask for any more."""
+        goals, ledger, name = self.goals, self.ledger, document.name
         mine = {w.resource.address for w in document.resources}
-        left = [a for a in ledger.deployments().get(document.name, []) if a not in mine]
-        gone = [a for a in left if a not in stays]
-        leaving = tuple(a.name for a in gone if ledger.kinds.spans(a))
+        left = [a for a in ledger.deployments().get(name, []) if a not in mine]
+        gone = [a for a in left if a not in self.stays]
         audited = document.policy == "audit"
-        sink, going = (goals.audit, frozenset({document.name})) if audited else (goals.targets, parting)
+        sink, going = self._sink(document, audited=audited)
         if not audited:
-            goals.leaves += [(document.name, a, f) for a in left for f in ledger.held_by(document.name, a)]
+            goals.leaves += [(name, a, f) for a in left for f in ledger.held_by(name, a)]
+        trees = (*self.trees, *(a.name for a in gone if ledger.kinds.spans(a)))
+        parted = {a for a in gone if all(going.issuperset(h.holders) for h in ledger.holds[a].values())}
         for address in gone:
-            if not _bequeathed(goals, ledger, address, stays) and address not in sink:
-                target = _returning(ledger, document.name, address, going, (*trees, *leaving), unseal)
-                sink[address] = _beside(target, ledger, set(left))
-    for leaver in goals.pruned:
-        _uninstalled(goals, ledger, leaver, unseal, parting, stays)
-    for heir in filter(ledger.kinds.spans, stays):
-        # A tree that steps out of one round it takes along what that knows of its paths.
-        around = [a for a in stays if ledger.kinds.spans(a) and a != heir and inside(heir.name, a.name)]
-        known = [a for a in around if PATHS in ledger.holds.get(a, {})]
-        if known and PATHS not in ledger.holds.get(heir, {}):
-            _inherited(goals, ledger, heir, max(known, key=lambda a: len(a.name)), stays)
-    for heir, former in goals.inherits:
-        if heir in goals.targets:
-            passing = ledger.holds.get(former, {}).get(PATHS)
-            goals.targets[heir] = _knowing(goals.targets[heir], [passing.origin if passing else None])
-    return goals
+            if not _bequeathed(goals, ledger, address, self.stays) and address not in sink:
+                target = _returning(ledger, name, address, going, trees, self.unseal)
+                sink[address] = _beside(target, ledger, parted)
+
+    def inherited(self) -> None:
+        """What trees learn of their paths from others: of those round them, and of those that they take over."""
+        goals, ledger = self.goals, self.ledger
+        for heir in filter(ledger.kinds.spans, self.stays):
+            # A tree that steps out of one round it takes along what that knows of its paths.
+            around = [a for a in self.stays if ledger.kinds.spans(a) and a != heir and inside(heir.name, a.name)]
+            known = [a for a in around if PATHS in ledger.holds.get(a, {})]
+            if known and PATHS not in ledger.holds.get(heir, {}):
+                _inherited(goals, ledger, heir, max(known, key=lambda a: len(a.name)), self.stays)
+        for heir, former in goals.inherits:
+            if heir in goals.targets:
+                passing = ledger.holds.get(former, {}).get(PATHS)
+                goals.targets[heir] = _knowing(goals.targets[heir], [passing.origin if passing else None])
 
 
 def _bequeathed(goals: Goals, ledger: Ledger, address: Address, stays: Mapping[Address, set[str]]) -> bool:

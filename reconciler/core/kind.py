@@ -122,7 +122,7 @@ class Proposal:
     reversible: str = "exact"
     reason: str | None = None
     owed: bool = False
-    """Whether what was to be given back cannot be now, so that it stays held."""
+    """Whether what was to be given back cannot be now, so that it stays held but for the parts that are gone."""
     work: Any = None
     """What looking found out that doing can go on with, within one run."""
 
@@ -140,6 +140,8 @@ class Context:
     planned: dict[Address, Proposal] = field(default_factory=dict)
     """The prospects of this plan so far, in an order in which each can look at what it needs."""
     targets: Mapping[Address, Target] = field(default_factory=dict)
+    owed: set[Address] = field(default_factory=set)
+    """What was to be given back and cannot be now, as far as this plan goes: it stays held."""
     force: bool = False
     spared: tuple[str, ...] = ()
     """Paths that never count as left behind: quarantine, runtime directories, foreign links."""
@@ -238,6 +240,10 @@ class Kind(ABC, Generic[S]):
     def hindrances(self, host: Observer, found: Proposal, context: Context) -> list[str]:
         """What in the plan as a whole stands in its way, asked once every prospect is there."""
         return []
+
+    def gives(self, host: Observer, target: Target, context: Context, path: str) -> tuple[Owner, Owner] | None:
+        """The owner and group that a path inside it has once the target is reached; None where it leaves them."""
+        return None
 
     def effects(self, found: Proposal, state: State) -> Effects:
         """What a state of a prospect makes true; a kind says what nobody could tell without it."""

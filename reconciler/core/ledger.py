@@ -462,88 +462,115 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
     address, data = Address.parse(str(started.address)), started.data
     if data["verb"] not in PASSIVE:
         ledger.changed[address] = (ended.seq, ended.data.get("clock"))
+    _ran(ledger, address, started, ended)
+    if data.get("pause"):
+        return
+    fields, told = ledger.holds.setdefault(address, {}), changes(started)
+    ledger.holds.touch(address)
+    brought = _brought(ledger, address, [change.field for change in told if change.shown[1] is None])
+    _disinherit(ledger, brought)
+    exists = next((change for change in told if change.field == EXISTS), None)
+    if exists is not None and gone(exists.after) and _parted(ledger, address, started, exists.after, brought):
+        fields.clear()
+    else:
+        _held(ledger, address, started, ended)
+    if not set(fields) - {MARK}:
+        ledger.holds.pop(address)
+
+
+def _ran(ledger: Ledger, address: Address, started: Event, ended: Event) -> None:
+    """What a transition says of a process: when it began, and whether somebody owes it a start."""
+    data, deployment = started.data, str(started.deployment)
     if ended.data.get("process") is not None:
         ledger.processes[address] = (ended.seq, ended.data["process"])
     if ledger.kinds.runs(address):
-        ledger.daemons[address] = str(started.deployment)
+        ledger.daemons[address] = deployment
     if data["verb"] in ("start", "restart"):
         # A daemon that we failed to bring up again is owed a start by whatever run comes next.
         if ended.type == "transition.succeeded":
             ledger.paused.pop(address, None)
         elif data.get("pause") or data["verb"] == "restart":
-            ledger.paused[address] = str(started.deployment)
-    if data.get("pause"):
-        if data["verb"] == "stop":
-            ledger.paused[address] = str(started.deployment)
-        return
-    fields = ledger.holds.setdefault(address, {})
-    ledger.holds.touch(address)
+            ledger.paused[address] = deployment
+    if data.get("pause") and data["verb"] == "stop":
+        ledger.paused[address] = deployment
+
+
+def _brought(ledger: Ledger, address: Address, ended: Iterable[Field]) -> set[str]:
+    """The paths that came into being with parts of a thing which end now."""
+    kind = ledger.kinds.get(address.kind)
+    return kind.brought(address.name, dict.fromkeys(ended)) if kind is not None else set()
+
+
+def _parted(ledger: Ledger, address: Address, started: Event, exists: Json, brought: set[str]) -> bool:
+    """A thing that goes: what lay in it is stored with it, or what is in it takes over; False where it stays held."""
+    if store := _store(exists):
+        inside_it = [a for a in ledger.holds if ledger.kinds.located(a) and inside(a.name, address.name)]
+        former = {a: dict(ledger.holds[a]) for a in inside_it}
+        ledger.stored[store] = (started.run, str(started.deployment), former)
+        for inner in inside_it:
+            if inner != address:
+                del ledger.holds[inner]
+    passed = isinstance(exists, dict) and bool(exists["absent"].get("passed"))
+    stays = brought | ({address.name} if passed else set())
+    heirs = _hand_on_parents(ledger, address, ledger.holds[address].get(EXISTS), stays)
+    return heirs or not passed  # where nobody else would take it away, it stays held
+
+
+def _held(ledger: Ledger, address: Address, started: Event, ended: Event) -> None:
+    """What a thing that stays holds from now on: fields change, begin, and end where they are given back."""
+    fields, data, deployment = ledger.holds[address], started.data, str(started.deployment)
     returns = {tuple(path) for path in data.get("returns", ())}
-    deployment = str(started.deployment)
+    whole = ended.type == "transition.succeeded" and not ended.data.get("left")
     origins = {tuple(path): value for path, value in data.get("origins", ())}
     made = {
         path for hold in fields.values() if isinstance(hold.origin, dict) for path in hold.origin.get("missing", ())
     }
     for change in changes(started):
         name, before, after = change.field, placed(change.before, address, ended.seq), change.after
+        if name == FRESH or (name == EXISTS and gone(after)):
+            continue
         if isinstance(before, dict) and "missing" in before:
             # Directories that we made for one setting of a drop-in are there for the others too.
             before = {**before, "missing": sorted(made | set(before["missing"]), key=len)}
-        if name == FRESH:
-            continue
-        if name == EXISTS and gone(after):
-            store = _store(after)
-            if store:
-                inside_it = [a for a in ledger.holds if ledger.kinds.located(a) and inside(a.name, address.name)]
-                ledger.stored[store] = (
-                    started.run,
-                    deployment,
-                    {a: dict(ledger.holds[a]) for a in inside_it},
-                )
-                for inner in inside_it:
-                    if inner != address:
-                        del ledger.holds[inner]
-            itself = isinstance(after, dict) and bool(after["absent"].get("passed"))
-            heirs = _hand_on_parents(ledger, address, fields.get(EXISTS), itself=itself)
-            if itself and not heirs:
-                return  # nobody else would take it away: it stays held
-            fields.clear()
-            break
         if name == EXISTS and (store := _store(before)):
             _, _, former = ledger.stored.pop(store, ("", "", {}))
             fields.update(former.pop(address, {}))
             ledger.holds.update(former)
             continue
         hold = fields.get(name)
-        if name in returns and ended.type == "transition.succeeded" and not ended.data.get("left"):
+        if name in returns and whole:
             fields.pop(name, None)
         elif hold is None:
-            fields[name] = Hold(origins.get(name, before), after, (deployment,), ended.seq, data.get("source"))
+            # What becomes of the contents of a thing that came into being concerns all who share it.
+            holders = fields[EXISTS].holders if name == PATHS and EXISTS in fields else (deployment,)
+            fields[name] = Hold(origins.get(name, before), after, holders, ended.seq, data.get("source"))
         else:
-            fields[name] = replace(
-                hold,
-                origin=layered(hold.origin, before),
-                current=after,
-                seq=ended.seq,
-                source=data.get("source"),
-            )
-    if not set(fields) - {MARK}:
-        ledger.holds.pop(address)
+            origin = layered(hold.origin, before)
+            fields[name] = replace(hold, origin=origin, current=after, seq=ended.seq, source=data.get("source"))
 
 
-def _hand_on_parents(ledger: Ledger, address: Address, hold: Hold | None, *, itself: bool = False) -> bool:
+def _disinherit(ledger: Ledger, brought: set[str]) -> None:
+    """What stands where something came into being with a thing that goes now has nothing to come back to."""
+    for other in [a for a in ledger.holds if a.name in brought and ledger.kinds.single(a)]:
+        fields = ledger.holds[other]
+        any_one = next(iter(fields.values()))
+        ledger.holds.touch(other)
+        fields[EXISTS] = replace(fields.get(EXISTS, any_one), origin={"absent": {}}, current=True)
+
+
+def _hand_on_parents(ledger: Ledger, address: Address, hold: Hold | None, stays: set[str]) -> bool:
     """Directories that were made for a thing that goes now, and that others still need, become theirs.
 
-    ``itself``: it is one of these, and stays.  Answers whether there was anybody to take them.
+    ``stays``: those that it was itself, or that came with it.  Answers whether there was anybody to take them.
     """
     around = hold.origin.get("absent", {}) if hold is not None and isinstance(hold.origin, dict) else {}
-    made = [*(around.get("missing", []) if isinstance(around, dict) else []), *([address.name] if itself else [])]
+    made = [*(around.get("missing", []) if isinstance(around, dict) else []), *stays]
     heirs = False
     for other, fields in ledger.holds.items():
         theirs = fields.get(EXISTS)
         if other == address or theirs is None or not ledger.kinds.single(other) or not gone(theirs.origin):
             continue
-        needed = [path for path in made if inside(other.name, path)]
+        needed = [path for path in made if inside(other.name, path) and path != other.name]
         if needed:
             heirs = True
             known = theirs.origin["absent"].get("missing", [])

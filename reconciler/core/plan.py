@@ -73,7 +73,7 @@ class Transition:
             shape["reason"] = prospect.reason
         if self.step.pause:
             shape["pause"] = True
-        hidden = {"survey", "handover", "owners", "coming"}
+        hidden = {"survey", "handover", "owners", "coming", "leaving", "passing", "bringing"}
         return shape | {key: value for key, value in prospect.facts.items() if key not in hidden}
 
 
@@ -225,7 +225,7 @@ def _before(
             elif kind.located and _below(name, address, known):
                 # What is given back inside a tree goes first, so that the tree finds it as it will be; but a file
                 # that comes back waits until the directory round it is the right one.
-                renewed = other.verb in ("create", "remove") and t.verb == "create"
+                renewed = {"create": t.verb != "remove", "remove": t.verb == "create"}.get(other.verb, False)
                 yield other, t.target.wish is not None or renewed
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ..core.secret import SECRET_KEY
@@ -53,35 +54,42 @@ def _inside(document: Document, problems: list[Mistake]) -> None:
         resource, source = wished.resource, wished.source
         first = known.setdefault(resource.address, wished)
         if first is not wished:
-            _add(
-                problems,
-                source,
-                f"{resource.address} is there already",
-                f"the first is at {first.source}; write one resource with all keys",
-            )
+            hint = f"the first is at {first.source}; write one resource with all keys"
+            _add(problems, source, f"{resource.address} is there already", hint)
         for path in kinds()[resource.kind].claims(resource):
-            other = paths.setdefault(path, wished)
-            if other is not wished and other.resource.kind != resource.kind:
-                what = f"{path} belongs to '{other.resource.kind}: {other.resource.name}' already"
-                _add(problems, source, what, f"the first is at {other.source}")
-            if path in reserved:
-                alone = " and ".join(f"'{name}:'" for name in sorted(reserved[path]))
-                what, hint = f"{path} is edited through {alone} alone", f"declare the {min(reserved[path])}"
-                _add(problems, source, what, hint)
+            _claimed(path, wished, paths.setdefault(path, wished), reserved.get(path, set()), problems)
         for what, hint in resource.mistakes():
             _add(problems, source, what, hint)
+    _within(paths, paths, problems)
     for wished in document.resources:
-        for key, words in wished.resource.named().items():
-            for word in words:
-                if kinds().address(word) not in known:
-                    hint = nearest(word, map(str, known))
-                    _add(
-                        problems,
-                        wished.source,
-                        f"{key!r} names {word!r}, which this deployment does not have",
-                        hint,
-                    )
+        named = ((key, word) for key, words in wished.resource.named().items() for word in words)
+        for key, word in named:
+            if kinds().address(word) not in known:
+                what = f"{key!r} names {word!r}, which this deployment does not have"
+                _add(problems, wished.source, what, nearest(word, map(str, known)))
     _cycles(known, problems)
+
+
+def _claimed(path: str, wished: Wished, first: Wished, reserved: set[str], problems: list[Mistake]) -> None:
+    """A path that another kind has already, or that is written through others alone (``reserved``)."""
+    if first is not wished and first.resource.kind != wished.resource.kind:
+        what = f"{path} belongs to '{first.resource.kind}: {first.resource.name}' already"
+        _add(problems, wished.source, what, f"the first is at {first.source}")
+    if reserved:
+        alone = " and ".join(f"'{name}:'" for name in sorted(reserved))
+        what, hint = f"{path} is edited through {alone} alone", f"declare the {min(reserved)}"
+        _add(problems, wished.source, what, hint)
+
+
+def _within(mine: Mapping[str, Wished], others: Mapping[str, Wished], problems: list[Mistake]) -> None:
+    """What lies inside a thing that cannot hold anything: a file, or a link, which may lead elsewhere tomorrow."""
+    for path, wished in mine.items():
+        for parent in map(str, PurePosixPath(path).parents):
+            outer = others.get(parent)
+            kind = kinds()[outer.resource.kind] if outer is not None else None
+            if outer is not None and kind is not None and not kind.encloses:
+                what = f"{path} lies inside {outer.resource.kind}:{parent}, which is not a directory"
+                _add(problems, wished.source, what, f"name the path that it really has; the other is at {outer.source}")
 
 
 def _reserved() -> dict[str, set[str]]:

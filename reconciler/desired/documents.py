@@ -388,7 +388,9 @@ def nothings(value: Any, path: Path) -> Iterator[Path]:
         yield from nothings(inner, (*path, key))
 
 
-def explain(item: Any, model: type[BaseModel], name_key: str) -> tuple[str, str, bool]:
+def explain(  # noqa: PLR0911 - one answer for each sort of mistake that pydantic knows
+    item: Any, model: type[BaseModel], name_key: str
+) -> tuple[str, str, bool]:
     """A pydantic error in our words: the message, what would be right, and whether the key is meant."""
     kind, loc, given, more = item["type"], item["loc"], item["input"], item.get("ctx", {})
     last = next((str(part) for part in reversed(loc) if not isinstance(part, int)), str(loc[-1]) if loc else "")

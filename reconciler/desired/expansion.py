@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Mistake
 from ..formats.yaml import Text
-from ..profiles import Parameter, profiles
+from ..profiles import Mode, Parameter, Profile, profiles
 from .words import nearest
 
 if TYPE_CHECKING:
@@ -21,44 +21,14 @@ Build = Callable[..., Any]
 
 def expand(document: Document, build: Build, problems: list[Mistake]) -> None:
     """Put the profile's resources before the document's own."""
-
-    def wrong(path: tuple[str, ...], message: str, hint: str, *, key: bool = False) -> None:
-        problems.append(Mistake(document.text.file, *document.text.at(path, key=key), message, hint))
-
-    if document.profile is None:
-        for name in ("mode", "with"):
-            if name in document.text.value:
-                wrong((name,), f"{name!r} without a profile", "add 'profile: NAME', or remove it", key=True)
+    found = _chosen(document, problems)
+    if found is None:
         return
-    profile = profiles().get(document.profile)
-    if profile is None:
-        wrong(("profile",), f"unknown profile {document.profile!r}", nearest(document.profile, profiles()))
-        return
-    if document.mode is None:
-        wrong(("profile",), f"profile {document.profile!r} needs a mode", nearest("", profile.modes))
-        return
-    mode = profile.modes.get(document.mode)
-    if mode is None:
-        wrong(
-            ("mode",),
-            f"{document.profile!r} has no mode {document.mode!r}",
-            nearest(document.mode, profile.modes),
-        )
-        return
-    values: dict[str, Any] = {name: _default(p) for name, p in profile.parameters.items()}
-    for name, given in document.parameters.items():
-        parameter = profile.parameters.get(name)
-        if parameter is None:
-            wrong(("with", name), f"unknown parameter {name!r}", nearest(name, profile.parameters), key=True)
-            continue
-        value, hint = _typed(parameter, given)
-        if hint:
-            wrong(("with", name), f"parameter {name!r} is {given!r}", hint)
-        values[name] = value
+    profile, mode = found
+    values = _parameters(document, profile, problems)
     line, column = document.text.at(("profile",), key=True)
     source = replace(document.source, line=line, column=column)
-    own = document.resources
-    document.resources = []
+    implied = []
     for item in mode.resources:
         filled = fill(item, values)
         when = filled.pop("when", True)
@@ -67,8 +37,8 @@ def expand(document: Document, build: Build, problems: list[Mistake]) -> None:
         text = Text(document.text.file, filled, {(): (source.line, source.column)})
         wished = build(filled, text, (), problems, source)
         if wished is not None:
-            document.resources.append(wished)
-    document.resources += own
+            implied.append(wished)
+    document.resources = [*implied, *document.resources]
     if mode.refuse_where is not None:
         document.refuse_where = fill(mode.refuse_where.model_dump(), values)
         document.procedure = mode.procedure
@@ -76,6 +46,52 @@ def expand(document: Document, build: Build, problems: list[Mistake]) -> None:
     document.helpers, document.as_root = tuple(profile.helpers), tuple(profile.as_root)
     # What a site says of a path counts in place of what the profile does.
     document.access = {**fill(mode.access, values), **document.access}
+
+
+def _wrong(
+    document: Document, problems: list[Mistake], path: tuple[str, ...], message: str, hint: str, *, key: bool = False
+) -> None:
+    problems.append(Mistake(document.text.file, *document.text.at(path, key=key), message, hint))
+
+
+def _chosen(document: Document, problems: list[Mistake]) -> tuple[Profile, Mode] | None:
+    """The profile and the mode that a document names; None, with the mistake noted, where there is no such thing."""
+    name, asked = document.profile, document.mode
+    if name is None:
+        for word in ("mode", "with"):
+            if word in document.text.value:
+                what, hint = f"{word!r} without a profile", "add 'profile: NAME', or remove it"
+                _wrong(document, problems, (word,), what, hint, key=True)
+        return None
+    profile = profiles().get(name)
+    if profile is None:
+        _wrong(document, problems, ("profile",), f"unknown profile {name!r}", nearest(name, profiles()))
+        return None
+    if asked is None:
+        what, hint = f"profile {name!r} needs a mode", nearest("", profile.modes)
+        _wrong(document, problems, ("profile",), what, hint)
+        return None
+    mode = profile.modes.get(asked)
+    if mode is None:
+        _wrong(document, problems, ("mode",), f"{name!r} has no mode {asked!r}", nearest(asked, profile.modes))
+        return None
+    return profile, mode
+
+
+def _parameters(document: Document, profile: Profile, problems: list[Mistake]) -> dict[str, Any]:
+    """The values that fill the profile: as given, else by default."""
+    values = {name: _default(p) for name, p in profile.parameters.items()}
+    for name, given in document.parameters.items():
+        parameter = profile.parameters.get(name)
+        if parameter is None:
+            hint = nearest(name, profile.parameters)
+            _wrong(document, problems, ("with", name), f"unknown parameter {name!r}", hint, key=True)
+            continue
+        value, hint = _typed(parameter, given)
+        if hint:
+            _wrong(document, problems, ("with", name), f"parameter {name!r} is {given!r}", hint)
+        values[name] = value
+    return values
 
 
 def _default(parameter: Parameter) -> Any:

@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from dataclasses import replace as with_
 from typing import Any
 
 from ..core.events import Event
 from ..core.goals import OWNERSHIP, Goals, Leave
-from ..core.kind import Context, Proposal, Step
+from ..core.kind import Context, Proposal, Step, gone
 from ..core.ledger import Run, post
 from ..core.options import Options
 from ..core.plan import Blocked, Plan, Transition, kept_promise
@@ -24,7 +25,7 @@ from ..errors import ReconcilerError
 from ..host.port import REPLACED, Host
 from ..kinds import kinds
 from ..log.writer import LogWriter
-from ..model import EXISTS, MARK, PATHS, Address, Change, Field, Json, Unknown, inside
+from ..model import EXISTS, MARK, PATHS, Address, Change, Field, Json, Target, Unknown, inside
 from ..trees.images import recorded_in
 from ..trees.whole import erase
 from .survey import NOTHING, Surveyor
@@ -129,27 +130,35 @@ class Engine(Surveyor):
         ``drift``: what was found changed, and is said in the log first: deployment, address and what is told of it.
         """
         _, log = self.writer()
-        report = Report(
-            blocked=plan.blocked,
-            skipped=list(plan.skipped),
-            left=bool(plan.blocked or (plan.conflicts and options.skip_conflicts)),
-        )
-        books = self._holdings(plan, goals)
-        to = start.get("to")
+        left = bool(plan.blocked or (plan.conflicts and options.skip_conflicts))
+        report = Report(blocked=plan.blocked, skipped=list(plan.skipped), left=left)
+        books, to = self._holdings(plan, goals), start.get("to")
         idle = not plan.transitions and not any(books.values()) and (to is None or not self._left_to_undo(start))
         if idle and not start.get("origin") and not drift:
             return report
         undone = [] if to is None else self._undone_by(start)
-        run = self.next_run()
-        first = log.seq
-        # Said first: whatever happens to this run, no path loses what it once was.
+        report.run, first = self.next_run(), log.seq
         self._origin = start.get("origin")
-        self.append(run, "run.started", {**start, "inherits": books.pop("inherits"), "terms": books.pop("terms")})
-        report.run = run
+        # Said first: whatever happens to this run, no path loses what it once was.
+        self.append(report.run, "run.started", {**start, "inherits": books["inherits"], "terms": books["terms"]})
         for deployment, address, told in drift:
-            self.append(run, "drift.found", told, deployment, str(address))
+            self.append(report.run, "drift.found", told, deployment, str(address))
         context = self.context(goals, options)
-        context.fix = True
+        context.fix, context.owed = True, plan.owed
+        failed = self._in_turn(report, plan, context, options, tell)
+        self._conclude(report, options, report.run, first, failed)
+        if idle and report.outcome == "converged" and to is None:
+            report.outcome = "unchanged"
+        for each in {each.input: each for each in undone if each.input}.values():
+            said = {"v": 1, "input": each.input, "commit": each.commit, "origin": each.origin, "run": each.id}
+            self.append(report.run, "commit.quarantined", said)
+        self.append(report.run, "run.finished", self._finished(report, plan, options, books, failed, to, first))
+        self._origin = None
+        log.keep_head()
+        return report
+
+    def _in_turn(self, report: Report, plan: Plan, context: Context, options: Options, tell: Progress) -> set[Address]:
+        """Every transition in its turn; answers which things were not brought where they were to be."""
         context.planned = {t.address: t.prospect for t in plan.transitions}
         failed: set[Address] = set()
         stop = False
@@ -164,7 +173,7 @@ class Engine(Surveyor):
                 report.transitions.append((transition, "skipped", f"{blocker} failed"))
                 continue
             tell(transition, "started")
-            outcome, error = self._execute_one(run, transition, context, report, options)
+            outcome, error = self._execute_one(str(report.run), transition, context, report, options)
             plan.owed |= {transition.address} if context.planned[transition.address].owed else set()
             tell(transition, outcome)
             report.transitions.append((transition, outcome, error))
@@ -173,31 +182,28 @@ class Engine(Surveyor):
                 stop = stop or not options.keep_going
             context.paused = frozenset(self.ledger.paused)
             context.current = {a: {f: h.current for f, h in fields.items()} for a, fields in self.ledger.holds.items()}
-        self._conclude(report, options, run, first, failed)
-        if idle and report.outcome == "converged" and to is None:
-            report.outcome = "unchanged"
-        finished = {
+        return failed
+
+    @staticmethod
+    def _finished(
+        report: Report, plan: Plan, options: Options, books: dict[str, Json], failed: set[Address], to: Json, first: int
+    ) -> dict[str, Json]:
+        """What the end of a run says: its outcome, and who holds what from then on."""
+        told: dict[str, Json] = {
             "outcome": report.outcome,
             "complete": not failed,
             "skipped": [list(s) for s in report.skipped[:100]],
         }
         if options.confirm_by and report.transitions:
-            finished["confirm_by"] = options.confirm_by
-        whole = not failed and not report.skipped and not report.left
-        if whole and to is not None:
-            finished["restored"] = to
+            told["confirm_by"] = options.confirm_by
+        if to is not None and not failed and not report.skipped and not report.left:
+            told["restored"] = to
         elif report.outcome == "undone":
-            finished["restored"] = first
+            told["restored"] = first
         if not failed:
             owed = set(map(str, plan.owed))
-            finished |= books | {"leaves": [leave for leave in books["leaves"] if leave[1] not in owed]}
-        for each in {each.input: each for each in undone if each.input}.values():
-            told = {"v": 1, "input": each.input, "commit": each.commit, "origin": each.origin, "run": each.id}
-            self.append(run, "commit.quarantined", told)
-        self.append(run, "run.finished", finished)
-        self._origin = None
-        log.keep_head()
-        return report
+            told |= {"joins": books["joins"], "leaves": [leave for leave in books["leaves"] if leave[1] not in owed]}
+        return told
 
     def _undone_by(self, start: Mapping[str, Json]) -> list[Run]:
         """The runs that a rollback is about to undo, the last one first."""
@@ -262,10 +268,11 @@ class Engine(Surveyor):
         host, _ = self.writer()
         address = planned.address
         kind = kinds()[address.kind]
+        target = self._with_parents(planned.target)
         try:
-            found = kind.prospect(host, planned.target, context)
+            found = kind.prospect(host, target, context)
         except ReconcilerError as error:
-            found = Proposal(planned.target, NOTHING, NOTHING, blocked=Unknown(str(error)))
+            found = Proposal(target, NOTHING, NOTHING, blocked=Unknown(str(error)))
         if found.blocked is not None:
             return "failed", found.blocked.reason
         known = {(c.address, c.field) for c in planned.prospect.conflicts}
@@ -287,9 +294,20 @@ class Engine(Surveyor):
         except (ReconcilerError, OSError) as error:
             trouble = str(error)
         # What cannot be given back yet stays held; of other bytes nothing more will ever come back.
-        owed = sum(reason != REPLACED for _, reason in left)
+        owed = 0 if found.owed else sum(reason != REPLACED for _, reason in left)
         why, outcome = self._settle(started, run, trouble, owed)
         return outcome, why
+
+    def _with_parents(self, target: Target) -> Target:
+        """The target of what is to go, with the directories that are its own since this run took others out of them."""
+        hold = self.ledger.holds.get(target.address, {}).get(EXISTS)
+        given = target.give_back.get(EXISTS)
+        if hold is None or not gone(given) or not isinstance(hold.origin, dict) or not isinstance(given, dict):
+            return target
+        absent, known = given["absent"], hold.origin.get("absent", {}).get("missing", [])
+        missing = sorted({*absent.get("missing", []), *known}, key=len)
+        back = {**target.give_back, EXISTS: {"absent": {**absent, "missing": missing}}}
+        return with_(target, give_back=back) if missing else target
 
     def _log_intent(self, run: str, found: Proposal, doing: Step, recorded: Iterable[Change], image: Json) -> Event:
         target = found.target
@@ -347,7 +365,9 @@ class Engine(Surveyor):
             if hold is None:
                 continue
             origin = self.unseal(hold.origin)
-            if isinstance(origin, dict) and "layers" in origin:
+            if found.owed:
+                back = change.after is None
+            elif isinstance(origin, dict) and "layers" in origin:
                 given = target.give_back.get(change.field) or {}
                 # By event, since two images of the same paths have one name.
                 known = {layer.get("seq") for layer in given.get("layers", [])}

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace as with_
 from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
 from typing import Any
 
 from ..core.goals import Goals
-from ..core.kind import Context, Proposal
+from ..core.kind import Context, Proposal, gone
 from ..core.ledger import Ledger, fold
 from ..core.options import Options
 from ..core.plan import Blocked, Plan, Transition, transitions
@@ -24,7 +25,7 @@ from ..kinds import kinds
 from ..log.projection import Projection
 from ..log.store import LogReader, timestamp
 from ..log.writer import LogWriter
-from ..model import EXISTS, MARK, PATHS, Absent, Address, Field, Json, Target, Unknown
+from ..model import EXISTS, MARK, PATHS, Absent, Address, Field, Json, Target, Unknown, inside
 
 
 def facts(host: Observer) -> dict[str, str | None]:
@@ -131,20 +132,16 @@ class Surveyor:
 
     def survey(self, goals: Goals, options: Options, desired: Json = None, host: Json = None) -> Plan:
         """Look at every target and plan what it takes; nothing is written."""
-        targets = dict(goals.targets)
-        trees = {t.deployment for a, t in targets.items() if kinds().spans(a)}
-        for address, deployment in self.ledger.daemons.items():
-            if address in self.ledger.paused or deployment in trees:
-                targets.setdefault(address, Target(address, deployment))
-        goals, held_back = with_(goals, targets=targets), set(targets)
+        goals = self._with_daemons(goals)
+        known = set(goals.targets)
         if options.only:
             audit = {a: t for a, t in goals.audit.items() if a in options.only}
-            targets = self._closure(targets, [a for a in options.only if a not in audit or a in targets])
-            goals = with_(goals, targets=targets, audit=audit)
+            listed = [a for a in options.only if a not in audit or a in goals.targets]
+            goals = with_(goals, targets=self._closure(goals.targets, listed), audit=audit)
         context = self.context(goals, options)
-        plan = Plan(host, desired or {"commit": None, "files": []}, orphaned=goals.orphaned)
-        for address in looking_order(targets):
-            target = targets[address]
+        plan = Plan(host, desired or {"commit": None, "files": []}, orphaned=goals.orphaned, owed=context.owed)
+        for address in looking_order(goals.targets):
+            target = goals.targets[address]
             if options.skip_conflicts:
                 target = with_(target, options={**target.options, "skip_conflicts": True})
             context.planned[address] = self._prospect(target, context, options, plan)
@@ -163,19 +160,32 @@ class Surveyor:
             seen = kinds()[address.kind].prospect(self.host, target, context)
             plan.audit += [Transition(each, seen) for each in seen.steps]
         # What is not looked at now, or left out, is held as before.
-        goals.leaves[:] = [x for x in goals.leaves if x[1] in workable or x[1] not in held_back]
+        goals.leaves[:] = [x for x in goals.leaves if x[1] in workable or x[1] not in known]
         self._claims(goals, context)
-        for address, other in goals.foreign.items():
-            prospect = context.planned.get(address)
-            if prospect and prospect.steps and prospect.target.deployment != other:
-                reason = (
-                    f"deployment {other!r} is not in the input and holds it otherwise; uninstall it, or add its file"
-                )
-                plan.blocked.append(blocked_by(prospect.target, reason, unknown=False))
+        self._held_otherwise(goals, context, plan)
         if self.ledger.open is not None:
             what = f"{self.ledger.open.data['verb']} {self.ledger.open.address}"
             plan.notes.append(f"run {self.ledger.open.run} was cut off during '{what}'; apply settles that first")
         return plan
+
+    def _with_daemons(self, goals: Goals) -> Goals:
+        """Those, too, that nobody asks about now and that a hand-over may have to stop, or a run once stopped."""
+        targets = dict(goals.targets)
+        trees = {t.deployment for a, t in targets.items() if kinds().spans(a)}
+        for address, deployment in self.ledger.daemons.items():
+            if address in self.ledger.paused or deployment in trees:
+                targets.setdefault(address, Target(address, deployment))
+        return with_(goals, targets=targets)
+
+    @staticmethod
+    def _held_otherwise(goals: Goals, context: Context, plan: Plan) -> None:
+        """Block what a deployment that is not in the input holds otherwise."""
+        for address, other in goals.foreign.items():
+            prospect = context.planned.get(address)
+            if prospect and prospect.steps and prospect.target.deployment != other:
+                what = f"deployment {other!r} is not in the input and holds it otherwise"
+                reason = f"{what}; uninstall it, or add its file"
+                plan.blocked.append(blocked_by(prospect.target, reason, unknown=False))
 
     def _prospect(self, target: Target, context: Context, options: Options, plan: Plan) -> Proposal:
         kind = kinds().get(target.address.kind)
@@ -197,7 +207,7 @@ class Surveyor:
         if found.blocked is not None:
             plan.blocked.append(blocked_by(target, found.blocked.reason, unknown=found.blocked.unknown))
         plan.conflicts += found.conflicts
-        plan.owed |= {target.address} if found.owed else set()
+        context.owed |= {target.address} if found.owed else set()
         plan.skipped += found.skipped
         plan.notes += [f"{target.address}: {note}" for note in found.notes]
         return found
@@ -303,7 +313,28 @@ def looking_order(targets: Mapping[Address, Target]) -> list[Address]:
         # Of trees that go the inner ones first, so that the outer one is known to be empty then.
         return (1, rank - len(address.name) / 10**4 if targets[address].wish is None else rank)
 
-    return sorted(targets, key=key)
+    return _after_what_brings_them(sorted(targets, key=key), targets)
+
+
+def _after_what_brings_them(order: list[Address], targets: Mapping[Address, Target]) -> list[Address]:
+    """What lies in a directory that comes back is there again with it, so it is looked at after that.
+
+    But before the directory whatever goes inside it: the directory may have been made for that, and go with it.
+    """
+    back = {a.name: a for a in order if kinds().single(a) and kinds().encloses(a) and EXISTS in targets[a].give_back}
+    coming = {path: a for path, a in back.items() if not gone(targets[a].give_back[EXISTS])}
+    if not coming:
+        return order
+    going = dict.fromkeys(a for a in order if kinds().single(a) and gone(targets[a].give_back.get(EXISTS, True)))
+    found: dict[Address, None] = {}
+    for address in order:
+        parents = map(str, PurePosixPath(address.name).parents) if kinds().single(address) else ()
+        for around in [coming[path] for path in parents if path in coming] if address not in going else ():
+            found.update(dict.fromkeys([*(a for a in going if inside(a.name, around.name)), around]))
+        if address.name in coming and coming[address.name] == address:
+            found.update(dict.fromkeys(a for a in going if inside(a.name, address.name)))
+        found[address] = None
+    return list(found)
 
 
 def refusal(host: Observer, document: Any, ledger: Ledger) -> Blocked | None:

@@ -31,6 +31,7 @@ from .port import (
     Scope,
     Stat,
     Traits,
+    Type,
     Visitor,
 )
 from .resolve import Place, facts, place, why
@@ -426,7 +427,7 @@ class FileHost(FileObserver):
                 raise HostError(f"{printable(path)}: its directory is missing")
             with suppress(FileNotFoundError):
                 there = facts(os.stat(at.name, dir_fd=at.parent, follow_symlinks=False))
-                if there.type != "link":
+                if there.type != Type.LINK:
                     raise HostError(f"{printable(path)}: a {there.type}, not a symbolic link; it was not replaced")
             spare = temporary(at.name)
             with suppress(FileNotFoundError):
@@ -443,7 +444,7 @@ class FileHost(FileObserver):
 
     @staticmethod
     def _own_link(at: Place, spare: str, link: Link) -> None:
-        """Give a link that was just made its owner and time, if it is still that link."""
+        """Give a link that was just made its owner, attributes and time, if it is still that link."""
         fd = os.open(spare, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at.parent)
         try:
             found = os.fstat(fd)
@@ -452,6 +453,9 @@ class FileHost(FileObserver):
             handle = f"/proc/self/fd/{fd}"  # the magic link of a descriptor is that very inode
             if (found.st_uid, found.st_gid) != (link.uid, link.gid):
                 os.chown(handle, link.uid, link.gid)
+            for key, value in link.xattrs.items():
+                if xattrs_of(fd).get(key) != value:
+                    os.setxattr(handle, key, value)
             if link.mtime_ns is not None:
                 os.utime(handle, ns=(link.mtime_ns, link.mtime_ns))
         finally:

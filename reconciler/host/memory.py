@@ -58,16 +58,16 @@ class MemoryHost:
     where = "/"
 
     def __init__(self) -> None:
-        self.nodes: dict[str, Node] = {"/": Node("directory")}
+        self.nodes: dict[str, Node] = {"/": Node(Type.DIRECTORY)}
         self.clock = 0
 
     def add(self, path: str, data: bytes | str = b"", *, mode: int = 0o644, uid: int = 0, gid: int = 0) -> None:
         """Put a regular file and the directories above it in place."""
         parts = path.split("/")[1:-1]
         for depth in range(len(parts)):
-            self.nodes.setdefault("/" + "/".join(parts[: depth + 1]), Node("directory"))
+            self.nodes.setdefault("/" + "/".join(parts[: depth + 1]), Node(Type.DIRECTORY))
         raw = data.encode() if isinstance(data, str) else data
-        self.nodes[path] = Node("file", mode, uid, gid, raw, mtime_ns=self._tick())
+        self.nodes[path] = Node(Type.FILE, mode, uid, gid, raw, mtime_ns=self._tick())
 
     def _tick(self) -> int:
         self.clock += 1
@@ -88,14 +88,14 @@ class MemoryHost:
             node = self.nodes.get(whole)
             if node is None:
                 return whole if not pending else None
-            if node.type == "link" and (pending or follow):
+            if node.type == Type.LINK and (pending or follow):
                 if node.uid:
                     raise Unsafe(f"{path}: {whole} is a symbolic link that another account could have made")
                 if node.target.startswith("/"):
                     done.clear()
                 pending.extend(p for p in reversed(node.target.split("/")) if p not in ("", "."))
                 continue
-            if pending and node.type != "directory":
+            if pending and node.type != Type.DIRECTORY:
                 return None
             done.append(part)
         raise HostError(f"{path}: more than 40 symbolic links on the way")
@@ -119,7 +119,7 @@ class MemoryHost:
         node = self._node(path, follow=True)
         if node is None:
             return None
-        if node.type != "file":
+        if node.type != Type.FILE:
             raise HostError(f"{path}: a {node.type}, not a regular file")
         if node.nlink > 1:
             raise Unsafe(f"{path}: has {node.nlink} hard links")
@@ -145,7 +145,7 @@ class MemoryHost:
     def readlink(self, path: str) -> str:
         """Where a link points."""
         node = self._node(path)
-        if node is None or node.type != "link":
+        if node is None or node.type != Type.LINK:
             raise HostError(f"{path}: no such link")
         return node.target
 
@@ -162,7 +162,7 @@ class MemoryHost:
         where = self._resolve(top, follow=False)
         if where is None or where not in self.nodes:
             return
-        if self.nodes[where].type != "directory":
+        if self.nodes[where].type != Type.DIRECTORY:
             raise HostError(f"{top}: not a directory")
         visitor = begin()()
         self._show(where, where, visitor, {})
@@ -180,12 +180,12 @@ class MemoryHost:
         inner = [(os.fsencode(name), self.nodes[prefix + name]) for name in names]
         groups: dict[Facts, list[bytes]] = {}
         for name, node in inner:
-            if node.type != "directory":
+            if node.type != Type.DIRECTORY:
                 groups.setdefault(facts(node), []).append(name)
         if groups:
             visitor.files(at, groups)
         for name, node in inner:
-            if node.type == "directory":
+            if node.type == Type.DIRECTORY:
                 self._show(top, prefix + os.fsdecode(name), visitor, known)
         visitor.leave(at)
 
@@ -236,13 +236,13 @@ class MemoryHost:
             raise HostError(f"{path}: its directory is missing")
         self.read(path)
         mtime = file.mtime_ns if file.mtime_ns is not None else self._tick()
-        self.nodes[where] = Node("file", file.mode, file.uid, file.gid, file.data, "", dict(file.xattrs), mtime)
+        self.nodes[where] = Node(Type.FILE, file.mode, file.uid, file.gid, file.data, "", dict(file.xattrs), mtime)
 
     def remove(self, path: str) -> None:
         """Remove a file or link."""
         where = self._resolve(path, follow=False)
         if where is not None and where in self.nodes:
-            if self.nodes[where].type == "directory":
+            if self.nodes[where].type == Type.DIRECTORY:
                 raise HostError(f"{path}: is a directory")
             del self.nodes[where]
 
@@ -256,14 +256,14 @@ class MemoryHost:
             raise HostError(f"{path}: its parent directory is missing")
         if where in self.nodes:
             raise HostError(f"{path}: file exists")
-        self.nodes[where] = Node("directory", mode, uid, gid)
+        self.nodes[where] = Node(Type.DIRECTORY, mode, uid, gid)
 
     def rmdir(self, path: str) -> bool:
         """Remove an empty directory."""
         where = self._resolve(path, follow=False)
         if where is None or where not in self.nodes:
             return True
-        if self.nodes[where].type != "directory":
+        if self.nodes[where].type != Type.DIRECTORY:
             raise HostError(f"{path}: not a directory")
         if self._children(where):
             return False
@@ -275,10 +275,12 @@ class MemoryHost:
         where = self._resolve(path, follow=False)
         if where is None or self.nodes.get(where.rsplit("/", 1)[0] or "/") is None:
             raise HostError(f"{path}: its directory is missing")
-        if where in self.nodes and self.nodes[where].type != "link":
+        if where in self.nodes and self.nodes[where].type != Type.LINK:
             raise HostError(f"{path}: a {self.nodes[where].type}, not a symbolic link; it was not replaced")
         mtime = link.mtime_ns if link.mtime_ns is not None else self._tick()
-        self.nodes[where] = Node("link", 0o777, link.uid, link.gid, target=link.target, mtime_ns=mtime)
+        self.nodes[where] = Node(
+            Type.LINK, 0o777, link.uid, link.gid, target=link.target, mtime_ns=mtime, xattrs=dict(link.xattrs)
+        )
 
     def rename(self, old: str, new: str) -> None:
         """Move a subtree."""
@@ -331,7 +333,7 @@ class Shown:
     def digest(self, name: bytes) -> str:
         """The digest of a regular file's bytes."""
         node = self.host.nodes[self._at(name)]
-        return f"{hashlib.sha256(node.data).hexdigest()}:{len(node.data)}" if node.type == "file" else ""
+        return f"{hashlib.sha256(node.data).hexdigest()}:{len(node.data)}" if node.type == Type.FILE else ""
 
     def holds(self, name: bytes, digest: str) -> bool:
         """Whether a regular file has these bytes."""
@@ -342,7 +344,7 @@ class Shown:
         for name in names:
             path = self._at(name)
             node = self.host.nodes[path]
-            if (node.uid, node.gid) != (wanted.uid, wanted.gid) and node.type == "file":
+            if (node.uid, node.gid) != (wanted.uid, wanted.gid) and node.type == Type.FILE:
                 node.mode &= ~0o6000
                 node.xattrs.pop("security.capability", None)
             xattrs = dict(node.xattrs)
@@ -351,7 +353,7 @@ class Shown:
                     xattrs.pop(key, None)
                 else:
                     xattrs[key] = value
-            mode = node.mode if wanted.mode is None or node.type == "link" else wanted.mode
+            mode = node.mode if wanted.mode is None or node.type == Type.LINK else wanted.mode
             self.host.nodes[path] = replace(node, uid=wanted.uid, gid=wanted.gid, mode=mode, xattrs=xattrs)
             if not name:
                 self.facts = replace(self.facts, mode=mode, uid=wanted.uid, gid=wanted.gid)

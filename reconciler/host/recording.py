@@ -10,7 +10,22 @@ from typing import Any, TypeVar
 
 from ..errors import HostError, Unsafe
 from ..model import inside
-from .port import Begin, Directory, Entity, Facts, File, Groups, Observer, Process, Result, Scope, Stat, Traits, Visitor
+from .port import (
+    Begin,
+    Directory,
+    Entity,
+    Facts,
+    File,
+    Groups,
+    Observer,
+    Process,
+    Result,
+    Scope,
+    Stat,
+    Traits,
+    Type,
+    Visitor,
+)
 
 Answer = TypeVar("Answer")
 OWNED = 1000
@@ -105,9 +120,9 @@ class Dump(Visitor[Directory]):
         found = at.xattrs(name)
         if found:
             leaf.xattrs[text] = dict(found)
-        if facts.type != "directory" and facts.nlink > 1:
+        if facts.type != Type.DIRECTORY and facts.nlink > 1:
             leaf.inodes[text] = at.inode(name)
-        if facts.type == "file" and (self._digesting or facts.mode & 0o6000 or "security.capability" in found):
+        if facts.type == Type.FILE and (self._digesting or facts.mode & 0o6000 or "security.capability" in found):
             leaf.digests[text] = at.digest(name)
 
     def mount(self, path: bytes) -> None:

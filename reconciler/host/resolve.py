@@ -19,13 +19,13 @@ from .port import Stat, Type
 
 LINKS = 40
 TYPES: dict[int, Type] = {
-    st.S_IFREG: "file",
-    st.S_IFDIR: "directory",
-    st.S_IFLNK: "link",
-    st.S_IFIFO: "fifo",
-    st.S_IFSOCK: "socket",
-    st.S_IFCHR: "character",
-    st.S_IFBLK: "block",
+    st.S_IFREG: Type.FILE,
+    st.S_IFDIR: Type.DIRECTORY,
+    st.S_IFLNK: Type.LINK,
+    st.S_IFIFO: Type.FIFO,
+    st.S_IFSOCK: Type.SOCKET,
+    st.S_IFCHR: Type.CHARACTER,
+    st.S_IFBLK: Type.BLOCK,
 }
 
 
@@ -88,7 +88,9 @@ def safe_link(directory: os.stat_result, link: os.stat_result) -> bool:
 
 
 @contextmanager
-def place(root: str, path: str, *, follow: bool = True) -> Iterator[Place | None]:
+def place(  # noqa: C901, PLR0912 - one walk along a path, whose every step has to be judged before the next
+    root: str, path: str, *, follow: bool = True
+) -> Iterator[Place | None]:
     """Open the directory that holds ``path``; None where a directory on the way is missing.
 
     With ``follow`` a symbolic link at the end is followed too, if it is safe.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ..errors import HostError
 from ..model import Field
-from .port import Observer
+from .port import Observer, Type
 
 PLACES = (
     "/etc/systemd/system",
@@ -109,7 +109,7 @@ def load(host: Observer, name: str) -> Unit:
             there = host.stat(path)
             if there is None or unit.fragment:
                 continue
-            if there.type == "link" and host.readlink(path) == "/dev/null":
+            if there.type == Type.LINK and host.readlink(path) == "/dev/null":
                 unit.masked, unit.fragment = True, path
                 continue
             file = host.read(path)
@@ -132,7 +132,7 @@ def comes_later(path: str) -> bool:
 def _is_file(host: Observer, path: str) -> bool:
     """Whether a drop-in counts: a link to /dev/null masks the files of its name."""
     there = host.stat(path)
-    return there is not None and not (there.type == "link" and host.readlink(path) == "/dev/null")
+    return there is not None and not (there.type == Type.LINK and host.readlink(path) == "/dev/null")
 
 
 def _add(unit: Unit, path: str, data: bytes) -> None:
@@ -200,11 +200,11 @@ def enabled_links(host: Observer, unit: Unit) -> dict[str, str]:
         if directory.endswith((".wants", ".requires", ".upholds")):
             path = f"{ETC}/{directory}/{unit.name}"
             there = host.stat(path)
-            if there is not None and there.type == "link":
+            if there is not None and there.type == Type.LINK:
                 found[path] = host.readlink(path)
     for path, target in enabling(host, unit).items():
         there = host.stat(path)
-        if path not in found and there is not None and there.type == "link" and host.readlink(path) == target:
+        if path not in found and there is not None and there.type == Type.LINK and host.readlink(path) == target:
             found[path] = target
     return found
 

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from ..errors import HostError
 from ..formats.text import printable
 from .native import ODD, joined, native
-from .port import CAPABILITY, FROZEN, MEANWHILE, REPLACED, Attributes, Facts, Groups, Scope, Visitor, inner
+from .port import CAPABILITY, FROZEN, MEANWHILE, REPLACED, Attributes, Facts, Groups, Scope, Type, Visitor, inner
 from .resolve import shut, trusted, why
 from .statx import FORMATS, kernel
 
@@ -141,7 +141,7 @@ class Opened:
         except OSError:
             return None
         try:
-            return ask(fd) if kernel()(fd, b"") and kernel().facts().type == "file" else None
+            return ask(fd) if kernel()(fd, b"") and kernel().facts().type == Type.FILE else None
         except OSError:
             return None
         finally:
@@ -158,7 +158,7 @@ class Opened:
         chown, uid, gid, mode = os.chown, wanted.uid, wanted.gid, wanted.mode
         own = facts.uid != uid or facts.gid != gid
         # A change of owner clears setuid bits, so that these files get their mode after it.
-        remode = facts.type != "link" and mode is not None and (facts.mode != mode or bool(own and mode & 0o6000))
+        remode = facts.type != Type.LINK and mode is not None and (facts.mode != mode or bool(own and mode & 0o6000))
         fast, left, rest = native(), list[tuple[bytes, str]](), names
         if fast is not None:
             want = owned(facts, wanted)
@@ -247,7 +247,7 @@ def amend(fd: int, handle: int | str, found: Facts, wanted: Attributes, path: by
         os.chown(handle, wanted.uid, wanted.gid)
         if found.mode & 0o6000:
             found = look.facts() if look(fd, b"") else found
-    if wanted.mode is not None and found.type != "link" and found.mode != wanted.mode:
+    if wanted.mode is not None and found.type != Type.LINK and found.mode != wanted.mode:
         os.chmod(handle, wanted.mode)
     have = xattrs_of(fd) if wanted.xattrs else {}
     for key, value in wanted.xattrs.items():
@@ -265,7 +265,7 @@ def is_still(fd: int, facts: Facts) -> bool:
 
 def mode_after(facts: Facts, wanted: Attributes) -> int:
     """The mode that a path with these facts has after a change; a symbolic link has no mode of its own."""
-    return facts.mode if wanted.mode is None or facts.type == "link" else wanted.mode
+    return facts.mode if wanted.mode is None or facts.type == Type.LINK else wanted.mode
 
 
 def owned(facts: Facts, wanted: Attributes) -> bytes:
@@ -389,7 +389,7 @@ class Walker:
                 found.setdefault(look.facts(), []).append(name)
             else:
                 visitor.mount(inner(at, name))
-        for facts in [facts for facts in found if facts.type == "directory"]:
+        for facts in [facts for facts in found if facts.type == Type.DIRECTORY]:
             del found[facts]  # made since it was listed
         return found
 

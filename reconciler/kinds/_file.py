@@ -11,7 +11,7 @@ from ..formats.modes import SPECIAL, apply_mode, names_special
 from ..formats.text import printable
 from ..host.names import Names
 from ..host.port import File as Bytes
-from ..host.port import Host, Observer
+from ..host.port import Host, Observer, Type
 from ..model import MARK, Absent, Field, Json, Seen, State, Target, Unknown
 from ._located import GROUP, MODE, OWNER, Located, LocatedKind, drop_parents, make_parents, missing_around
 
@@ -55,7 +55,7 @@ def see(host: Observer, path: str) -> Seen | Bytes:
     if found is not None:
         return found
     there = host.stat(path)
-    if there is not None and there.type == "link":
+    if there is not None and there.type == Type.LINK:
         return Unknown(
             f"{printable(path)} is a symbolic link that leads nowhere; remove it or make its target",
             unknown=False,

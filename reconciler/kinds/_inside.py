@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 
 from ..core.kind import Context
 from ..core.vault import Vault
-from ..host.port import Facts, Host, Observer
-from ..model import PATHS, Absent, Address, Change, Json, inside
+from ..host.port import Facts, Host, Observer, Type
+from ..model import PATHS, Absent, Address, Change, Json, Owner, inside
 from ..trees.apply import Task, bring_about
 from ..trees.classify import linked, obstacle
 from ..trees.images import Look, Record, open_layer
@@ -29,11 +30,51 @@ PROTECTED = frozenset(
 
 def relative(top: str, paths: Iterable[str]) -> frozenset[bytes]:
     """The paths below ``top``, as a walk names them."""
-    return frozenset(
-        path[len(top.rstrip("/")) + 1 :].encode("utf-8", "surrogateescape")
-        for path in paths
-        if path != top and inside(path, top)
-    )
+    return frozenset(map(os.fsencode, relative_to(top, paths)))
+
+
+def relative_to(top: str, paths: Iterable[str]) -> set[str]:
+    """The paths below ``top``, as texts without it."""
+    return {path[len(top.rstrip("/")) + 1 :] for path in paths if path != top and inside(path, top)}
+
+
+def held(context: Context) -> set[str]:
+    """The paths at which something of ours stands."""
+    return {a.name for a in context.current if kinds().located(a)}
+
+
+def declared(context: Context) -> set[str]:
+    """The paths at which something of ours stands, or will once this plan is done."""
+    return held(context) | {a.name for a in context.targets if kinds().located(a)}
+
+
+def wished(context: Context) -> set[str]:
+    """The paths at which something is to stand that does not stand there yet."""
+    return {a.name for a, t in context.targets.items() if kinds().located(a) and t.wish is not None} - held(context)
+
+
+def staying(context: Context) -> set[str]:
+    """The paths at which something of ours stands, or will, that this plan does not give back."""
+    parting = {a for a, target in context.targets.items() if target.wish is None}
+    return {a.name for a in {*context.current, *context.targets} - parting if kinds().located(a)}
+
+
+def owed(context: Context) -> set[str]:
+    """The paths at which something stays that was to be given back."""
+    return {a.name for a in context.owed if kinds().single(a)}
+
+
+def comes_back(path: str, context: Context) -> bool:
+    """Whether what stands at a path is what this plan gives back there, or nothing any more."""
+    there = [prospect for address, prospect in context.planned.items() if address.name == path]
+    return bool(there) and all(each.target.wish is None and each.blocked is None and not each.owed for each in there)
+
+
+def given_by_others(host: Observer, path: str, context: Context) -> tuple[Owner, Owner] | None:
+    """Whose a directory is once what spans it is as it is to be; None where that leaves it as it is."""
+    around = [a for a in context.targets if kinds().spans(a) and inside(path, a.name)]
+    address = max(around, key=lambda each: len(each.name), default=None)
+    return kinds()[address.kind].gives(host, context.targets[address], context, path) if address is not None else None
 
 
 def going(context: Context) -> tuple[set[str], set[str]]:
@@ -42,8 +83,11 @@ def going(context: Context) -> tuple[set[str], set[str]]:
     made: set[str] = set()
     for address, prospect in context.planned.items():
         if kinds().located(address) and prospect.steps and isinstance(prospect.after, Absent):
-            things.add(address.name)
-            made |= set(prospect.after.around.get("missing", ()))
+            if not prospect.after.around.get("passed"):
+                things.add(address.name)
+                made |= set(prospect.after.around.get("missing", ()))
+            for path, entry in prospect.facts.get("leaving", {}).items():
+                (made if entry == Type.DIRECTORY else things).add(path)
     return things, made
 
 
@@ -90,11 +134,14 @@ def ours_in(
 ) -> bool | None:
     """Whether something of ours stays in a directory, and nothing of others; None where others have something in it.
 
+    What stays although it was to go counts as others'.
     ``own``: paths that go with the directory; ``made``: directories that do where nothing else is in them.
     """
-    things, made = going(context)[0] | set(own), set(made)
-    known = {*context.current, *context.targets}
-    stays = {a.name for a in known if kinds().located(a) and a.name not in things and inside(a.name, name)} - {name}
+    things, parents = going(context)
+    things, made = things | set(own), parents | set(made)
+    if relative_to(name, owed(context)):
+        return None
+    stays = {path for path in held(context) if path != name and inside(path, name)} - things - made
     ways = {"/".join(parts[:n]) for each in stays | things for parts in [each.split("/")] for n in range(2, len(parts))}
     pending, found = [name], False
     for directory in pending:

@@ -10,7 +10,7 @@ from ..core.vault import Vault
 from ..errors import HostError
 from ..formats.text import printable
 from ..host.names import Names
-from ..host.port import Host, Observer
+from ..host.port import Host, Observer, Type
 from ..model import EXISTS, Absent, Address, Change, Field, Json, Owner, State, Target
 
 OWNER, GROUP, MODE = ("owner",), ("group",), ("mode",)
@@ -34,7 +34,9 @@ class LocatedKind(Kind[L]):
     defaults: ClassVar[Mapping[Field, Json]] = {OWNER: "root", GROUP: "root"}
 
     def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:
-        """As for every kind, with owners as the host names them."""
+        """As for every kind, with owners as the host names them; where nothing can be made, nothing is planned."""
+        if isinstance(seen, Absent) and target.wish is not None:
+            reachable(host, target.address.name)
         return self.owned(host, target, seen, context, super().values(host, target, seen, context))
 
     def owned(
@@ -58,8 +60,13 @@ class LocatedKind(Kind[L]):
         return (name,)
 
     def predicted(self, host: Observer, seen: State, name: str, context: Context) -> State:
-        """With the owner, group and mode that a tree round it gives back to it first."""
+        """With the owner, group and mode that a tree round it gives back to it first; with what it lies in, or gone."""
         for address, prospect in context.planned.items():
+            if not context.fix and name in prospect.facts.get("leaving", ()):
+                return Absent()
+            if not context.fix and isinstance(seen, Absent) and name in prospect.facts.get("bringing", ()):
+                told = prospect.facts["bringing"][name]
+                return self.state.model_validate({k: v for k, v in told.items() if k in self.state.model_fields})
             look = prospect.facts.get("coming", {}).get(name) if address.name != name else None
             if look is not None and prospect.target.wish is None and not context.fix and isinstance(seen, Located):
                 parts = {part: getattr(look, part) for part in ("owner", "group", "mode")}
@@ -130,6 +137,20 @@ def missing_parents(host: Observer, path: str) -> list[str]:
     return missing
 
 
+def reachable(host: Observer, path: str) -> None:
+    """Raise `HostError` where what is there on the way to a path is not a directory, so that nothing can be made."""
+    parent = path.rpartition("/")[0] or "/"
+    while parent != "/" and host.stat(parent) is None:
+        parent = parent.rpartition("/")[0] or "/"
+    there = host.stat(parent)
+    if there is not None and there.type == Type.LINK:
+        there = host.stat(host.canonical(parent))
+        if there is None or there.type == Type.LINK:
+            raise HostError(f"{printable(parent)} is a symbolic link that leads nowhere; remove it or make its target")
+    if there is not None and there.type != Type.DIRECTORY:
+        raise HostError(f"{printable(parent)} is a {there.type}, not a directory; move it away")
+
+
 def make_parents(host: Host, path: str) -> None:
     """Make what is missing above ``path``, root:root 0755 (on a host that is not ours to chown: our own)."""
     top = host.stat("/")
@@ -150,7 +171,7 @@ def empty_left(host: Observer, values: Iterable[Json]) -> str:
         told = value.get("absent", value) if isinstance(value, dict) else {}
         for directory in reversed(told.get("missing", ()) if isinstance(told, dict) else ()):
             there = host.stat(directory)
-            if there is not None and there.type == "directory" and not host.names(directory):
+            if there is not None and there.type == Type.DIRECTORY and not host.names(directory):
                 return f"{printable(directory)} is left, and empty"
     return ""
 

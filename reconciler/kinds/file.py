@@ -15,7 +15,7 @@ from ..core.secret import ASSIGNED, Secret, either, words
 from ..errors import HostError
 from ..formats.modes import SPECIAL, check_mode, odd_mode
 from ..formats.text import printable
-from ..host.port import Host, Observer, Stat
+from ..host.port import Host, Observer, Stat, Type
 from ..model import (
     CONTENT,
     EXISTS,
@@ -206,7 +206,7 @@ class FileKind(WholeFile[FileState]):
 
     def recognises(self, host: Observer, path: str, there: Stat | None) -> bool:
         """Whatever is no directory."""
-        return there is None or there.type != "directory"
+        return there is None or there.type != Type.DIRECTORY
 
     def described(self, seen: FileState, trial: Trial) -> Iterator[tuple[str, Any]]:
         """Owner, group and mode; its content where everybody may read it."""

@@ -12,7 +12,7 @@ from ..core.kind import SECRET, Conflict, Context, Proposal, Trial
 from ..core.secret import ASSIGNED, LEFT_OUT, SECRET_KEY, Secret, either
 from ..formats.ini import IniFile, shown
 from ..formats.modes import check_mode, odd_mode
-from ..host.port import Observer, Stat
+from ..host.port import Observer, Stat, Type
 from ..model import EXISTS, MARK, Absent, Address, Field, Json, Resource, Seen, State, Target
 from ._file import new_mode, told_of
 from ._ini import IniLens, IniState, hidden, hiding, one_line
@@ -176,7 +176,7 @@ class IniKind(IniLens):
 
     def recognises(self, host: Observer, path: str, there: Stat | None) -> bool:
         """By its name."""
-        return path.endswith(".ini") and (there is None or there.type != "directory")
+        return path.endswith(".ini") and (there is None or there.type != Type.DIRECTORY)
 
     def described(self, seen: IniState, trial: Trial) -> Iterator[tuple[str, Any]]:
         """Its keys, but for secrets; owner, group and mode."""

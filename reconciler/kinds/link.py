@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -10,8 +11,9 @@ from pydantic import Field as Described
 from ..core.kind import Trial, absence
 from ..formats.text import printable
 from ..host.names import Names
-from ..host.port import Host, Link, Observer, Stat
+from ..host.port import Host, Link, Observer, Stat, Type
 from ..model import EXISTS, Absent, Address, Field, Json, Resource, Seen, State, Unknown
+from ._file import latin
 from ._located import (
     GROUP,
     OWNER,
@@ -26,12 +28,15 @@ from ._located import (
 )
 
 TARGET: Field = ("target",)
+LONGEST = 4095
+"""The longest target that Linux takes, in bytes."""
 
 
 class LinkState(Located):
     """A whole symbolic link."""
 
     target: str = ""
+    xattrs: Mapping[str, str] = {}
     mtime_ns: int | None = None
     """None: now, whenever it is written."""
 
@@ -42,7 +47,8 @@ class SymbolicLink(Resource):
     kind = "link"
     name: Annotated[str, Described(pattern=r"^/[^\x00]*[^/\x00]$", description="The absolute path of the link.")]
     target: Annotated[
-        str, Described(pattern=r"^[^\x00]+$", max_length=4095, description="Where it points, as it is to be written.")
+        str,
+        Described(pattern=r"^[^\x00]+$", max_length=LONGEST, description="Where it points, as it is to be written."),
     ]
     owner: Annotated[str | None, Described(description="The owner; root for a new link.")] = None
     group: Annotated[str | None, Described(description="The group; root for a new link.")] = None
@@ -53,7 +59,9 @@ class SymbolicLink(Resource):
         return wanted | asked_owners(self)
 
     def mistakes(self) -> list[tuple[str, str]]:
-        """A link to itself leads nowhere."""
+        """A link to itself leads nowhere, and of a target only so much can be written."""
+        if (size := len(os.fsencode(self.target))) > LONGEST:
+            return [(f"the target has {size} bytes, and Linux takes {LONGEST}", "write a shorter path in 'target:'")]
         if self.target != self.name:
             return []
         return [(f"{self.name} would point to itself", "write where it is to lead in 'target:'")]
@@ -82,13 +90,13 @@ class LinkKind(LocatedKind[LinkState]):
         there = host.stat(name)
         if there is None:
             return missing_around(host, name)
-        if there.type != "link":
+        if there.type != Type.LINK:
             reason = f"{printable(name)} is a {there.type}, not a symbolic link; move it away"
             return Unknown(reason, unknown=False)
         names = Names(host)
         return LinkState(
             target=host.readlink(name), owner=names.user(there.uid), group=names.group(there.gid),
-            mtime_ns=there.mtime_ns,
+            mtime_ns=there.mtime_ns, xattrs=latin(host.traits(name).xattrs),
         )  # fmt: skip
 
     def write(self, host: Host, name: str, state: State) -> None:
@@ -108,7 +116,8 @@ class LinkKind(LocatedKind[LinkState]):
         make_parents(host, name)
         names = Names(host)
         owner, group = names.need_uid(wanted.owner), names.need_gid(wanted.group)
-        host.symlink(name, Link(wanted.target, owner, group, wanted.mtime_ns))
+        xattrs = {key: value.encode("latin-1") for key, value in wanted.xattrs.items()}
+        host.symlink(name, Link(wanted.target, owner, group, wanted.mtime_ns, xattrs))
 
     def fields(self, state: State) -> dict[Field, Json]:
         """Where it points with its time, owner, group."""
@@ -139,7 +148,7 @@ class LinkKind(LocatedKind[LinkState]):
 
     def recognises(self, host: Observer, path: str, there: Stat | None) -> bool:
         """A symbolic link."""
-        return there is not None and there.type == "link"
+        return there is not None and there.type == Type.LINK
 
     def described(self, seen: LinkState, trial: Trial) -> Iterator[tuple[str, Any]]:
         """Where it points, owner and group."""

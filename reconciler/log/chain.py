@@ -106,28 +106,35 @@ def verify(log: LogReader, against: Anchor | None = None) -> Verdict:
             hashes[row[0]] = row[9]
         if kept.root is not None and tree.size < kept.seq:
             tree.grow(merkle.leaf(entry_of(row)))
-            roots[tree.size] = tree.root() if tree.size == kept.seq else b""
+            if tree.size == kept.seq:
+                roots[tree.size] = tree.root()
 
     verdict = follow(log.rows(), note, start)
     verdict.anchored_to = kept.json() if kept else None
-    wrong, place = "", kept.seq if kept else verdict.events
-    if kept is None:
-        wrong = "the head that is kept beside the log is missing or damaged" if verdict.events else ""
-    elif kept.seq == 0:
-        pass
-    elif kept.seq < start.seq:
-        wrong = f"event {kept.seq} was archived; check the archive that holds it against this"
-    elif kept.root is not None and tree.size < kept.seq:
-        wrong, place = f"the end was cut off: the checkpoint counts {kept.seq} events", verdict.events + 1
-    elif kept.root is not None and roots[kept.seq] != kept.root:
-        wrong = f"the events up to {kept.seq} are not those of the checkpoint; the chain was rewritten"
-    elif kept.root is None and kept.seq not in hashes:
-        wrong, place = f"the end was cut off: the head kept is event {kept.seq}", verdict.events + 1
-    elif kept.root is None and hashes[kept.seq] != kept.hash:
-        wrong = f"event {kept.seq} is not the one whose hash was kept; the chain was rewritten"
-    if wrong:
-        verdict.problems.append({"seq": place, "what": wrong})
+    if kept is None and verdict.events:
+        missing = "the head that is kept beside the log is missing or damaged"
+        verdict.problems.append({"seq": verdict.events, "what": missing})
+    elif kept is not None and kept.seq < start.seq:
+        archived = f"event {kept.seq} was archived; check the archive that holds it against this"
+        verdict.problems += [{"seq": kept.seq, "what": archived}] if kept.seq else []
+    elif kept is not None and kept.seq:
+        known = hashes.get(kept.seq) if kept.root is None else roots.get(kept.seq)
+        verdict.problems += _off(kept, known, verdict.events + 1)
     return verdict
+
+
+def _off(kept: Anchor, known: str | bytes | None, end: int) -> list[Json]:
+    """How the log differs from what was kept of it, where ``known`` is what it has at that event."""
+    if known is None:
+        what = f"the head kept is event {kept.seq}" if kept.root is None else f"the checkpoint counts {kept.seq} events"
+        return [{"seq": end, "what": f"the end was cut off: {what}"}]
+    if kept.root is None and known != kept.hash:
+        what = f"event {kept.seq} is not the one whose hash was kept; the chain was rewritten"
+    elif kept.root is not None and known != kept.root:
+        what = f"the events up to {kept.seq} are not those of the checkpoint; the chain was rewritten"
+    else:
+        return []
+    return [{"seq": kept.seq, "what": what}]
 
 
 def head_anchor(path: str) -> Anchor | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 
 from ..core.goals import Goals, from_desired, from_uninstall
+from ..core.holds import Hold
 from ..core.options import Options
 from ..core.plan import Plan
 from ..core.secret import marked
@@ -18,7 +19,7 @@ from ..errors import HostError, LogError, ReconcilerError
 from ..host.port import Observer
 from ..host.recording import Recording
 from ..kinds import kinds
-from ..model import CONTENT, PATHS, Absent, Field
+from ..model import CONTENT, PATHS, Absent, Address, Field, Resource
 from .redaction import Redactor
 
 LISTED = (
@@ -83,43 +84,63 @@ def _listed(host: Observer, directory: str) -> None:
 
 def redactor_of(engine: Engine, documents: Iterable[Document], key: bytes) -> Redactor:
     """Takes out what is secret though no name says so: by the documents, by the log, by the mode of a file."""
-    secrets: dict[str, set[Field]] = {}
-    asked: dict[str, set[Field]] = {}
-    clear: set[str] = set()
-    whole = {a.name for a in engine.ledger.holds if a.kind in kinds() and kinds()[a.kind].whole}
+    found = _Secrets({a.name for a in engine.ledger.holds if a.kind in kinds() and kinds()[a.kind].whole})
     for document in documents:
         for wished in document.resources:
-            resource = wished.resource
-            secrets.setdefault(resource.name, set()).update(resource.secrets())
-            kind = kinds()[resource.kind]
-            for path in kind.edits(resource.name):
-                secrets.setdefault(path, set())
-            if kind.whole:
-                whole.add(resource.name)
-                content = getattr(resource, "content", None)
-                clear |= {content.encode().decode("latin-1")} if isinstance(content, str) else set()
-            if keys := kind.keys(resource.wishes(Absent())):
-                asked.setdefault(resource.name, set()).update(keys)
+            found.wished(wished.resource)
     for address, fields in engine.ledger.holds.items():
-        known = kinds().get(address.kind)
-        for path in (address.name, *known.edits(address.name)) if known is not None else ():
-            secrets.setdefault(path, set())
+        found.held(engine, address, fields)
+    found.read(engine.host)
+    return Redactor(key, _frozen(found.secrets), found.clear, _frozen(found.asked), found.private)
+
+
+class _Secrets:
+    """What is known to be secret, path by path."""
+
+    def __init__(self, whole: set[str]) -> None:
+        self.whole = whole
+        """Files that somebody has as a whole."""
+        self.secrets: dict[str, set[Field]] = {}
+        self.asked: dict[str, set[Field]] = {}
+        self.clear: set[str] = set()
+        """Contents that a document gives in clear."""
+        self.private: set[str] = set()
+
+    def wished(self, resource: Resource) -> None:
+        """What a document says is secret, and what it gives in clear."""
+        kind = kinds()[resource.kind]
+        self.secrets.setdefault(resource.name, set()).update(resource.secrets())
+        for path in kind.edits(resource.name):
+            self.secrets.setdefault(path, set())
+        if kind.whole:
+            self.whole.add(resource.name)
+            content = getattr(resource, "content", None)
+            self.clear |= {content.encode().decode("latin-1")} if isinstance(content, str) else set()
+        if keys := kind.keys(resource.wishes(Absent())):
+            self.asked.setdefault(resource.name, set()).update(keys)
+
+    def held(self, engine: Engine, address: Address, fields: Mapping[Field, Hold]) -> None:
+        """What the log keeps as a secret."""
+        kind = kinds().get(address.kind)
+        for path in (address.name, *kind.edits(address.name)) if kind is not None else ():
+            self.secrets.setdefault(path, set())
         for field, hold in fields.items():
-            if known is not None and known.keys([field]):
-                asked.setdefault(address.name, set()).add(field)
+            if kind is not None and kind.keys([field]):
+                self.asked.setdefault(address.name, set()).add(field)
             for value in (hold.origin, hold.current):
                 with suppress(LogError):
                     if marked(engine.unseal(value)):
-                        secrets.setdefault(address.name, set()).add(field)
-    private = set()
-    for path in [*whole, *asked]:
-        with suppress(HostError):
-            there = engine.host.read(path)
-            if there is not None and not there.mode & 0o004:
-                private.add(path)
-                if path in whole:
-                    secrets.setdefault(path, set()).add(CONTENT)
-    return Redactor(key, _frozen(secrets), clear, _frozen(asked), private)
+                        self.secrets.setdefault(address.name, set()).add(field)
+
+    def read(self, host: Observer) -> None:
+        """What not everybody may read."""
+        for path in [*self.whole, *self.asked]:
+            with suppress(HostError):
+                there = host.read(path)
+                if there is not None and not there.mode & 0o004:
+                    self.private.add(path)
+                    if path in self.whole:
+                        self.secrets.setdefault(path, set()).add(CONTENT)
 
 
 def _frozen(found: dict[str, set[Field]]) -> dict[str, frozenset[Field]]:

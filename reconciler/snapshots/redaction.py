@@ -84,12 +84,29 @@ class Redactor:
         """
         if data.decode("latin-1") in self._clear:
             return data
-        file, known = IniFile(data), set(secret)
+        file = IniFile(data)
+        tainted = self._continued(file)
+        done = self._settings(file, set(secret), asked)
+        for number, line in enumerate(file.lines):
+            if number not in done and line.strip():
+                bare = line.rstrip("\r\n")
+                kept = asked is None or bare.lstrip().startswith("[")
+                file.lines[number] = (self.assigned(bare) if kept else f"# {self.word(bare)}") + line[len(bare) :]
+        for number, told in tainted.items():
+            file.lines[number] = told
+        return "".join(file.lines).encode("utf-8", "surrogateescape")
+
+    def _continued(self, file: IniFile) -> dict[int, str]:
+        """The rest of a secret that goes on behind a backslash, by line."""
         tainted: dict[int, str] = {}
-        for number, (before, line_) in enumerate(pairwise(file.lines), 1):
+        for number, (before, line) in enumerate(pairwise(file.lines), 1):
             if before.rstrip("\r\n").endswith("\\") and (number - 1 in tainted or ASSIGNED.search(before)):
-                bare = line_.rstrip("\r\n")
-                tainted[number] = self.word(bare) + line_[len(bare) :]
+                bare = line.rstrip("\r\n")
+                tainted[number] = self.word(bare) + line[len(bare) :]
+        return tainted
+
+    def _settings(self, file: IniFile, known: set[Field], asked: frozenset[Field] | None) -> set[int]:
+        """Take secrets out of the keys of a file; answers which of its lines they have."""
         done: set[int] = set()
         for section, key in file.pairs():
             for line in file.find(section, key):
@@ -105,17 +122,7 @@ class Redactor:
                 for more in range(line.start + 1, line.start + line.count):
                     file.lines[more] = ""
                 done |= set(range(line.start, line.start + line.count))
-        for number, line_ in enumerate(file.lines):
-            if number not in done and line_.strip():
-                bare = line_.rstrip("\r\n")
-                if asked is not None and not bare.lstrip().startswith("["):
-                    file.lines[number] = f"# {self.word(bare)}" + line_[len(bare) :]
-                else:
-                    file.lines[number] = self.assigned(bare) + line_[len(bare) :]
-        for number, told in tainted.items():
-            # The rest of a secret that goes on behind a backslash.
-            file.lines[number] = told
-        return "".join(file.lines).encode("utf-8", "surrogateescape")
+        return done
 
     def assigned(self, text: str) -> str:
         """A line or word with what is assigned to the name of a secret taken out."""

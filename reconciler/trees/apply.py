@@ -66,7 +66,7 @@ class Carrying(Visitor[OpenDirectory]):
         if not self.task.directories:
             self._do(at, [b""], at.facts, what)
 
-    def files(self, at: OpenDirectory, groups: Groups) -> None:
+    def files(self, at: OpenDirectory, groups: Groups) -> None:  # noqa: C901, PLR0912 - the loop over millions
         """What is in it: paths of one class that are alike are changed together."""
         if self.task.directories:
             return

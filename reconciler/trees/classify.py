@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..formats.text import printable
-from ..host.port import CAPABILITY, FROZEN, Directory, Facts, Groups, inner
+from ..host.port import CAPABILITY, FROZEN, Directory, Facts, Groups, Type, inner
 from .images import (
     ACL,
     DEFAULT_ACL,
@@ -56,14 +56,14 @@ class Verdict:
 
 def obstacle(facts: Facts) -> str:
     """Why a path must not be touched, whatever the rest of the tree; empty where it may."""
-    if facts.type in ("character", "block"):
+    if facts.type in (Type.CHARACTER, Type.BLOCK):
         return f"a {facts.type} device"
     return FROZEN if facts.frozen else ""
 
 
 def linked(facts: Facts) -> bool:
     """Whether a path has further names, which may lie anywhere."""
-    return facts.nlink > 1 and facts.type != "directory"
+    return facts.nlink > 1 and facts.type != Type.DIRECTORY
 
 
 class Judge:
@@ -220,5 +220,5 @@ def shown(top: str, path: bytes) -> str:
 
 def attributes_of(at: Directory, name: bytes, facts: Facts) -> tuple[tuple[str, str], ...]:
     """The extended attributes that images keep."""
-    found = at.xattrs(name) if facts.type in ("file", "directory") else {}
+    found = at.xattrs(name) if facts.type in (Type.FILE, Type.DIRECTORY) else {}
     return tuple((key, found[key].decode("latin-1")) for key in KEPT if key in found)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..formats.modes import show_capability
 from ..host.names import Names
-from ..host.port import Observer
+from ..host.port import Observer, Type
 from ..host.recording import Dump, Tree, dumped
 
 Wish = dict[str, Any]
@@ -38,7 +38,7 @@ def describe(
     owner, group = _most(found, 2), _most(found, 3)
     whole = {"owner": str(names.user(owner)), "group": str(names.group(group))}
     modes = {"directory_mode": f"{_mode(found, 'directory'):04o}"}
-    if any(each[0] == "file" for each in found.facts):
+    if any(each[0] == Type.FILE for each in found.facts):
         modes["file_mode"] = symbolic(_mode(found, "file"), _mode(found, "file", runs=True))
     for parts in ({**whole, **modes}, whole, {"owner": whole["owner"]}):
         wish = _excepted({**base, **parts}, found, names, differing)
@@ -87,11 +87,11 @@ def _mode(found: Tree, what: str, *, runs: bool = False) -> int:
     """The mode that most directories, files or programs have; of programs that of files where there are none."""
     counted: Counter[int] = Counter()
     for facts, count in _each(found):
-        if facts[0] == what and (what != "file" or bool(facts[1] & 0o111) == runs):
-            counted[facts[1] & (0o777 if what == "file" else 0o7777)] += count
+        if facts[0] == what and (what != Type.FILE or bool(facts[1] & 0o111) == runs):
+            counted[facts[1] & (0o777 if what == Type.FILE else 0o7777)] += count
     if counted:
         return counted.most_common(1)[0][0]
-    return _mode(found, what, runs=not runs) & (~0o111 if not runs else ~0) if what == "file" else 0o755
+    return _mode(found, what, runs=not runs) & (~0o111 if not runs else ~0) if what == Type.FILE else 0o755
 
 
 def symbolic(plain: int, program: int) -> str:
@@ -120,9 +120,9 @@ def _look_of(found: Tree, path: str, names: Names, wish: Wish) -> Wish | None:
         facts = found.facts[number]
     told: Wish = {"owner": str(names.user(facts[2]))} if "owner" in wish else {}
     told |= {"group": str(names.group(facts[3]))} if "group" in wish else {}
-    if facts[0] == "directory" and "directory_mode" in wish:
+    if facts[0] == Type.DIRECTORY and "directory_mode" in wish:
         told["directory_mode"] = f"{facts[1]:04o}"
-    elif facts[0] == "file" and "file_mode" in wish:
+    elif facts[0] == Type.FILE and "file_mode" in wish:
         told["mode"] = f"{facts[1]:04o}"
     return told
 

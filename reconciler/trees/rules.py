@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ..formats.modes import SPECIAL, apply_mode, names_special, pack_capability
 from ..host.names import Names
-from ..host.port import CAPABILITY, Attributes, Facts, Observer
+from ..host.port import CAPABILITY, Attributes, Facts, Observer, Type
 from ..model import Owner
 from .images import ACL, DEFAULT_ACL, Layer, Look, Record, beneath, within
 
@@ -105,7 +105,7 @@ class Wish:
 
     def judge(self, path: bytes, facts: Facts, look: Look, records: Sequence[Record], holds: Holds) -> Said:
         """What the most specific line that covers this path asks for."""
-        directory = facts.type == "directory"
+        directory = facts.type == Type.DIRECTORY
         if path in self.around or beneath(path, self.nested):
             return Said(None)
         owner, group = self.owner, self.group
@@ -119,7 +119,7 @@ class Wish:
         excepted = top is not None
         former = unasked(records, look)
         new = Look(owner if owner is not None else former.owner, group if group is not None else former.group, None)
-        if facts.type == "link":
+        if facts.type == Type.LINK:
             return Said(new, excepted=excepted)
         old = look.mode or 0
         mode = former.mode or 0 if spec is None else apply_mode(spec, old, directory=directory)
@@ -127,7 +127,7 @@ class Wish:
         moves = (new.owner, new.group) != (origin.owner, origin.group)
         if moves and not directory and not names_special(spec):
             mode &= ~SPECIAL
-        capability = self.capabilities.get(path) if facts.type == "file" else None
+        capability = self.capabilities.get(path) if facts.type == Type.FILE else None
         packed = ((CAPABILITY, pack_capability(capability).decode("latin-1")),) if capability else ()
         for record in records if not packed else ():
             # A capability that we gave, and that nobody asks for any more, goes back to what was there.
@@ -166,7 +166,7 @@ def deprived(look: Look) -> Look:
 
 def other_bytes(facts: Facts, before: Look, holds: Holds) -> bool:
     """Whether a file that was setuid holds other bytes than it did: the account may have put them there."""
-    return bool(before.digest) and facts.type == "file" and not holds(before.digest)
+    return bool(before.digest) and facts.type == Type.FILE and not holds(before.digest)
 
 
 def changed_first(records: Sequence[Record]) -> Record:
@@ -230,11 +230,12 @@ class Return:
         left = next((r.after for r in reversed(found) if r.after is not None), before)
         if covered:
             return Said(None, known=before)
+        own = {part: getattr(look, part) for part, seq in self.spoken.get(path, {}).items() if seq < first.seq}
         if all(record.after is None for record in found):
             # We changed nothing here. But what is now the account's, and was not, is not what was here.
-            if not self._became_ours(before, look):
+            if not self._became_ours(replace(before, **own), look):
                 return Said(None, known=before)
-            return Said(deprived(before), known=before, replaced=special(before), bare=True)
+            return Said(replace(deprived(before), **own), known=before, replaced=special(before), bare=True)
         owners = {
             before.owner,
             self.ours[0],
@@ -247,8 +248,6 @@ class Return:
             *(r.before.group for r in found),
             *(r.after.group for r in found if r.after),
         }
-        spoken = self.spoken.get(path, {})
-        own = {part: getattr(look, part) for part, seq in spoken.items() if seq < first.seq}
         # An owner or group that no image changed is not ours to return, whoever changed it since.
         for part, ours in (("owner", self.ours[0]), ("group", self.ours[1])):
             made = {ours} | {getattr(r.after, part) for r in found if r.after}
@@ -280,7 +279,7 @@ def looker(host: Observer) -> Callable[[Facts], Look]:
     def look(facts: Facts) -> Look:
         found = known.get(facts)
         if found is None:
-            mode = None if facts.type == "link" else facts.mode
+            mode = None if facts.type == Type.LINK else facts.mode
             found = known[facts] = Look(names.user(facts.uid), names.group(facts.gid), mode)
         return found
 

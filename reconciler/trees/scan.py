@@ -14,7 +14,7 @@ from itertools import chain, islice
 from typing import NamedTuple
 
 from ..formats.text import printable
-from ..host.port import REPLACED, Directory, Facts, Groups, Observer, Scope, Visitor, inner
+from ..host.port import REPLACED, Directory, Facts, Groups, Observer, Scope, Type, Visitor, inner
 from ..host.resolve import shut
 from ..model import Json, Owner
 from .classify import KEPT, Judge, Verdict, absolute, linked, obstacle, shown
@@ -212,7 +212,7 @@ class Looking(Visitor[Directory]):
             # An attribute that is not there is recorded as empty, so that a return takes it away again.
             have = {key for key, _ in look.xattrs}
             look = replace(look, xattrs=look.xattrs + tuple((key, "") for key, _ in after.xattrs if key not in have))
-        if facts.type == "file" and privileged(look):
+        if facts.type == Type.FILE and privileged(look):
             look = replace(look, digest=at.digest(name))
         return self.drawing.number(look, after)
 

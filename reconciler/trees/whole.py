@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..errors import HostError
 from ..formats.text import printable
 from ..host.names import Names
-from ..host.port import Host, Observer
+from ..host.port import Host, Observer, Type
 from ..host.walk import QUARANTINE as OURS
 from ..model import Json
 
@@ -24,7 +24,7 @@ def take_away(host: Host, name: str, exists: Json) -> list[tuple[str, str]]:
             if host.stat(directory) is None:
                 host.mkdir(directory, 0o700, *root_of(host))
             there = host.stat(directory)
-            if there is None or there.type != "directory" or there.mode & 0o077 or there.uid != root_of(host)[0]:
+            if there is None or there.type != Type.DIRECTORY or there.mode & 0o077 or there.uid != root_of(host)[0]:
                 raise HostError(f"{printable(directory)}: not a directory of ours with mode 0700; move it away")
         if mounted(host, name):
             if host.stat(store) is None:

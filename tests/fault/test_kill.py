@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,21 +50,47 @@ def test_killed_at_random_instants_and_then_exact(seed: int, tmp_path: Path) -> 
     assert not leftovers
 
 
-BOUNDARIES = many(8, 120)
+BOUNDARIES = many(6, 120)
+SYNCS, CHANGES = "fsync,fdatasync", "mkdirat,fchmod,fchown,chown,renameat,unlinkat,symlinkat,utimensat"
+LOCATED = """deployment: located
+resources:
+  - account: svc
+  - {directory: /data/h, owner: svc, group: svc, mode: '2750', skel: /etc/skel}
+  - {directory: /data/h/in, owner: svc}
+  - {link: /data/h/in/l, target: x, owner: svc}
+  - {link: /data/there, target: y, owner: svc}
+  - {file: /data/h/in/f, content: x, owner: svc, mode: '0600'}
+"""
+
+
+def located(root: Path) -> Path:
+    """With a skeleton, and a link that is there."""
+    (root / "etc/skel/deep/er").mkdir(parents=True)
+    (root / "etc/skel/deep/rc").write_text("a copy\n")
+    (root / "etc/skel/l").symlink_to("/etc/shadow")
+    (root / "data").mkdir()
+    (root / "data/there").symlink_to("before")
+    return root
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not here, which kills at a given call")
 @pytest.mark.skipif(os.geteuid() != 0, reason="the profile gives files to an account, which needs root")
 @pytest.mark.parametrize("verb", ["apply", "rollback", "uninstall"])
-def test_killed_at_the_boundary_of_an_event(verb: str, tmp_path: Path) -> None:
-    """SIGKILL at a sync: right before an event, a before-image or a file is durable."""
-    desired = tmp_path / "d.yaml"
-    desired.write_text(YAML)
-    words = {"apply": ["apply", str(desired)], "rollback": ["rollback"], "uninstall": ["uninstall", "managesoft"]}[verb]
+@pytest.mark.parametrize(
+    ("text", "make", "calls"), [(YAML, managesoft, SYNCS), (LOCATED, located, f"{SYNCS},{CHANGES}")],
+    ids=["at a sync", "at a change"],
+)  # fmt: skip
+def test_killed_at_the_boundary_of_an_event(
+    text: str, make: Callable[[Path], Path], calls: str, verb: str, tmp_path: Path
+) -> None:
+    """SIGKILL right before an event, a before-image or a file is durable, or before anything of the host changes."""
+    desired, name = tmp_path / "d.yaml", text.split()[1]
+    desired.write_text(text)
+    words = {"apply": ["apply", str(desired)], "rollback": ["rollback"], "uninstall": ["uninstall", name]}[verb]
     env = {**os.environ, "PYTHONPATH": str(REPO), "PYTHONDONTWRITEBYTECODE": "1"}
 
     def world(name: str) -> tuple[Path, dict[str, tuple[object, ...]]]:
-        root = managesoft(system(tmp_path / name))
+        root = make(system(tmp_path / name))
         os.chmod(root, 0o755)
         before = digest(root)
         if verb != "apply":
@@ -72,7 +99,7 @@ def test_killed_at_the_boundary_of_an_event(verb: str, tmp_path: Path) -> None:
 
     def strace(root: Path, *options: str) -> int:
         command = [sys.executable, "-m", "reconciler", *words, "--yes", "--root", str(root)]
-        traced = ["strace", "-f", "-qq", "-e", "trace=fsync,fdatasync", *options, *command]
+        traced = ["strace", "-f", "-qq", "-e", f"trace={calls}", *options, *command]
         return subprocess.run(traced, env=env, stdin=subprocess.DEVNULL, capture_output=True).returncode
 
     root, _ = world("counted")
@@ -82,11 +109,13 @@ def test_killed_at_the_boundary_of_an_event(verb: str, tmp_path: Path) -> None:
     for number in range(BOUNDARIES):
         at = 1 + number * total // BOUNDARIES
         root, before = world(f"r{number}")
-        strace(root, "-o", str(tmp_path / "trace"), "-e", f"inject=fsync,fdatasync:signal=KILL:when={at}")
+        strace(root, "-o", str(tmp_path / "trace"), "-e", f"inject={calls}:signal=KILL:when={at}")
         assert json.loads(reconciler("log", "verify", "--format", "json", root=root, check=0).stdout)["ok"], at
         reconciler("apply", desired, "--yes", root=root, check=0)
         assert "Nothing to do" in reconciler("plan", desired, root=root, check=0).stdout, at
-        reconciler("uninstall", "managesoft", "--yes", root=root, check=0)
+        if make is located:
+            assert (root / "data/h/deep/rc").read_text() == "a copy\n", at
+        reconciler("uninstall", name, "--yes", root=root, check=0)
         assert digest(root) == before, at
         shutil.rmtree(root)
 

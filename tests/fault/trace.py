@@ -55,7 +55,9 @@ class Trace:
     _offsets: dict[int, int] = field(default_factory=dict)
     _descriptors: dict[str, str] = field(default_factory=dict)
 
-    def take(self, call: str, text: str, result: int, opened: str) -> None:
+    def take(  # noqa: C901, PLR0912, PLR0915 - one branch for each system call that changes a file
+        self, call: str, text: str, result: int, opened: str
+    ) -> None:
         """One line of the trace."""
         self.length += 1
         fd = re.match(r"\d+<([^>]*)>", text)
@@ -166,7 +168,9 @@ def record(command: list[str], env: dict[str, str], top: Path, log: Path) -> Tra
     return trace
 
 
-def crash(trace: Trace, before: Path, after: Path, at: int, dice: random.Random, odds: float) -> int:
+def crash(  # noqa: C901, PLR0912 - one branch for each sort of change that may be lost
+    trace: Trace, before: Path, after: Path, at: int, dice: random.Random, odds: float
+) -> int:
     """Build in ``after`` what a power loss behind trace line ``at`` may leave; answers how many changes were lost."""
     copy(before, after)
     kept: list[Op] = []

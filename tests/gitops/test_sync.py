@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.gitops.remote import ENVIRONMENT, Remote
+from tests.patience import stays, until
 from tests.worlds import REPO, digest, reconciler
 
 ONE = "deployment: d\nresources:\n  - ini: /etc/x.ini\n    set: {S: {k: one}}\n"
@@ -462,15 +463,15 @@ def test_with_an_interval_it_stays_and_ends_at_once(root: Path, remote: Remote) 
         words, env={**os.environ, "PYTHONPATH": str(REPO)}, stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL
     )
     try:
-        wait_for(lambda: "one" in str(value(root)))
+        until(lambda: "one" in str(value(root)))
         remote.commit({"desired/a.yaml": TWO})
-        wait_for(lambda: "two" in str(value(root)))
+        until(lambda: "two" in str(value(root)))
         remote.gone()
-        wait_for(lambda: any(e["type"] == "source.failed" for e in events(root)))
-        time.sleep(3)
+        until(lambda: any(e["type"] == "source.failed" for e in events(root)))
+        stays(lambda: process.poll() is None and "two" in str(value(root)), 3)
         remote.back()
         remote.commit({"desired/a.yaml": ONE})
-        wait_for(lambda: "one" in str(value(root)))
+        until(lambda: "one" in str(value(root)))
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
         assert process.wait(10) == 0
@@ -481,13 +482,6 @@ def test_with_an_interval_it_stays_and_ends_at_once(root: Path, remote: Remote) 
     assert said.count("stays in force") == 1, said
 
 
-def wait_for(done: Any) -> None:
-    deadline = time.monotonic() + 40
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
 def test_a_run_that_was_killed_is_done_again(root: Path, remote: Remote) -> None:
     files = "".join(f"  - file: /etc/many{n}\n    content: x\n" for n in range(150))
     remote.commit({"desired/a.yaml": "deployment: d\nresources:\n" + files})
@@ -495,9 +489,7 @@ def test_a_run_that_was_killed_is_done_again(root: Path, remote: Remote) -> None
     process = subprocess.Popen(
         words, env={**os.environ, "PYTHONPATH": str(REPO)}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )
-    while not (root / "etc/many20").exists():
-        assert process.poll() is None
-        time.sleep(0.005)
+    until((root / "etc/many20").exists)
     process.kill()
     process.wait()
     assert not (root / "etc/many149").exists(), "it was killed too late"
@@ -555,7 +547,7 @@ def test_it_stays_while_another_run_holds_the_log(root: Path, remote: Remote) ->
         words, env={**os.environ, "PYTHONPATH": str(REPO)}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )
     try:
-        wait_for(lambda: any(e["type"] == "source.failed" for e in events(root)))
+        until(lambda: any(e["type"] == "source.failed" for e in events(root)))
         assert process.poll() is None
     finally:
         process.terminate()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import time
 
 from tests.host.machine import Machine
 from tests.host.test_promises import differences, look
+from tests.patience import until
 
 
 def test_the_emitted_script_brings_the_host_back_where_we_are_gone(machine: Machine) -> None:
@@ -26,12 +26,12 @@ def test_a_run_that_nobody_confirms_is_undone_on_the_host(machine: Machine) -> N
     before = look(machine)
     machine.reconciler("apply", "/root/desired", "--yes", "--confirm-within", "3s")
     assert machine.uid_of("ndtask") == "flxrasvc"
-    limit = time.monotonic() + 60
-    while time.monotonic() < limit:
-        events = json.loads(machine.reconciler("history", "--format", "json").stdout)["events"]
-        if events[-1]["type"] == "run.finished" and events[-1]["run"] == "r2":
-            break
-        time.sleep(0.5)
+
+    def undone() -> bool:
+        last = json.loads(machine.reconciler("history", "--format", "json").stdout)["events"][-1]
+        return bool(last["type"] == "run.finished" and last["run"] == "r2")
+
+    until(undone, 60)
     assert machine.uid_of("ndtask") == "root"
     assert not differences(before, look(machine))
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.host.machine import Machine
 from tests.host.test_promises import differences, look
+from tests.patience import stays, until
 
 UNITS = Path(__file__).parents[2] / "contrib/systemd"
 
@@ -34,14 +35,13 @@ def test_the_service_follows_a_signed_repository_and_stops_at_once(machine: Mach
     assert "reconciler-sync" not in said.stderr, said.stderr
     machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", "start", "reconciler-sync")
-    wait_for(lambda: machine.uid_of("ndtask") == "flxrasvc")
-    wait_for(lambda: first in machine.run("cat", "/run/sync.json", check=None).stdout)
+    until(lambda: machine.uid_of("ndtask") == "flxrasvc")
+    until(lambda: first in machine.run("cat", "/run/sync.json", check=None).stdout)
     by = machine.reconciler("explain", "daemon:ndtask:user").stdout
     assert first in by and "signed by ops@example.org" in by
     # Rolled back by hand: it stays so, although the service goes on looking.
     machine.reconciler("rollback", "--yes")
-    time.sleep(4)
-    assert machine.uid_of("ndtask") == "root"
+    stays(lambda: machine.uid_of("ndtask") == "root", 4)
     begun = time.monotonic()
     machine.run("systemctl", "stop", "reconciler-sync")
     assert time.monotonic() - begun < 5
@@ -52,11 +52,3 @@ def test_the_service_follows_a_signed_repository_and_stops_at_once(machine: Mach
     machine.run("rm", "-r", "/etc/reconciler", "/root/repo", "/root/ops", "/root/ops.pub", "/run/sync.json")
     machine.run("systemctl", "daemon-reload")
     assert not differences(before, look(machine))
-
-
-def wait_for(done: object) -> None:
-    assert callable(done)
-    limit = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < limit
-        time.sleep(0.3)

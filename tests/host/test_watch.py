@@ -15,6 +15,7 @@ import pytest
 from reconciler.core.events import Event
 from reconciler.log.store import LogReader
 from tests.host.machine import Machine
+from tests.patience import stays, until
 
 CONTRIB = Path(__file__).parents[2] / "contrib"
 DESIRED = """deployment: agent
@@ -94,11 +95,7 @@ class Watched:
         return self.machine.pid_of("reconciler-watch")
 
     def wait(self, done: Callable[[], object], seconds: float) -> float:
-        began = time.monotonic()
-        while not done():
-            assert time.monotonic() - began < max(seconds, 15), self.journal()
-            time.sleep(0.02)
-        return time.monotonic() - began
+        return until(done, max(seconds, 15), self.journal)
 
     def sh(self, command: str) -> str:
         return self.machine.run("sh", "-c", command).stdout.strip()
@@ -174,8 +171,7 @@ def test_an_editor_of_units_is_told_where_the_setting_wins(watched: Watched) -> 
     watched.sh("printf '[Service]\\nUser=root\\n' | systemctl edit --stdin flxd 2>/dev/null || "
                "{ mkdir -p /etc/systemd/system/flxd.service.d; printf '[Service]\\nUser=root\\n' "
                "> /etc/systemd/system/flxd.service.d/override.conf; systemctl daemon-reload; }")  # fmt: skip
-    time.sleep(1.5)
-    assert watched.machine.uid_of("flxd") == "flx" and not watched.drift(seq)
+    stays(lambda: watched.machine.uid_of("flxd") == "flx" and not watched.drift(seq), 1.5)
     watched.sh("mv /etc/systemd/system/flxd.service.d/override.conf /etc/systemd/system/flxd.service.d/zz.conf; "
                "systemctl daemon-reload")  # fmt: skip
     watched.wait(lambda: "zz.conf" in watched.journal(), 3)
@@ -187,15 +183,11 @@ def test_what_is_audited_is_told_once_and_left(watched: Watched) -> None:
     watched.sh("echo other > /etc/audited.conf")
     watched.wait(lambda: watched.drift(seq), 3)
     watched.sh("touch /etc/audited.conf; systemctl reload reconciler-watch")
-    time.sleep(2)
-    found = watched.drift(seq)
-    assert [(e.address, e.data["action"], e.data["policy"]) for e in found] == [
-        ("file:/etc/audited.conf", "report", "audit")
-    ]
+    report = [("file:/etc/audited.conf", "report", "audit")]
+    stays(lambda: [(e.address, e.data["action"], e.data["policy"]) for e in watched.drift(seq)] == report, 2)
     assert watched.sh("cat /etc/audited.conf") == "other"
     watched.machine.run("systemctl", "restart", "reconciler-watch")
-    time.sleep(2)
-    assert len(watched.drift(seq)) == 1, "a restart does not tell it again"
+    stays(lambda: len(watched.drift(seq)) == 1, 2, lambda: "a restart does not tell it again")
 
 
 def test_an_upgrade_of_the_package_is_waited_for_and_named(watched: Watched) -> None:
@@ -244,15 +236,13 @@ def test_a_process_that_fights_is_named_and_not_chased(watched: Watched) -> None
         runs = len([e for e in watched.events(seq) if e.type == "run.started"])
         pid = watched.pid()
         before = used(machine, pid)
-        time.sleep(10)
-        assert len([e for e in watched.events(seq) if e.type == "run.started"]) == runs <= 6
+        stays(lambda: len([e for e in watched.events(seq) if e.type == "run.started"]) == runs <= 6, 10)
         assert used(machine, pid) - before < 1.0, "a fight that is given up costs next to nothing"
         live = machine.run("timeout", "2", "reconciler", "status", "--live", check=None).stdout
         assert "fight" in live and "left alone until" in live
         # A restart does not forget it.
         machine.run("systemctl", "restart", "reconciler-watch")
-        time.sleep(3)
-        assert len([e for e in watched.events(seq) if e.type == "run.started"]) <= runs + 1
+        stays(lambda: len([e for e in watched.events(seq) if e.type == "run.started"]) <= runs + 1, 3)
         # What else is held is repaired as ever.
         watched.sh("chown root /opt/agent/a/b/c/f1")
         assert watched.wait(lambda: watched.sh("stat -c %U /opt/agent/a/b/c/f1") == "flx", 5) < WITHIN
@@ -321,10 +311,9 @@ def test_a_broken_desired_file_is_told_with_its_line_and_the_good_one_stays(watc
 def test_suspended_held_back_and_uninstalled_things_stay(watched: Watched) -> None:
     machine, sh = watched.machine, watched.sh
     machine.reconciler("suspend", "--why", "ticket 4711")
-    time.sleep(1)
+    watched.wait(lambda: "ticket 4711" in watched.journal(), 3)
     sh("chown root /opt/agent/a/b/c/f1")
-    time.sleep(2)
-    assert sh("stat -c %U /opt/agent/a/b/c/f1") == "root" and "ticket 4711" in watched.journal()
+    stays(lambda: sh("stat -c %U /opt/agent/a/b/c/f1") == "root", 2)
     machine.reconciler("resume")
     watched.wait(lambda: sh("stat -c %U /opt/agent/a/b/c/f1") == "flx", 3)
     watched.quiet()
@@ -332,14 +321,14 @@ def test_suspended_held_back_and_uninstalled_things_stay(watched: Watched) -> No
     watched.wait(lambda: sh("cat /etc/agent/agent.conf") == "port = 8", 3)
     watched.quiet()
     machine.reconciler("rollback", "--yes")
-    time.sleep(2.5)
-    assert sh("cat /etc/agent/agent.conf") == "port = 1" and "held back" in watched.journal()
+    watched.wait(lambda: "held back" in watched.journal(), 3)
+    stays(lambda: sh("cat /etc/agent/agent.conf") == "port = 1", 2.5)
     sh("sed -i 's/port = 8/port = 9/' /etc/reconciler/desired/agent.yaml")
     watched.wait(lambda: sh("cat /etc/agent/agent.conf") == "port = 9", 3)
     watched.quiet()
     machine.reconciler("uninstall", "agent", "--yes")
-    time.sleep(2.5)
-    assert sh("getent passwd flx; true") == "", "what somebody uninstalled does not come back by itself"
+    back = "what somebody uninstalled does not come back by itself"
+    stays(lambda: sh("getent passwd flx; true") == "", 2.5, lambda: back)
     machine.reconciler("resume", check=None)
     sh("sed -i 's/port = 9/port = 10/' /etc/reconciler/desired/agent.yaml")
     watched.wait(lambda: sh("cat /etc/agent/agent.conf 2>/dev/null; true") == "port = 10", 8)
@@ -412,9 +401,7 @@ def test_a_daemon_that_does_not_start_is_tried_less_and_less_often(watched: Watc
     assert watched.wait(lambda: sh("stat -c %U /opt/agent/a/b/c/f1") == "flx", 30) < 20, (
         "others are not kept waiting for ever"
     )
-    time.sleep(25)
-    runs = len([e for e in watched.events(seq) if e.type == "run.started"])
-    assert 2 <= runs <= 7, runs
+    stays(lambda: 2 <= len([e for e in watched.events(seq) if e.type == "run.started"]) <= 7, 25, watched.journal)
     machine.put("/etc/systemd/system/flxd.service", UNIT)
     sh("systemctl daemon-reload; systemctl reset-failed flxd; true")
     machine.run("systemctl", "reload", "reconciler-watch")
@@ -444,9 +431,9 @@ def test_a_dry_run_writes_nothing_at_all(bare: Machine) -> None:
     bare.run("sh", "-c", PREPARE)
     words = [*bare.enter(), "/usr/local/bin/reconciler", "watch", "--dry-run", "/etc/reconciler/desired"]
     watch = subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    time.sleep(3)
+    stays(lambda: watch.poll() is None, 3)
     bare.run("sh", "-c", "sed -i s/False/Maybe/ /etc/agent/agent.ini")
-    time.sleep(1.5)
+    stays(lambda: "Maybe" in bare.run("cat", "/etc/agent/agent.ini").stdout, 1.5)
     bare.run("pkill", "-TERM", "-f", "watch --dry-run")
     told = watch.communicate(timeout=10)[1]
     assert "dry run" in told and "Maybe" in bare.run("cat", "/etc/agent/agent.ini").stdout

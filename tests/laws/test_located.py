@@ -92,9 +92,14 @@ def test_every_located_kind_has_examples() -> None:
 
 @pytest.mark.parametrize(("kind", "number"), [each for each in EXAMPLES if not LOCATED[each[0]].spans])
 @pytest.mark.parametrize("first", [True, False])
-def test_directories_made_for_two_are_both_theirs(bench: Bench, kind: str, number: int, *, first: bool) -> None:
+@pytest.mark.parametrize("where", ["/n/a/l", "/n/l", "/n/a/b.d/l"])
+def test_directories_made_for_two_are_both_theirs(
+    bench: Bench, kind: str, number: int, where: str, *, first: bool
+) -> None:
     start, other = snapshot(bench.observer()), "  - {file: /n/a/b, content: x}\n"
-    mine = resource(kind, number, "/n/a/l")
+    mine = resource(kind, number, where)
+    applied(bench, mine, other)
+    uninstalled(bench, start)
     applied(bench, *((mine,) if first else (other,)))
     applied(bench, mine, other)
     applied(bench, *((other,) if first else (mine,)))

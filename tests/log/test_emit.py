@@ -201,3 +201,84 @@ def test_a_file_of_other_bytes_does_not_become_setuid_again(changed: bool, tmp_p
     else:
         assert digest(root) == before
     assert reconciler("uninstall", "d", "--yes", root=root, check=0)
+
+
+STAMP = 10**18 + 123456789
+ACCOUNTS = "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1::/:/bin/false\nsvc:x:999:999::/:/bin/sh\n"
+LOCATED = """deployment: d
+resources:
+  - {file: /data/a/file, content: ours, owner: svc, mode: '0664'}
+  - {file: /data/a/made, content: ours, owner: svc}
+  - {ini: /data/a/ini, set: {S: {k: v}}, owner: svc}
+  - {link: /data/a/link, target: ours, owner: svc}
+  - {link: /data/a/new, target: ours, owner: svc}
+  - {directory: /data/a/dir, owner: svc, group: svc, mode: '2770'}
+  - {directory: /data/a/fresh, owner: svc}
+  - {tree: /data/a/tree, owner: svc, group: svc, directory_mode: g+s}
+  - {file: /data/a/tree/own, mode: '0600'}
+"""
+
+
+def located(tmp_path: Path) -> tuple[Path, dict[str, tuple[object, ...]]]:
+    """A root in which something of every kind stands where an account can move it."""
+    root = system(tmp_path / "root")
+    (root / "etc/passwd").write_text(ACCOUNTS)
+    (root / "etc/group").write_text("root:x:0:\ndaemon:x:1:\nsvc:x:999:\n")
+    data = root / "data/a"
+    (data / "tree/sub").mkdir(parents=True)
+    (data / "dir").mkdir()
+    for name in ("file", "tree/sub/f", "tree/own"):
+        (data / name).write_text("theirs\n")
+    (data / "ini").write_text("[S]\nk=theirs\n")
+    (data / "link").symlink_to("theirs")
+    os.utime(data / "link", ns=(STAMP, STAMP), follow_symlinks=False)
+    os.setxattr(data / "link", "trusted.mark", b"1", follow_symlinks=False)
+    (root / "etc/victim").mkdir()
+    for name in ("file", "made", "ini", "link", "new", "dir", "fresh", "tree", "f", "own", "sub"):
+        (root / "etc/victim" / name).write_text("the victim's\n")
+    before = digest(root)
+    (tmp_path / "d.yaml").write_text(LOCATED)
+    reconciler("apply", tmp_path / "d.yaml", "--yes", root=root, check=0)
+    reconciler("uninstall", "d", "--emit-script", tmp_path / "undo.sh", root=root, check=0)
+    return root, before
+
+
+def test_what_stands_at_a_path_comes_back_by_the_script_as_it_does_by_us(tmp_path: Path) -> None:
+    root, before = located(tmp_path)
+    done = run(tmp_path / "undo.sh", root)
+    assert done.returncode == 0, done.stderr
+    assert digest(root) == before
+    assert (root / "data/a/link").lstat().st_mtime_ns == STAMP
+
+
+def test_what_stands_at_a_path_comes_back_by_us(tmp_path: Path) -> None:
+    root, before = located(tmp_path)
+    reconciler("uninstall", "d", "--yes", root=root, check=0)
+    assert digest(root) == before
+    assert (root / "data/a/link").lstat().st_mtime_ns == STAMP
+
+
+@pytest.mark.parametrize("way", ["data", "data/a", "data/a/tree", "data/a/tree/sub", "data/a/dir"])
+def test_the_script_reaches_nothing_through_a_directory_that_was_moved(way: str, tmp_path: Path) -> None:
+    root, _ = located(tmp_path)
+    (root / way).rename(root / "elsewhere")
+    (root / way).symlink_to(f"{'../' * way.count('/')}etc/victim")
+    if way == "data":
+        (root / "etc/victim/a").symlink_to(".")
+    victim = digest(root / "etc")
+    done = run(tmp_path / "undo.sh", root)
+    assert digest(root / "etc") == victim
+    assert done.returncode == 1
+    assert ("is a link by now" if way.endswith("dir") else "not where it was") in done.stderr
+
+
+def test_the_script_reaches_nothing_by_another_name_of_it(tmp_path: Path) -> None:
+    root, _ = located(tmp_path)
+    leaves = [path for path in (root / "data/a").rglob("*") if path.is_symlink() or path.is_file()]
+    for leaf in leaves:
+        leaf.unlink()
+        os.link(root / "etc/victim" / leaf.name, leaf)
+    victim = digest(root / "etc")
+    done = run(tmp_path / "undo.sh", root)
+    assert digest(root / "etc") == victim
+    assert done.returncode == 1 and "other names" in done.stderr

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.patience import stays, until
 from tests.worlds import digest, managesoft, reconciler, system
 
 YAML = """deployment: d
@@ -105,11 +105,8 @@ def test_what_nobody_confirms_is_undone_by_itself(root: Path, tmp_path: Path) ->
     told = reconciler("apply", tmp_path / "d.yaml", "--yes", "--confirm-within", "2s", root=root, check=0)
     assert "reconciler confirm" in told.stderr and (root / "etc/made").exists()
     assert "waits for" in reconciler("apply", tmp_path / "d.yaml", "--yes", root=root, check=3).stderr
-    limit = time.monotonic() + 30
-    while (root / "etc/made").exists() and time.monotonic() < limit:
-        time.sleep(0.2)
-    while "rollback" not in reconciler("history", root=root, check=0).stdout and time.monotonic() < limit:
-        time.sleep(0.2)
+    until(lambda: not (root / "etc/made").exists())
+    until(lambda: "rollback" in reconciler("history", root=root, check=0).stdout)
     assert digest(root) == before
     assert "no run waits" in reconciler("confirm", root=root, check=0).stdout
 
@@ -117,7 +114,7 @@ def test_what_nobody_confirms_is_undone_by_itself(root: Path, tmp_path: Path) ->
 def test_what_is_confirmed_stays(root: Path, tmp_path: Path) -> None:
     reconciler("apply", tmp_path / "d.yaml", "--yes", "--confirm-within", "4s", root=root, check=0)
     assert "confirmed: r1" in reconciler("confirm", root=root, check=0).stdout
-    time.sleep(5)
+    stays((root / "etc/made").exists, 5)
     reconciler("confirm", "--expire", root=root, check=0)
     assert (root / "etc/made").exists()
     for wrong in ("0m", "10", "m", "-1m", "1y", ""):

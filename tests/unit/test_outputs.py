@@ -118,7 +118,9 @@ def machine(tmp_path: Path) -> Path:
     return root
 
 
-def story(root: Path, scratch: Path) -> Iterator[tuple[str, str, int]]:
+def story(  # noqa: PLR0915 - one statement for each command, in the order of a working day
+    root: Path, scratch: Path
+) -> Iterator[tuple[str, str, int]]:
     """Every command that prints data, in an order in which each has something to say."""
     desired = scratch / "desired"
     shutil.copytree(REPO / "desired", desired)

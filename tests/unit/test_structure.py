@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import reconciler
+from reconciler.host.port import Type
 from reconciler.kinds import kinds
 
 PACKAGE = Path(reconciler.__file__).parent
@@ -38,7 +39,9 @@ def asks_kind(node: ast.AST) -> bool:
     )
 
 
-def named_kinds(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def named_kinds(  # noqa: C901, PLR0912 - one branch for each way in which code can name a kind
+    tree: ast.Module,
+) -> Iterator[tuple[int, str]]:
     """Where a file names a kind: line, and what it does with the name."""
     tables = {
         target.id
@@ -128,6 +131,21 @@ def test_no_kind_knows_another() -> None:
     ]
     assert set(kinds()) <= kind_modules
     assert found == []
+
+
+def words_for_types(tree: ast.Module) -> Iterator[int]:
+    """The lines that compare the type of a directory entry with a word in place of `Type`."""
+    types = {str(each) for each in Type}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare) and isinstance(node.left, ast.Attribute) and node.left.attr == "type":
+            words = {n.value for part in node.comparators for n in ast.walk(part) if isinstance(n, ast.Constant)}
+            if words & types:
+                yield node.lineno
+
+
+def test_what_stands_in_a_directory_has_one_list_of_names() -> None:
+    assert list(words_for_types(ast.parse("if there.type == 'link': pass\nx = a.type in ('fifo', 'block')"))) == [1, 2]
+    assert [f"{path}:{line}" for path, tree in sources() for line in words_for_types(tree)] == []
 
 
 MUTATING = {"replace", "remove", "mkdir", "rmdir", "symlink", "rename", "erase", "amend", "discard", "run"}

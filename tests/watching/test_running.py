@@ -20,6 +20,7 @@ import pytest
 
 from reconciler.log.store import LogReader
 from tests.gitops.remote import Remote
+from tests.patience import stays, until
 from tests.worlds import REPO, reconciler, stamps, system
 
 DESIRED = """deployment: d
@@ -53,12 +54,11 @@ class Running:
         return self.told.read_text()
 
     def wait(self, done: Callable[[], object], seconds: float = 10) -> float:
-        began = time.monotonic()
-        while not done():
+        def here() -> object:
             assert self.process.poll() is None, self.said()
-            assert time.monotonic() - began < seconds, self.said()
-            time.sleep(0.01)
-        return time.monotonic() - began
+            return done()
+
+        return until(here, seconds, self.said)
 
     def events(self) -> list[Any]:
         return list(LogReader(str(self.root / "var/lib/reconciler/events.db")).events())
@@ -180,14 +180,17 @@ def test_a_release_is_switched_by_replacing_a_link(place: Path, start: Callable[
 def test_nothing_is_done_after_its_own_writes(place: Path, start: Callable[..., Running]) -> None:
     watch = start(place / "desired")
     watch.wait(lambda: "converged" in watch.said())
-    time.sleep(1.5)
+    watch.wait(lambda: watch.events()[-1].type == "run.finished")
     before, seq = stamps(place / "root"), len(watch.events())
+
+    def undisturbed() -> bool:
+        now = stamps(place / "root")
+        differ = {path for path in before | now if before.get(path) != now.get(path)}
+        return all("var/lib/reconciler" in path for path in differ) and len(watch.events()) == seq
+
+    stays(undisturbed, 1.5)
     watch.process.send_signal(signal.SIGHUP)
-    time.sleep(1.5)
-    after = stamps(place / "root")
-    differ = {path for path in before | after if before.get(path) != after.get(path)}
-    assert all("var/lib/reconciler" in path for path in differ), differ
-    assert len(watch.events()) == seq
+    stays(undisturbed, 1.5)
 
 
 def test_one_watch_of_a_host_is_enough(place: Path, start: Callable[..., Running]) -> None:
@@ -205,7 +208,7 @@ def test_a_dry_run_tells_once_and_writes_nothing(place: Path, start: Callable[..
     watch.wait(lambda: "a dry run" in watch.said())
     for _ in range(3):
         watch.process.send_signal(signal.SIGHUP)
-        time.sleep(0.4)
+        stays(lambda: stamps(place / "root") == before, 0.4)
     watch.end()
     assert stamps(place / "root") == before
 
@@ -241,7 +244,8 @@ def test_cloudevents_reach_a_file_in_order_each_once(place: Path, start: Callabl
     reconciler("resume", root=place / "root", check=0)
     again = start(place / "desired", "--cloudevents", out)
     again.wait(lambda: (place / "root/etc/two.conf").read_text() == "two\n")
-    time.sleep(0.5)
+    again.wait(lambda: again.events()[-1].type == "run.finished")
+    again.wait(lambda: f'"seq":{again.events()[-1].seq}' in out.read_text().replace(" ", ""))
     again.end()
     told = [json.loads(line) for line in out.read_text().splitlines()]
     seqs = [each["data"]["seq"] for each in told]
@@ -264,7 +268,8 @@ def test_a_listener_that_hangs_keeps_no_repair_waiting(
     (place / "root/etc/one.conf").write_text("drift\n")
     assert watch.wait(lambda: (place / "root/etc/one.conf").read_text() == "one\n") < 6
     listener.delay, listener.answer = 0, 500
-    time.sleep(2)
+    refused = len(listener.got)
+    watch.wait(lambda: len(listener.got) > refused)
     listener.answer = 204
     watch.wait(lambda: any(b"drift.found" in body for _, _, body in listener.got), 30)
     headers = listener.got[-1][1]
@@ -338,8 +343,8 @@ def test_what_cannot_be_told_keeps_no_repair_waiting(place: Path, start: Callabl
     for _ in range(2):
         one.write_text("drift\n")
         watch.wait(lambda: one.read_text() == "one\n")
-        time.sleep(0.5)
-    watch.wait(lambda: watch.said().count("x.prom: no such file") == 1)
+    watch.wait(lambda: "x.prom: no such file" in watch.said())
+    stays(lambda: watch.said().count("x.prom: no such file") == 1, 1)
 
 
 def test_a_flood_of_what_may_only_be_told_is_told_a_few_times(place: Path, start: Callable[..., Running]) -> None:
@@ -403,8 +408,8 @@ def test_the_branch_of_a_repository_is_followed_and_its_drift_repaired(
     run = [event for event in watch.events() if event.type == "run.started"][-1]
     assert run.data["commit"] == second and run.data["verb"] == "watch", "a repair names the commit that asks for it"
     reconciler("rollback", "--to", str(watch.events()[0].seq - 1), "--yes", root=place / "root", check=0)
-    time.sleep(3)
-    assert not one.exists() and "held back" in watch.said()
+    watch.wait(lambda: "held back" in watch.said())
+    stays(lambda: not one.exists(), 3)
 
 
 def test_a_month_of_drift_leaves_it_as_it_was(place: Path, start: Callable[..., Running]) -> None:

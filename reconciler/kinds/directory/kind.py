@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace as with_
 from typing import Any, ClassVar
 
-from ...core.kind import Conflict, Context, Effects, Entry, Proposal, Step, Trial, absence
+from ...core.kind import Context, Effects, Entry, Proposal, Step, Trial, absence
 from ...core.vault import Vault
 from ...errors import HostError
-from ...formats.modes import SPECIAL
 from ...formats.text import printable
 from ...host.names import Names
-from ...host.port import Attributes, Host, Observer, OpenDirectory, Scope, Stat, Visitor
+from ...host.port import Attributes, Host, Observer, OpenDirectory, Stat, Type, Visitor
 from ...model import EXISTS, PATHS, Absent, Address, Change, Field, Json, Seen, State, Target, Unknown, inside
 from ...trees.apply import Task, bring_about
-from ...trees.images import Layer, Look, Page, Record, open_layer
-from ...trees.rules import Return, Rule
-from ...trees.scan import Question, Survey, Wants, look_at
 from ...trees.whole import root_of
 from .._inside import (
-    changed_paths,
-    counted,
+    declared,
     going,
     others_in,
-    ours_in,
     owners_before,
     paths_put_back,
     paths_reached,
-    relative,
-    top_owners,
+    relative_to,
 )
-from .._located import GROUP, MODE, OWNER, LocatedKind, drop_parents, make_parents, missing_around, ownership
-from .copies import SKEL, alike, copied, put_copy, skeleton, take_copies
+from .._located import (
+    GROUP,
+    MODE,
+    OWNER,
+    LocatedKind,
+    drop_parents,
+    make_parents,
+    missing_around,
+    ownership,
+)
+from .copies import SKEL, alike, bringing, copied, drop_copies, put_copy, skeleton, spoken_for, take_copies
+from .parting import NOT_EMPTY, TOP, Walked, parted, passed, returned, usual
 from .resource import Directory
 from .state import DirectoryState
 
-NOT_EMPTY = "not empty, so it stays; it and all in it go to its parent's owner. Empty it and do this again to remove it"
+UNFINISHED = 0o700
+"""The mode, root's own, that a new directory has until all copies are in it."""
 
 
 class Setting(Visitor[OpenDirectory]):
@@ -55,14 +58,6 @@ class Setting(Visitor[OpenDirectory]):
     def told(self) -> list[tuple[bytes, str]]:
         """What could not be changed, and why."""
         return self.left
-
-
-@dataclass(frozen=True)
-class Walked:
-    """What a walk in a directory found, and the rule that it went by."""
-
-    survey: Survey
-    rule: Callable[[], Rule]
 
 
 class DirectoryKind(LocatedKind[DirectoryState]):
@@ -86,7 +81,7 @@ class DirectoryKind(LocatedKind[DirectoryState]):
         there = host.stat(name)
         if there is None:
             return missing_around(host, name)
-        if there.type != "directory":
+        if there.type != Type.DIRECTORY:
             return Unknown(f"{printable(name)} is a {there.type}, not a directory; move it away", unknown=False)
         names = Names(host)
         return DirectoryState(owner=names.user(there.uid), group=names.group(there.gid), mode=there.mode)
@@ -119,9 +114,12 @@ class DirectoryKind(LocatedKind[DirectoryState]):
         uid, gid = names.need_uid(state.owner), names.need_gid(state.group)
         if not isinstance(seen, DirectoryState):
             make_parents(host, name)
-            # Closed to all but its owner until it is complete.
-            host.mkdir(name, 0o700 if state.skel else state.mode, uid, gid)
-            seen = seen if not state.skel else self.read(host, name)
+            if state.skel:
+                # Closed to all but root until it is complete: what is in it by then can only be ours.
+                host.mkdir(name, UNFINISHED, *root_of(host))
+                seen = self.read(host, name)
+            else:
+                host.mkdir(name, state.mode, uid, gid)
         for path, copy in sorted(state.skel.items()):
             if copy is not None and host.stat(f"{name}/{path}") is None:
                 put_copy(host, f"{name}/{path}", copy, uid, gid)
@@ -151,7 +149,13 @@ class DirectoryKind(LocatedKind[DirectoryState]):
         found = super().values(host, target, seen, context)
         found.pop(PATHS, None)
         if isinstance(seen, Absent) and isinstance(target.wish, Directory) and target.wish.skel is not None:
-            found |= {(SKEL, path): copy for path, copy in skeleton(host, target.wish.skel).items()}
+            name = target.address.name
+            spoken = relative_to(name, declared(context))
+            found |= {
+                (SKEL, path): copy
+                for path, copy in skeleton(host, target.wish.skel).items()
+                if not spoken_for(path, copy, spoken)
+            }
         return found
 
     def show(self, field: Field, value: Json) -> Json:
@@ -176,11 +180,12 @@ class DirectoryKind(LocatedKind[DirectoryState]):
 
     def predicted(self, host: Observer, seen: State, name: str, context: Context) -> State:
         """Gone, where it was made for something that goes now and nothing else is in it."""
+        seen = super().predicted(host, seen, name, context)
         made = going(context)[1] if not context.fix else set()
         if name in made and isinstance(seen, DirectoryState) and not others_in(host, name, context):
             above = sorted((path for path in made if inside(name, path) and path != name), key=len)
             return Absent(around={"missing": above} if above else {})
-        return super().predicted(host, seen, name, context)
+        return seen
 
     def brought(self, name: str, origins: Mapping[Field, Json]) -> set[str]:
         """With the copies of its skeleton."""
@@ -190,11 +195,6 @@ class DirectoryKind(LocatedKind[DirectoryState]):
         """What was in it when it was left belongs to whoever has it now."""
         return (not made, origin) if field == PATHS else super().given_back(field, origin, made=made)
 
-    def conflicts(self, found: Proposal, returned: Iterable[Field]) -> list[Conflict]:
-        """As for every kind; one that was left once has its parent's owner by us."""
-        left = {OWNER, GROUP, MODE} if PATHS in found.target.recorded else set()
-        return super().conflicts(found, [field for field in returned if field not in left])
-
     def edges(self, found: Proposal) -> tuple[set[Address], set[Address]]:
         """The owners that its contents have now, too."""
         will, used = super().edges(found)
@@ -203,69 +203,17 @@ class DirectoryKind(LocatedKind[DirectoryState]):
     def prospect(self, host: Observer, target: Target, context: Context) -> Proposal:
         """As for every kind; one that is to go and is not empty stays, and all that is in it is newborn."""
         found = super().prospect(host, target, context)
-        name = target.address.name
+        if isinstance(found.before, Absent):
+            return with_(found, facts={**found.facts, "bringing": bringing(found)})
         if isinstance(found.before, DirectoryState):
             try:
                 if found.steps and isinstance(found.after, Absent):
-                    ours = [p for p, copy in found.before.skel.items() if alike(copy, target.recorded.get((SKEL, p)))]
-                    copies = {f"{name}/{path}": (found.before.skel[path] or {}).get("type") for path in ours}
-                    made = [path for path, kind in copies.items() if kind == "directory"]
-                    stays = ours_in(host, name, context, copies.keys() - made, made)
-                    if stays is None:
-                        return self._left(host, found, context)
-                    return _passed_on(found) if stays else found
+                    return parted(self, host, found, context)
                 if PATHS in target.give_back and PATHS not in target.keep and context.vault is not None:
-                    return self._returned(host, found, context)
+                    return returned(host, found, context)
             except HostError as error:
                 return with_(found, steps=(), blocked=Unknown(str(error), unknown=False))
         return found
-
-    def _left(self, host: Observer, found: Proposal, context: Context) -> Proposal:
-        """A directory that stays: its parent's owner's, closed to others, with all that is in it newborn."""
-        target, name = found.target, found.target.address.name
-        top, parent = host.stat(name), host.stat(name.rpartition("/")[0] or "/")
-        assert top is not None and parent is not None
-        names = Names(host)
-        now = Look(names.user(top.uid), names.group(top.gid), top.mode)
-        then = Look(names.user(parent.uid), names.group(parent.gid), top.mode & ~(0o022 | SPECIAL))
-        spoken = target.options.get("spoken", {})
-        stays = [path for path in spoken if (there := host.stat(path)) is not None and there.type == "directory"]
-        nested = tuple(relative(name, [*target.options.get("nested", ()), *stays]))
-
-        def rule() -> Rule:
-            layer = Layer(total=True, pages=iter([Page(b"", Record(then, now), [])]))
-            return Return([layer], (now.owner, now.group), relative(name, spoken), nested)
-
-        found = self._walked(host, found, rule, context)
-        return with_(found, skipped=(*found.skipped, (printable(name), NOT_EMPTY)), owed=True)
-
-    def _returned(self, host: Observer, found: Proposal, context: Context) -> Proposal:
-        """A directory whose contents come back to whom they belonged before it was left."""
-        target, name, vault = found.target, found.target.address.name, context.vault
-        assert vault is not None
-        layers = target.give_back[PATHS]["layers"]
-        left = target.recorded.get(PATHS) or {}
-
-        def rule() -> Rule:
-            opened = [open_layer(layer, vault, name) for layer in layers]
-            return Return(opened, (left.get("owner"), left.get("group")))
-
-        walked = self._walked(host, found, rule, context)
-        return with_(walked, steps=(*found.steps, *walked.steps))
-
-    def _walked(self, host: Observer, found: Proposal, rule: Callable[[], Rule], context: Context) -> Proposal:
-        """What a rule changes in it."""
-        target = found.target
-        survey = look_at(host, Question(Wants(target.address.name, total=False, every=context.all_paths), rule))[0]
-        facts = counted(survey, every=context.all_paths)
-        change = changed_paths(survey, {**top_owners(survey), "returned": True})
-        planned = context.planned.get(target.address) if context.fix else None
-        verb = planned.steps[0].verb if planned is not None and planned.steps else "own"
-        steps = (Step(verb, (change,)),) if survey.differ else ()
-        return with_(
-            found, after=found.before, steps=steps, facts=facts, work=Walked(survey, rule),
-            skipped=(*found.skipped, *dict.fromkeys(survey.skipped)),
-        )  # fmt: skip
 
     def record(self, host: Observer, found: Proposal, step: Step, vault: Vault) -> tuple[tuple[Change, ...], Json]:
         """Keep what every path in it has now, where they are changed."""
@@ -280,24 +228,27 @@ class DirectoryKind(LocatedKind[DirectoryState]):
     ) -> list[tuple[str, str]]:
         """Change the directory, or what is in it; copies that are as they were made go before it goes."""
         name = found.target.address.name
+        made = {field[1]: copy for field, copy in found.target.recorded.items() if field[0] == SKEL}
+        take_copies(host, name, {path: made[path] for path in relative_to(name, found.facts.get("leaving", ()))})
         if any(change.field == PATHS for change in step.changes):
             work: Walked = found.work
             left = bring_about(host, Task(name, work.survey), work.rule, work.rule)
+            self.write(host, name, found.after)
             return [(printable(name), NOT_EMPTY), *left] if found.owed else left
         if isinstance(found.after, Absent) and found.after.around.get("passed"):
-            self.write(host, name, usual(host))
+            for path in (name, *found.facts["passing"]):
+                self.write(host, path, usual(host))
             return []
-        if isinstance(found.after, Absent):
-            take_copies(host, name, {c.field[1]: c.before for c in step.changes if c.field[0] == SKEL})
         super().perform(host, found, step, changes, vault)
         return []
 
     def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
         """As for every kind, and every recorded path in it."""
-        plain = [change for change in changes if change.field != PATHS]
+        # A copy that goes with its directory may have something else in its place by now.
+        plain = [c for c in changes if c.field != PATHS and not (c.field[0] == SKEL and c.after is None)]
         if any(change.field == EXISTS and passed(change.after) for change in plain):
             there = host.stat(name)
-            return "" if there is not None and there.type == "directory" else f"{printable(name)} is not there"
+            return "" if there is not None and there.type == Type.DIRECTORY else f"{printable(name)} is not there"
         return (super().reached(host, name, plain, vault) if plain else "") or paths_reached(host, name, changes, vault)
 
     def put_back(self, host: Host, name: str, changes: Sequence[Change], image: Json, vault: Vault) -> str:
@@ -306,7 +257,11 @@ class DirectoryKind(LocatedKind[DirectoryState]):
             return problem
         plain = [change for change in changes if change.field != PATHS]
         made = {c.field[1]: c.after for c in plain if c.field[0] == SKEL and c.before is None}
-        take_copies(host, name, made)
+        there = host.stat(name)
+        if there is not None and there.uid == root_of(host)[0] and there.mode == UNFINISHED:
+            drop_copies(host, name, made)
+        else:
+            take_copies(host, name, made)
         return super().put_back(host, name, plain, image, vault) if plain else ""
 
     def recognises(self, host: Observer, path: str, there: Stat | None) -> bool:
@@ -322,30 +277,6 @@ class DirectoryKind(LocatedKind[DirectoryState]):
         if not isinstance(state, DirectoryState):
             return super().effects(found, state)
         return Effects(directories={found.target.address.name: Entry(state.owner, state.group, state.mode)})
-
-
-TOP = Scope(alone=frozenset([b""]))
-
-
-def passed(exists: Json) -> bool:
-    """Whether a directory stays for what of ours is in it, to go with the last of that."""
-    return isinstance(exists, dict) and bool((exists.get("absent") or {}).get("passed"))
-
-
-def _passed_on(found: Proposal) -> Proposal:
-    """The directory becomes one that was made for what is in it."""
-    assert isinstance(found.after, Absent)
-    after = Absent(around={**found.after.around, "passed": True})
-    step = found.steps[0]
-    changes = tuple(with_(c, after={"absent": dict(after.around)}) if c.field == EXISTS else c for c in step.changes)
-    note = "it stays, root's own, for what of ours is in it, and goes with the last of that"
-    return with_(found, after=after, steps=(with_(step, changes=changes),), notes=(*found.notes, note))
-
-
-def usual(host: Observer) -> DirectoryState:
-    """How a directory is that is made for something in it."""
-    names, (uid, gid) = Names(host), root_of(host)
-    return DirectoryState(owner=names.user(uid), group=names.group(gid))
 
 
 KIND = DirectoryKind()

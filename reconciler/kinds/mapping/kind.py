@@ -16,7 +16,7 @@ from ...core.vault import Vault
 from ...formats.text import printable
 from ...host.people import HostAccounts
 from ...host.port import File as Bytes
-from ...host.port import Host, Observer, Stat
+from ...host.port import Host, Observer, Stat, Type
 from ...host.units import load as load_unit
 from ...model import (
     MARK,
@@ -60,7 +60,7 @@ class MappingKind(Kind[MappingState]):
         top = host.stat(host.canonical(name))
         if top is None:
             return Absent()
-        if top.type != "directory":
+        if top.type != Type.DIRECTORY:
             return Unknown(f"{printable(name)} is no directory", unknown=False)
         found: dict[str, FileState | None] = {}
         for part in FILES:
@@ -222,7 +222,7 @@ class MappingKind(Kind[MappingState]):
     def recognises(self, host: Observer, path: str, there: Stat | None) -> bool:
         """A directory with the agent's files."""
         files = (EXPORTS, USERS_LOCAL)
-        directory = there is not None and there.type == "directory"
+        directory = there is not None and there.type == Type.DIRECTORY
         return directory and all(host.stat(f"{path}/{name}") is not None for name in files)
 
     def described(self, seen: MappingState, trial: Trial) -> Iterator[tuple[str, Any]]:

@@ -20,7 +20,7 @@ from ...errors import HostError, Unseen
 from ...formats.modes import apply_mode
 from ...formats.text import printable
 from ...host.names import Names
-from ...host.port import Host, Observer, Scope, Stat
+from ...host.port import Host, Observer, Scope, Stat, Type
 from ...host.services import running_from
 from ...model import (
     EXISTS,
@@ -30,6 +30,7 @@ from ...model import (
     Change,
     Field,
     Json,
+    Owner,
     Seen,
     State,
     Target,
@@ -48,6 +49,7 @@ from .._inside import (
     counted,
     going,
     others_in,
+    owed,
     owners_before,
     owners_in,
     paths_put_back,
@@ -87,7 +89,7 @@ class TreeKind(Kind[TreeState]):
         found = host.stat(name)
         if found is None or emptied(host, name):
             return Absent()
-        if found.type != "directory":
+        if found.type != Type.DIRECTORY:
             return Unknown(f"{printable(name)} is a {found.type}, not a directory", unknown=False)
         return TreeState()
 
@@ -246,6 +248,17 @@ class TreeKind(Kind[TreeState]):
             return survey
         return look_at(host, asked)[0]
 
+    def gives(self, host: Observer, target: Target, context: Context, path: str) -> tuple[Owner, Owner] | None:
+        """As its rule says of the path."""
+        asked = self._question(host, target, context)
+        if asked is None:
+            return None
+        top = target.address.name
+        alone = Scope(alone=relative(top, [path]) or frozenset([b""]))
+        found = look_at(host, with_(asked, wants=Wants(top, every=True), scope=alone))[0]
+        look = next((item["after"] for item in found.sample if item["path"] == printable(path)), None)
+        return None if look is None else (look["owner"], look["group"])
+
     def _question(self, host: Observer, target: Target, context: Context) -> Question | None:
         if self._rule(host, target, context) is None:
             return None
@@ -292,6 +305,7 @@ class TreeKind(Kind[TreeState]):
         if target.wish is not None and (reason := nobody(host, target.wish.requires(), context)):
             return Proposal(target, TreeState(), TreeState(), blocked=Unknown(reason, unknown=False))
         name = target.address.name
+        target = _beside_owed(target, context)
         if context.scopes.get(target.address) == Scope():
             return Proposal(target, TreeState(), TreeState())
         known = context.planned.get(target.address)
@@ -364,7 +378,7 @@ class TreeKind(Kind[TreeState]):
 
     def recognises(self, host: Observer, path: str, there: Stat | None) -> bool:
         """Any directory."""
-        return there is not None and there.type == "directory"
+        return there is not None and there.type == Type.DIRECTORY
 
     def adopted(self, host: Observer, name: str, trial: Trial) -> dict[str, Any] | None:
         """Its usual owner and modes, with an exception for every path that is otherwise."""
@@ -443,6 +457,15 @@ class TreeKind(Kind[TreeState]):
                 if problem := self._misplaced(host, name, change.before):
                     return problem
         return ""
+
+
+def _beside_owed(target: Target, context: Context) -> Target:
+    """The target without what stays although it was to go: that has had its owner, and so has all in it."""
+    stays = {path for path in owed(context) if inside(path, target.address.name)}
+    if not stays:
+        return target
+    nested = [*target.options.get("nested", ()), *(stays if target.wish is None else ())]
+    return with_(target, peers=target.peers | stays, options={**target.options, "nested": nested})
 
 
 KIND = TreeKind()

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, fie
 from pydantic import Field as Described
 
 from ...formats.modes import apply_mode, check_mode, odd_mode, pack_capability
+from ...host.port import Type
 from ...model import (
     EXISTS,
     PATHS,
@@ -120,10 +121,10 @@ class Tree(Resource):
         parts = sorted(self.except_, key=len, reverse=True)
         part = next((p for p in parts if inside("/" + path, "/" + p)), None)
         rule: Any = self if part is None else self.except_[part]
-        spec = rule.directory_mode if kind == "directory" else rule.file_mode
+        spec = rule.directory_mode if kind == Type.DIRECTORY else rule.file_mode
         if part is not None and path == part and rule.mode is not None:
             spec = rule.mode
-        wanted = apply_mode(spec, mode, directory=kind == "directory") if spec and kind != "link" else mode
+        wanted = apply_mode(spec, mode, directory=kind == Type.DIRECTORY) if spec and kind != Type.LINK else mode
         return rule.owner, rule.group, wanted
 
     def capable(self) -> dict[str, str]:
