@@ -7,6 +7,7 @@ A whole run writes the page of faults.
 
 from __future__ import annotations
 
+import compileall
 import os
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ from hypothesis import settings
 
 from tests.effort import LONG
 from tests.matrix import Matrix
-from tests.worlds import managesoft, system
+from tests.worlds import REPO, managesoft, system
+
+PACKAGE = REPO / "reconciler"
 
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI") and not LONG:
@@ -43,6 +46,7 @@ def no_thread_stays() -> Iterator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Only the process that collects the reports writes the page."""
+    """Only the process that collects the reports writes the page, and compiles what thousands of others will import."""
     if not hasattr(config, "workerinput"):
+        compileall.compile_dir(PACKAGE, quiet=2)
         config.pluginmanager.register(Matrix(config))

@@ -15,7 +15,7 @@ from tests.effort import many
 from tests.fault.trace import copy, crash, record
 from tests.worlds import REPO, digest, reconciler, system
 
-SAMPLES = many(10, 100)
+SAMPLES = many(6, 100)
 ENV = {**os.environ, "PYTHONPATH": str(REPO), "PYTHONDONTWRITEBYTECODE": "1"}
 FIRST = """deployment: d
 resources:

@@ -212,8 +212,9 @@ def test_a_snapshot_from_a_hostile_host_cannot_hurt(root: Path, desired: Path, t
     for style in ("text", "markdown", "github", "junit", "sarif", "html", "gitlab"):
         done = reconciler("plan", desired, "--snapshot", bad, "--format", style)
         assert "\x1b" not in done.stdout + done.stderr and "\n::error::x" not in done.stdout, style
-    for table in whole["observed"]:
-        for broken in (None, [], {}, "x", 7, [[]], {"/": 7}):
+    odd = [None, [], {}, "x", 7, [[]], {"/": 7}]
+    for number, table in enumerate(whole["observed"]):
+        for broken in odd if LONG else (odd[number % len(odd)], odd[(number + 3) % len(odd)]):
             changed = {**whole, "observed": {**whole["observed"], table: broken}}
             bad.write_text(json.dumps(changed))
             assert "unexpected" not in reconciler("plan", desired, "--snapshot", bad).stderr, (table, broken)
