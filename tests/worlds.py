@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import stat
@@ -10,6 +11,8 @@ import sys
 from pathlib import Path
 
 from contrib.demo.agentroot import INI, managesoft, put, system
+from tests.effort import LONG
+from tests.forkserver import ForkServer
 
 __all__ = ["INI", "REPO", "digest", "managesoft", "put", "reconciler", "stamps", "system"]
 
@@ -66,6 +69,12 @@ def stamps(root: Path) -> dict[str, tuple[int, ...]]:
     return found
 
 
+@functools.cache
+def forkserver() -> ForkServer:
+    """The one of this process."""
+    return ForkServer()
+
+
 def reconciler(
     *arguments: str | Path,
     root: Path | None = None,
@@ -74,19 +83,15 @@ def reconciler(
     cwd: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run the command as a user would."""
-    command = [sys.executable, "-m", "reconciler", *map(str, arguments)]
-    if root is not None:
-        command += ["--root", str(root)]
+    words = [*map(str, arguments), *([] if root is None else ["--root", str(root)])]
     environment = {**os.environ, "PYTHONPATH": str(REPO), "PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        timeout=300,
-        cwd=cwd,
-    )
+    if LONG or env:
+        done = subprocess.run(
+            [sys.executable, "-m", "reconciler", *words], capture_output=True, text=True, env=environment,
+            stdin=subprocess.DEVNULL, timeout=300, cwd=cwd,
+        )  # fmt: skip
+    else:
+        done = forkserver().run(words, environment, str(cwd or Path.cwd()))
     assert "Traceback" not in done.stderr, done.stderr
     if check is not None:
         assert done.returncode == check, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
