@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 
 from ..model import EXISTS, PATHS, Address, Field, Json, Resource, Target, inside
 from .deployment import Declared, Deployment
 from .holds import Hold, merged
 from .kind import Kinds
 from .ledger import Ledger
+from .planned import Paths
 from .rewind import Past, source_of
 
 Unseal = Callable[[Json], Json]
@@ -39,18 +41,29 @@ class Goals:
     """Things that another deployment, which is not in the input, holds otherwise."""
 
 
-def _beside(target: Target, ledger: Ledger, leaving: set[Address]) -> Target:
-    """What is returned with all in it, leaving to what stays there what it holds of its own.
+class _Beside:
+    """What stays inside of what is returned with all in it, and keeps what it holds of its own."""
 
-    ``brought``: what came into being with things that stay.
-    """
-    staying = {a: fields for a, fields in ledger.holds.items() if ledger.kinds.single(a) and a not in leaving}
-    kept = {a.name: {f[0]: -1 for f in parts} for a, fields in staying.items() if (parts := OWNERSHIP & set(fields))}
-    brought: set[str] = set()
-    for address, fields in staying.items():
-        came = ledger.kinds[address.kind].brought(address.name, {f: hold.origin for f, hold in fields.items()})
-        brought |= {path for path in came if inside(path, target.address.name)}
-    return replace(target, options={**target.options, "spoken": kept, "brought": sorted(brought)})
+    def __init__(self, ledger: Ledger, leaving: set[Address]) -> None:
+        self._ledger = ledger
+        self._staying = {a for a in ledger.holds if ledger.kinds.single(a) and a not in leaving}
+        self._paths = Paths(self._staying)
+
+    def returned(self, target: Target) -> Target:
+        """The target, leaving that out; ``brought``: what came into being with things that stay."""
+        kinds, holds, top = self._ledger.kinds, self._ledger.holds, target.address.name
+        if not kinds.encloses(target.address):
+            return target
+        above = [Address(name, str(path)) for path in PurePosixPath(top).parents for name in kinds]
+        kept: dict[str, Json] = {}
+        brought: set[str] = set()
+        for address in [*self._paths.inside(top), *(a for a in above if a in self._staying)]:
+            fields = holds[address]
+            if (parts := OWNERSHIP & set(fields)) and address.name != top:
+                kept[address.name] = {field[0]: -1 for field in parts}
+            came = kinds[address.kind].brought(address.name, {f: hold.origin for f, hold in fields.items()})
+            brought |= {path for path in came if inside(path, top)}
+        return replace(target, options={**target.options, "spoken": kept, "brought": sorted(brought)})
 
 
 def _related(one: str, other: str) -> bool:
@@ -175,7 +188,7 @@ class _Gathering:
             made=made,
             source=wished.source,
             requires=frozenset(map(ledger.kinds.address, resource.after)),
-            peers=self.files - {resource.name},
+            peers=self.files,
             options=_options(ledger, address, tuple(t for t in self.trees if t != resource.name)),
         )
 
@@ -191,10 +204,11 @@ class _Gathering:
             goals.leaves += [(name, a, f) for a in left for f in ledger.held_by(name, a)]
         trees = (*self.trees, *(a.name for a in gone if ledger.kinds.spans(a)))
         parted = {a for a in gone if all(going.issuperset(h.holders) for h in ledger.holds[a].values())}
+        beside = _Beside(ledger, parted)
         for address in gone:
             if not _bequeathed(goals, ledger, address, self.stays) and address not in sink:
                 target = _returning(ledger, name, address, going, trees, self.unseal)
-                sink[address] = _beside(target, ledger, parted)
+                sink[address] = beside.returned(target)
 
     def inherited(self) -> None:
         """What trees learn of their paths from others: of those round them, and of those that they take over."""
@@ -321,6 +335,7 @@ def _uninstalled(
     kept = [a for a, fields in ledger.holds.items() if any(set(h.holders) - parting for h in fields.values())]
     _, trees = _specific([*stays, *kept, *mine], ledger.kinds)
     doomed = destroys(ledger, deployment) if quarantine else []
+    beside = _Beside(ledger, {*mine} - {*kept} - stays.keys())
     for address in mine:
         if any(
             ledger.kinds.located(address) and address != tree and inside(address.name, tree.name) for tree in doomed
@@ -333,7 +348,7 @@ def _uninstalled(
         if _bequeathed(goals, ledger, address, stays):
             continue
         target = _returning(ledger, deployment, address, parting, trees, unseal)
-        target = _beside(target, ledger, {a for a in mine if a not in kept and a not in stays})
+        target = beside.returned(target)
         if address in doomed:
             target = Target(
                 address, deployment, None, {EXISTS: {"absent": {"quarantine": quarantine}}}, {},
@@ -382,7 +397,7 @@ def from_past(pasts: Mapping[Address, Past], ledger: Ledger, unseal: Unseal) -> 
             values,
             {name: unseal(held[name].current) for name in values if name in held},
             source=source_of(past.source),
-            peers=files - {address.name},
+            peers=files,
             options={
                 **_options(ledger, address, tuple(t for t in trees if t != address.name)),
                 "spoken": spoken,

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from dataclasses import replace as with_
+from functools import cached_property
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import TypeAdapter
@@ -19,6 +20,7 @@ from ..errors import HostError, Unseen
 from ..formats.text import printable
 from ..host.port import Host, Observer, Scope, Stat
 from ..model import EXISTS, MARK, Absent, Address, Change, Field, Json, Owner, Resource, Seen, State, Target, Unknown
+from .planned import Foretold, Paths, Planned
 from .vault import Vault
 
 S = TypeVar("S", bound=State)
@@ -123,6 +125,8 @@ class Proposal:
     reason: str | None = None
     owed: bool = False
     """Whether what was to be given back cannot be now, so that it stays held but for the parts that are gone."""
+    foretold: Mapping[str, Foretold] = field(default_factory=dict)
+    """What becomes of paths inside it when it has its turn."""
     work: Any = None
     """What looking found out that doing can go on with, within one run."""
 
@@ -137,8 +141,7 @@ class Context:
     """Daemons that started before a thing they depend on was changed, by the log."""
     paused: frozenset[Address] = frozenset()
     """Daemons that an earlier run stopped for its own length and did not start again."""
-    planned: dict[Address, Proposal] = field(default_factory=dict)
-    """The prospects of this plan so far, in an order in which each can look at what it needs."""
+    planned: Planned = field(default_factory=Planned)
     targets: Mapping[Address, Target] = field(default_factory=dict)
     owed: set[Address] = field(default_factory=set)
     """What was to be given back and cannot be now, as far as this plan goes: it stays held."""
@@ -161,6 +164,14 @@ class Context:
 
     contested: Callable[[Address], int] = lambda address: 0
     """How often somebody else lately undid what we had written to a thing."""
+
+    @cached_property
+    def _paths(self) -> Paths:
+        return Paths({a for a in (*self.current, *self.targets) if a.name.startswith("/")})
+
+    def inside(self, top: str) -> list[Address]:
+        """The things that the log held when this was made, or that are asked about, whose names lie below a path."""
+        return self._paths.inside(top)
 
     def hands_over(self, tree: Address) -> bool:
         """Whether this plan changes who owns a tree by declaration (never where it only repairs drift)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 from ..model import EXISTS, MARK, PATHS, Address, Field, Json, inside
@@ -255,6 +256,12 @@ class Ledger:
         fields = self.holds.get(address, {})
         return {name: hold for name, hold in fields.items() if deployment in hold.holders}
 
+    def spanning(self, path: str) -> list[tuple[Address, dict[Field, Hold]]]:
+        """What holds a path inside it, the innermost first."""
+        tops = map(str, PurePosixPath(path).parents)
+        around = [Address(name, top) for top in tops for name, kind in self.kinds.items() if kind.spans]
+        return [(address, self.holds[address]) for address in around if address in self.holds]
+
     def images(self) -> set[tuple[int, str]]:
         """The before-images without which something held could not be given back, each with its event."""
         found: set[tuple[int, str]] = set()
@@ -285,6 +292,25 @@ class Ledger:
             clock is not None and clock["boot"] == process["boot"] and clock["ticks"] > process["start"]
             for _, clock in told
         )
+
+
+class Currents(Mapping[Address, Mapping[Field, Json]]):
+    """How we left every field that a ledger holds, as it is whenever it is asked."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._holds = ledger.holds
+
+    def __getitem__(self, address: Address) -> Mapping[Field, Json]:
+        return {name: hold.current for name, hold in self._holds[address].items()}
+
+    def __iter__(self) -> Iterator[Address]:
+        return iter(self._holds)
+
+    def __len__(self) -> int:
+        return len(self._holds)
+
+    def __contains__(self, address: object) -> bool:
+        return address in self._holds
 
 
 def fold(events: Iterable[Event], books: Posted, kinds: Kinds, upto: int | None = None) -> Ledger:
@@ -551,7 +577,7 @@ def _held(ledger: Ledger, address: Address, started: Event, ended: Event) -> Non
 
 def _disinherit(ledger: Ledger, brought: set[str]) -> None:
     """What stands where something came into being with a thing that goes now has nothing to come back to."""
-    for other in [a for a in ledger.holds if a.name in brought and ledger.kinds.single(a)]:
+    for other in [a for a in ledger.holds if a.name in brought and ledger.kinds.single(a)] if brought else ():
         fields = ledger.holds[other]
         any_one = next(iter(fields.values()))
         ledger.holds.touch(other)
@@ -559,24 +585,28 @@ def _disinherit(ledger: Ledger, brought: set[str]) -> None:
 
 
 def _hand_on_parents(ledger: Ledger, address: Address, hold: Hold | None, stays: set[str]) -> bool:
-    """Directories that were made for a thing that goes now, and that others still need, become theirs.
+    """Directories that were made for a thing that goes now, and that others still need, become one of those's.
 
-    ``stays``: those that it was itself, or that came with it.  Answers whether there was anybody to take them.
+    That one hands them on in its turn.  ``stays``: those that it was itself, or that came with it.  Answers whether
+    there was anybody to take them.
     """
     around = hold.origin.get("absent", {}) if hold is not None and isinstance(hold.origin, dict) else {}
     made = [*(around.get("missing", []) if isinstance(around, dict) else []), *stays]
-    heirs = False
-    for other, fields in ledger.holds.items():
+    left, heirs = set(made), False
+    for other, fields in ledger.holds.items() if made else ():
         theirs = fields.get(EXISTS)
         if other == address or theirs is None or not ledger.kinds.single(other) or not gone(theirs.origin):
             continue
-        needed = [path for path in made if inside(other.name, path) and path != other.name]
+        needed = {path for path in left if inside(other.name, path) and path != other.name}
         if needed:
             heirs = True
             known = theirs.origin["absent"].get("missing", [])
             missing = sorted({*needed, *known}, key=len)
             ledger.holds.touch(other)
             fields[EXISTS] = replace(theirs, origin={"absent": {**theirs.origin["absent"], "missing": missing}})
+            left -= needed
+            if not left:
+                break
     return heirs
 
 

@@ -23,6 +23,8 @@ RUNNING = {"start", "stop", "restart"}
 POLICY, DEPLOYMENT = "access", "deployment"
 """What can be blocked besides a resource: a path by an access policy, a whole deployment."""
 Node = tuple[Address, str, bool]
+Bearers = dict[tuple[str, tuple[str, int]], list[Address]]
+"""Who has a number now that only one thing of the host may have, by kind and number."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Transition:
             shape["reason"] = prospect.reason
         if self.step.pause:
             shape["pause"] = True
-        hidden = {"survey", "handover", "owners", "coming", "leaving", "passing", "bringing"}
+        hidden = {"survey", "handover", "owners"}
         return shape | {key: value for key, value in prospect.facts.items() if key not in hidden}
 
 
@@ -179,13 +181,16 @@ def transitions(prospects: Mapping[Address, Proposal], kinds: Kinds) -> list[Tra
     nodes: list[Transition] = [Transition(step, p) for p in prospects.values() for step in p.steps]
     edges: dict[Node, set[Node]] = {t.node: set() for t in nodes}
     by_address: dict[Address, list[Transition]] = {}
+    bearers: Bearers = {}
     for t in nodes:
         by_address.setdefault(t.address, []).append(t)
+        for number in kinds[t.address.kind].numbers(t.prospect.before):
+            bearers.setdefault((t.address.kind, number), []).append(t.address)
     for listed in by_address.values():
         for earlier, later in pairwise(listed):
             edges[later.node].add(earlier.node)
     for t in nodes:
-        for other, first in _before(t, by_address, kinds):
+        for other, first in _before(t, by_address, bearers, kinds):
             if other is not t:
                 edges[t.node if first else other.node].add(other.node if first else t.node)
     order = _sorted(nodes, edges, kinds)
@@ -199,7 +204,7 @@ def transitions(prospects: Mapping[Address, Proposal], kinds: Kinds) -> list[Tra
 
 
 def _before(
-    t: Transition, by_address: Mapping[Address, list[Transition]], known: Kinds
+    t: Transition, by_address: Mapping[Address, list[Transition]], bearers: Bearers, known: Kinds
 ) -> Iterable[tuple[Transition, bool]]:
     """The transitions that must come before this one (True) or after it (False)."""
     name = t.address.name
@@ -209,7 +214,8 @@ def _before(
     going = isinstance(t.prospect.after, Absent)
     takes = kind.numbers(t.prospect.after) - kind.numbers(t.prospect.before)
     halting = t.verb == "stop"
-    for address in _candidates(t, will | used, by_address, known, numbered=bool(takes)):
+    rivals = {address for number in takes for address in bearers.get((t.address.kind, number), ())}
+    for address in _candidates(t, will | used | rivals, by_address, known):
         others = by_address[address]
         removes = isinstance(others[0].prospect.after, Absent) and not known.runs(address)
         same = others[0].target.deployment == t.target.deployment
@@ -230,7 +236,7 @@ def _before(
 
 
 def _candidates(
-    t: Transition, named: set[Address], by_address: Mapping[Address, list[Transition]], kinds: Kinds, *, numbered: bool
+    t: Transition, named: set[Address], by_address: Mapping[Address, list[Transition]], kinds: Kinds
 ) -> list[Address]:
     """The other things of the plan that a transition can have to do with, so that not all are asked of all."""
     if kinds.runs(t.address):
@@ -242,8 +248,6 @@ def _candidates(
         enclosing = [name for name, kind in kinds.items() if kind.encloses]
         above = (Address(kind, "/".join(parts[:n]) or "/") for n in range(1, len(parts)) for kind in enclosing)
         found |= {address for address in above if address in by_address}
-        if numbered:
-            found |= {address for address in by_address if address.kind == t.address.kind}
     return sorted(found - {t.address})
 
 

@@ -25,7 +25,7 @@ from ..errors import ReconcilerError
 from ..host.port import REPLACED, Host
 from ..kinds import kinds
 from ..log.writer import LogWriter
-from ..model import EXISTS, MARK, PATHS, Address, Change, Field, Json, Target, Unknown, inside
+from ..model import EXISTS, MARK, PATHS, Address, Change, Field, Json, Target, Unknown
 from ..trees.images import recorded_in
 from ..trees.whole import erase
 from .survey import NOTHING, Surveyor
@@ -159,7 +159,8 @@ class Engine(Surveyor):
 
     def _in_turn(self, report: Report, plan: Plan, context: Context, options: Options, tell: Progress) -> set[Address]:
         """Every transition in its turn; answers which things were not brought where they were to be."""
-        context.planned = {t.address: t.prospect for t in plan.transitions}
+        for planned in plan.transitions:
+            context.planned[planned.address] = planned.prospect
         failed: set[Address] = set()
         stop = False
         for transition in plan.transitions:
@@ -181,7 +182,6 @@ class Engine(Surveyor):
                 failed.add(transition.address)
                 stop = stop or not options.keep_going
             context.paused = frozenset(self.ledger.paused)
-            context.current = {a: {f: h.current for f, h in fields.items()} for a, fields in self.ledger.holds.items()}
         return failed
 
     @staticmethod
@@ -344,8 +344,8 @@ class Engine(Surveyor):
         found: dict[Field, Json] = {}
         if not kinds().single(address) or not wanted or any(c.field == EXISTS for c in listed):
             return found
-        for tree, fields in self.ledger.holds.items():
-            if PATHS in fields and inside(address.name, tree.name):
+        for _, fields in self.ledger.spanning(address.name):
+            if PATHS in fields:
                 record = recorded_in(fields[PATHS].origin, self.vault, address.name)
                 for name in wanted:
                     if record is None or record.after is None:

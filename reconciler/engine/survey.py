@@ -15,9 +15,10 @@ from typing import Any
 
 from ..core.goals import Goals
 from ..core.kind import Context, Proposal, gone
-from ..core.ledger import Ledger, fold
+from ..core.ledger import Currents, Ledger, fold
 from ..core.options import Options
 from ..core.plan import Blocked, Plan, Transition, transitions
+from ..core.planned import Planned
 from ..core.rewind import changes
 from ..errors import HostError, LogError, Refused
 from ..host.port import Observer
@@ -93,8 +94,9 @@ class Surveyor:
         """What planning knows besides the host."""
         ledger = self.ledger
         return Context(
-            current={a: {f: h.current for f, h in fields.items()} for a, fields in ledger.holds.items()},
+            current=Currents(ledger),
             paused=frozenset(ledger.paused),
+            planned=Planned(kinds().located),
             targets=goals.targets,
             force=options.force,
             spared=self._spared(goals),

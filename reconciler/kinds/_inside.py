@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 
 from ..core.kind import Context
 from ..core.vault import Vault
-from ..host.port import Facts, Host, Observer, Type
-from ..model import PATHS, Absent, Address, Change, Json, Owner, inside
+from ..host.port import Facts, Host, Observer
+from ..model import PATHS, Address, Change, Json, Owner, inside
 from ..trees.apply import Task, bring_about
 from ..trees.classify import linked, obstacle
 from ..trees.images import Look, Record, open_layer
@@ -38,25 +39,19 @@ def relative_to(top: str, paths: Iterable[str]) -> set[str]:
     return {path[len(top.rstrip("/")) + 1 :] for path in paths if path != top and inside(path, top)}
 
 
-def held(context: Context) -> set[str]:
-    """The paths at which something of ours stands."""
-    return {a.name for a in context.current if kinds().located(a)}
+def ours_below(context: Context, top: str, *, held: bool | None = None, wished: bool | None = None) -> set[str]:
+    """The paths strictly below ``top`` at which something of ours stands or is to stand.
 
-
-def declared(context: Context) -> set[str]:
-    """The paths at which something of ours stands, or will once this plan is done."""
-    return held(context) | {a.name for a in context.targets if kinds().located(a)}
-
-
-def wished(context: Context) -> set[str]:
-    """The paths at which something is to stand that does not stand there yet."""
-    return {a.name for a, t in context.targets.items() if kinds().located(a) and t.wish is not None} - held(context)
-
-
-def staying(context: Context) -> set[str]:
-    """The paths at which something of ours stands, or will, that this plan does not give back."""
-    parting = {a for a, target in context.targets.items() if target.wish is None}
-    return {a.name for a in {*context.current, *context.targets} - parting if kinds().located(a)}
+    ``held``: whether it stands there by now; ``wished``: whether this plan is to leave it there.
+    """
+    found = set()
+    for address in context.inside(top):
+        if kinds().located(address):
+            target = context.targets.get(address)
+            here, stays = address in context.current, target is None or target.wish is not None
+            if held in (None, here) and wished in (None, stays) and (here or target is not None):
+                found.add(address.name)
+    return found
 
 
 def owed(context: Context) -> set[str]:
@@ -66,41 +61,33 @@ def owed(context: Context) -> set[str]:
 
 def comes_back(path: str, context: Context) -> bool:
     """Whether what stands at a path is what this plan gives back there, or nothing any more."""
-    there = [prospect for address, prospect in context.planned.items() if address.name == path]
+    addresses = (Address(name, path) for name, kind in kinds().items() if kind.located)
+    there = [context.planned[address] for address in addresses if address in context.planned]
     return bool(there) and all(each.target.wish is None and each.blocked is None and not each.owed for each in there)
+
+
+def spanning(path: str, context: Context) -> Address | None:
+    """The innermost thing that is asked about and spans a path."""
+    names = [path, *map(str, PurePosixPath(path).parents)]
+    around = (Address(name, top) for top in names for name, kind in kinds().items() if kind.spans)
+    return next((address for address in around if address in context.targets), None)
 
 
 def given_by_others(host: Observer, path: str, context: Context) -> tuple[Owner, Owner] | None:
     """Whose a directory is once what spans it is as it is to be; None where that leaves it as it is."""
-    around = [a for a in context.targets if kinds().spans(a) and inside(path, a.name)]
-    address = max(around, key=lambda each: len(each.name), default=None)
+    address = spanning(path, context)
     return kinds()[address.kind].gives(host, context.targets[address], context, path) if address is not None else None
-
-
-def going(context: Context) -> tuple[set[str], set[str]]:
-    """What this plan takes away, and the directories that go with it where nothing else is in them."""
-    things: set[str] = set()
-    made: set[str] = set()
-    for address, prospect in context.planned.items():
-        if kinds().located(address) and prospect.steps and isinstance(prospect.after, Absent):
-            if not prospect.after.around.get("passed"):
-                things.add(address.name)
-                made |= set(prospect.after.around.get("missing", ()))
-            for path, entry in prospect.facts.get("leaving", {}).items():
-                (made if entry == Type.DIRECTORY else things).add(path)
-    return things, made
 
 
 def others_in(host: Observer, name: str, context: Context) -> bool:
     """Whether anything is in a directory besides what this plan takes out of it."""
-    things, parents = going(context)
     pending = [name]
     for directory in pending:
         for child in host.names(directory):
             path = f"{directory}/{child}"
-            if path in parents:
+            if context.planned.made[path]:
                 pending.append(path)
-            elif path not in things:
+            elif not context.planned.going[path]:
                 return True
     return False
 
@@ -137,21 +124,23 @@ def ours_in(
     What stays although it was to go counts as others'.
     ``own``: paths that go with the directory; ``made``: directories that do where nothing else is in them.
     """
-    things, parents = going(context)
-    things, made = things | set(own), parents | set(made)
+    planned, own, made = context.planned, set(own), set(made)
     if relative_to(name, owed(context)):
         return None
-    stays = {path for path in held(context) if path != name and inside(path, name)} - things - made
-    ways = {"/".join(parts[:n]) for each in stays | things for parts in [each.split("/")] for n in range(2, len(parts))}
+    goes = {path for path in own if inside(path, name)} | {
+        a.name for a in context.inside(name) if planned.going[a.name]
+    }
+    stays = {p for p in ours_below(context, name, held=True) - goes - made if not planned.made[p]}
+    ways = {"/".join(parts[:n]) for each in stays | goes for parts in [each.split("/")] for n in range(2, len(parts))}
     pending, found = [name], False
     for directory in pending:
         for child in host.names(directory):
             path = f"{directory}/{child}"
             if path in stays:
                 found = True
-            elif path in made or path in ways:
+            elif path in made or path in ways or planned.made[path]:
                 pending.append(path)
-            elif path not in things:
+            elif path not in own and not planned.going[path]:
                 return None
     return found
 

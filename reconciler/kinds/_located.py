@@ -61,16 +61,13 @@ class LocatedKind(Kind[L]):
 
     def predicted(self, host: Observer, seen: State, name: str, context: Context) -> State:
         """With the owner, group and mode that a tree round it gives back to it first; with what it lies in, or gone."""
-        for address, prospect in context.planned.items():
-            if not context.fix and name in prospect.facts.get("leaving", ()):
+        for address, told in context.planned.foretold.get(name, {}).items() if not context.fix else ():
+            if address.name == name or isinstance(seen, Absent) != told.anew:
+                continue
+            if told.parts is None:
                 return Absent()
-            if not context.fix and isinstance(seen, Absent) and name in prospect.facts.get("bringing", ()):
-                told = prospect.facts["bringing"][name]
-                return self.state.model_validate({k: v for k, v in told.items() if k in self.state.model_fields})
-            look = prospect.facts.get("coming", {}).get(name) if address.name != name else None
-            if look is not None and prospect.target.wish is None and not context.fix and isinstance(seen, Located):
-                parts = {part: getattr(look, part) for part in ("owner", "group", "mode")}
-                seen = seen.model_copy(update={part: v for part, v in parts.items() if hasattr(seen, part)})
+            parts = {part: value for part, value in told.parts.items() if part in self.state.model_fields}
+            seen = self.state.model_validate(parts) if told.anew else seen.model_copy(update=parts)
         return seen
 
     def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...core.kind import Proposal
+from ...core.planned import Foretold
 from ...errors import HostError
 from ...formats.modes import SPECIAL
 from ...formats.text import printable
@@ -115,14 +116,14 @@ def spoken_for(path: str, copy: Json, spoken: set[str]) -> bool:
     return around or any(inside(path, each) for each in spoken)
 
 
-def bringing(found: Proposal) -> dict[str, Json]:
+def bringing(found: Proposal) -> dict[str, Foretold]:
     """The copies that come into being with a directory, each as a state has it."""
     after, name = found.after, found.target.address.name
     if not isinstance(after, DirectoryState):
         return {}
     owners = {"owner": after.owner, "group": after.group}
     return {
-        f"{name}/{path}": {**copy, **owners, "mtime_ns": copy.get("mtime")}
+        f"{name}/{path}": Foretold({**copy, **owners, "mtime_ns": copy.get("mtime")}, copy["type"], anew=True)
         for path, copy in after.skel.items()
         if copy is not None
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace as with_
+from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from ...core.kind import Context, Effects, Entry, Proposal, Step, Trial, absence
@@ -12,13 +13,12 @@ from ...errors import HostError
 from ...formats.text import printable
 from ...host.names import Names
 from ...host.port import Attributes, Host, Observer, OpenDirectory, Stat, Type, Visitor
-from ...model import EXISTS, PATHS, Absent, Address, Change, Field, Json, Seen, State, Target, Unknown, inside
+from ...model import EXISTS, PATHS, Absent, Address, Change, Field, Json, Seen, State, Target, Unknown
 from ...trees.apply import Task, bring_about
 from ...trees.whole import root_of
 from .._inside import (
-    declared,
-    going,
     others_in,
+    ours_below,
     owners_before,
     paths_put_back,
     paths_reached,
@@ -150,7 +150,7 @@ class DirectoryKind(LocatedKind[DirectoryState]):
         found.pop(PATHS, None)
         if isinstance(seen, Absent) and isinstance(target.wish, Directory) and target.wish.skel is not None:
             name = target.address.name
-            spoken = relative_to(name, declared(context))
+            spoken = relative_to(name, ours_below(context, name))
             found |= {
                 (SKEL, path): copy
                 for path, copy in skeleton(host, target.wish.skel).items()
@@ -181,9 +181,9 @@ class DirectoryKind(LocatedKind[DirectoryState]):
     def predicted(self, host: Observer, seen: State, name: str, context: Context) -> State:
         """Gone, where it was made for something that goes now and nothing else is in it."""
         seen = super().predicted(host, seen, name, context)
-        made = going(context)[1] if not context.fix else set()
-        if name in made and isinstance(seen, DirectoryState) and not others_in(host, name, context):
-            above = sorted((path for path in made if inside(name, path) and path != name), key=len)
+        made = context.planned.made
+        if made[name] and not context.fix and isinstance(seen, DirectoryState) and not others_in(host, name, context):
+            above = [path for path in reversed([*map(str, PurePosixPath(name).parents)]) if made[path]]
             return Absent(around={"missing": above} if above else {})
         return seen
 
@@ -204,7 +204,7 @@ class DirectoryKind(LocatedKind[DirectoryState]):
         """As for every kind; one that is to go and is not empty stays, and all that is in it is newborn."""
         found = super().prospect(host, target, context)
         if isinstance(found.before, Absent):
-            return with_(found, facts={**found.facts, "bringing": bringing(found)})
+            return with_(found, foretold=bringing(found))
         if isinstance(found.before, DirectoryState):
             try:
                 if found.steps and isinstance(found.after, Absent):
@@ -229,14 +229,15 @@ class DirectoryKind(LocatedKind[DirectoryState]):
         """Change the directory, or what is in it; copies that are as they were made go before it goes."""
         name = found.target.address.name
         made = {field[1]: copy for field, copy in found.target.recorded.items() if field[0] == SKEL}
-        take_copies(host, name, {path: made[path] for path in relative_to(name, found.facts.get("leaving", ()))})
+        leaving = [path for path, told in found.foretold.items() if told.parts is None]
+        take_copies(host, name, {path: made[path] for path in relative_to(name, leaving)})
         if any(change.field == PATHS for change in step.changes):
             work: Walked = found.work
             left = bring_about(host, Task(name, work.survey), work.rule, work.rule)
             self.write(host, name, found.after)
             return [(printable(name), NOT_EMPTY), *left] if found.owed else left
         if isinstance(found.after, Absent) and found.after.around.get("passed"):
-            for path in (name, *found.facts["passing"]):
+            for path in (name, *found.work):
                 self.write(host, path, usual(host))
             return []
         super().perform(host, found, step, changes, vault)

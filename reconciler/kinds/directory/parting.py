@@ -8,6 +8,7 @@ from dataclasses import replace as with_
 from typing import Any
 
 from ...core.kind import Context, Kind, Proposal, Step, gone
+from ...core.planned import Foretold
 from ...formats.modes import SPECIAL
 from ...formats.text import printable
 from ...host.names import Names
@@ -17,20 +18,18 @@ from ...trees.images import Layer, Look, Page, Record, open_layer
 from ...trees.rules import Return, Rule
 from ...trees.scan import Question, Survey, Wants, look_at
 from ...trees.whole import root_of
-from .. import kinds
 from .._inside import (
     changed_paths,
     comes_back,
     counted,
     given_by_others,
-    held,
+    ours_below,
     ours_in,
     owed,
     relative,
     relative_to,
-    staying,
+    spanning,
     top_owners,
-    wished,
 )
 from .._located import GROUP, MODE, OWNER, asked_owners
 from .copies import SKEL, alike
@@ -53,17 +52,16 @@ def parted(kind: Kind[Any], host: Observer, found: Proposal, context: Context) -
     target, name = found.target, found.target.address.name
     assert isinstance(found.before, DirectoryState)
     copies = {path: copy for path, copy in found.before.skel.items() if copy is not None}
-    standing = relative_to(name, held(context)) & copies.keys()
+    standing = relative_to(name, ours_below(context, name, held=True)) & copies.keys()
     back = {path for path in standing if comes_back(f"{name}/{path}", context)}
     taken = standing - back
     ours = {p for p in copies.keys() - taken if p in back or alike(copies[p], target.recorded.get((SKEL, p)))}
     made = {path for path in ours if copies[path]["type"] == Type.DIRECTORY}
     own = [{f"{name}/{path}" for path in some} for some in (ours - made, made)]
     stays = ours_in(host, name, context, *own)
-    fresh = ours & relative_to(name, wished(context))
+    fresh = ours & relative_to(name, ours_below(context, name, held=False, wished=True))
     # What is declared in place of a copy is made anew, where all of that copy can go.
     anew = {p for p in fresh if p not in made or ours_in(host, f"{name}/{p}", context, *own) is False}
-    passing: set[str] = set()
     if stays is None:
         leaving = {path for path in ours - back if any(inside(path, each) for each in anew | taken)}
         found = _left(kind, host, found, context, taken | fresh | leaving)
@@ -71,8 +69,8 @@ def parted(kind: Kind[Any], host: Observer, found: Proposal, context: Context) -
         passing = {path for path in made - back if ours_in(host, f"{name}/{path}", context, *own)}
         leaving = ours - back - passing
         found = _passed_on(kind, host, found) if stays else found
-    with_it = {f"{name}/{path}": copies[path]["type"] for path in leaving}
-    return with_(found, facts={**found.facts, "leaving": with_it, "passing": [f"{name}/{p}" for p in passing]})
+        found = with_(found, work=[f"{name}/{path}" for path in passing])
+    return with_(found, foretold={f"{name}/{path}": Foretold(None, copies[path]["type"]) for path in leaving})
 
 
 def _heir(kind: Kind[Any], host: Observer, name: str, context: Context) -> tuple[Owner, Owner]:
@@ -106,17 +104,18 @@ def _left(kind: Kind[Any], host: Observer, found: Proposal, context: Context, ta
     names = Names(host)
     now = Look(names.user(top.uid), names.group(top.gid), top.mode)
     then = Look(*_heir(kind, host, name, context), top.mode & ~(0o022 | SPECIAL))
-    spoken = {*target.options.get("spoken", ()), *owed(context), *staying(context)}
+    spoken = {*target.options.get("spoken", ()), *owed(context), *ours_below(context, name, wished=True)}
+    spoken = {path for path in spoken if inside(path, name)}
     stays = [path for path in spoken if (there := host.stat(path)) is not None and there.type == Type.DIRECTORY]
     nested = tuple(relative(name, [*target.options.get("nested", ()), *stays]))
     brought = target.options.get("brought", ())
     # What a tree that stays covers has its owners from that.
-    covered = any(kinds().spans(a) and t.wish and inside(name, a.name) for a, t in context.targets.items())
+    around = spanning(name, context)
+    covered = around is not None and context.targets[around].wish is not None
 
     def rule() -> Rule:
         layer = Layer(total=True, pages=iter([Page(b"", Record(then, now), [])]))
-        around = relative(name, {*spoken, *brought})
-        return Return([layer], (now.owner, now.group), around, nested)
+        return Return([layer], (now.owner, now.group), relative(name, {*spoken, *brought}), nested)
 
     copies = {path: copy for path, copy in found.before.skel.items() if path not in taken}
     update = {"owner": then.owner, "group": then.group, "mode": then.mode, "skel": copies}

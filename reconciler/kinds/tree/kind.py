@@ -15,6 +15,7 @@ from dataclasses import replace as with_
 from typing import Any, ClassVar
 
 from ...core.kind import Conflict, Context, Effects, Entry, Kind, Proposal, Step, Trial, gone
+from ...core.planned import Foretold
 from ...core.vault import Vault
 from ...errors import HostError, Unseen
 from ...formats.modes import apply_mode
@@ -47,7 +48,6 @@ from .. import kinds
 from .._inside import (
     changed_paths,
     counted,
-    going,
     others_in,
     owed,
     owners_before,
@@ -197,7 +197,7 @@ class TreeKind(Kind[TreeState]):
 
     def _will_go(self, host: Observer, name: str, context: Context) -> bool:
         """Whether the top is a directory that goes with a file that it was made for."""
-        return name in going(context)[1] and not others_in(host, name, context)
+        return context.planned.made[name] > 0 and not others_in(host, name, context)
 
     def _rule(self, host: Observer, target: Target, context: Context) -> Rule | None:
         nested = list(target.options.get("nested", ()))
@@ -316,7 +316,6 @@ class TreeKind(Kind[TreeState]):
             return Proposal(target, TreeState(), TreeState())
         facts = counted(found, every=context.all_paths)
         facts["handover"] = self._hands_over(target, found)
-        facts["coming"] = {absolute(name, path): look for path, look in found.coming.items()}
         notes = tuple(f"{shown(name, path)} is a mount point and not part of the tree" for path in found.mounts)
         if found.drifted:
             notes += (f"{found.drifted} modes drifted and are given back too",)
@@ -327,6 +326,10 @@ class TreeKind(Kind[TreeState]):
         steps: tuple[Step, ...] = ()
         if found.differ:
             steps = (Step("own", (self._change(target, found),)),)
+        coming = {
+            absolute(name, path): Foretold({"owner": look.owner, "group": look.group, "mode": look.mode})
+            for path, look in found.coming.items()
+        }
         work = Work(found, names_of(host, found), time.monotonic())
         return Proposal(
             target,
@@ -338,6 +341,7 @@ class TreeKind(Kind[TreeState]):
             facts,
             notes,
             tuple(dict.fromkeys(found.skipped)),
+            foretold=coming if target.wish is None else {},
             work=work,
         )
 
