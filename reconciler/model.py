@@ -90,6 +90,16 @@ def inside(path: str, top: str) -> bool:
     return path == top or top == "/" or path.startswith(top + "/")
 
 
+def above(path: str) -> list[str]:
+    """The directories above a path, the innermost first.
+
+    >>> above("/opt/a/b"), above("/opt"), above("/")
+    (['/opt/a', '/opt', '/'], ['/'], [])
+    """
+    parts = path.split("/") if path != "/" else []
+    return ["/".join(parts[:n]) or "/" for n in range(len(parts) - 1, 0, -1)]
+
+
 class State(BaseModel):
     """All that a kind can see of a thing, and so can restore."""
 

@@ -123,8 +123,8 @@ def shifts(now: Scene, then: Then, transition: Transition) -> Iterator[Shift]:
         classes = [item for item in prospect.facts.get("classes", ()) if item["type"] == Type.FILE]
         yield from compared(
             f"files in {address.name}",
-            _within(now, address.name, [then.told(item["before"], "file") for item in classes]),
-            _within(then, address.name, [then.told(item["after"], "file") for item in classes]),
+            _within(now, address.name, [then.told(item["before"], Type.FILE) for item in classes]),
+            _within(then, address.name, [then.told(item["after"], Type.FILE) for item in classes]),
             then,
         )
 

@@ -172,11 +172,11 @@ class Then(Scene):
     def file_look(self, entry: Entry) -> Look:
         """What decides at a planned file."""
         return Look(
-            "file", self._number("user", entry.owner), self._number("group", entry.group), entry.mode,
+            Type.FILE, self._number("user", entry.owner), self._number("group", entry.group), entry.mode,
             parse_acl(entry.acl.encode("latin-1") or None),
         )  # fmt: skip
 
-    def told(self, text: str, kind: str) -> Look | None:
+    def told(self, text: str, kind: Type) -> Look | None:
         """The look that a plan's class tells as ``owner:group:mode``; None for a link."""
         owner, _, rest = text.split(" ", maxsplit=1)[0].partition(":")
         group, _, mode = rest.partition(":")

@@ -37,7 +37,7 @@ class Person:
 class Look:
     """What decides at one path."""
 
-    type: str
+    type: Type
     uid: int
     gid: int
     mode: int

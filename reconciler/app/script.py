@@ -186,8 +186,11 @@ class Recorder:
 
     def _at(self, path: str) -> str:
         """A path as the script names it: through no link, so that one that is there later is noticed."""
+        return quoted(self._real(path))
+
+    def _real(self, path: str) -> str:
         parent, _, last = path.rpartition("/")
-        return quoted(f"{self._host.canonical(parent or '/').rstrip('/')}/{last}")
+        return f"{self._host.canonical(parent or '/').rstrip('/')}/{last}"
 
     def replace(self, path: str, file: File) -> None:
         """The lines that differ, and what else the file is to have."""
@@ -203,7 +206,7 @@ class Recorder:
         self._made.pop(path, None)
 
     def _replace(self, path: str, old: File | None, file: File) -> None:
-        name, body = self._at(self._host.canonical(path)), []
+        name, body = quoted(self._host.canonical(path)), []
         if old is None or old.data != file.data:
             body += [f'  {{ {"; ".join(_pieces(old.data if old else b"", file.data))}; }} > "$spare" && put {name}']
         body.append(f"  own {file.uid}:{file.gid} {file.mode:04o} {name}")
@@ -261,11 +264,13 @@ class Recorder:
     def amend(self, top: str, begin: Begin[OpenDirectory], scope: Scope | None = None) -> Iterator[Any]:
         """Owners, modes and attributes of a tree's paths, in the order in which they would be changed."""
         visitor = begin()()
-        yield from self._host.visit(top, lambda: partial(Through, visitor, partial(Noted, self, top)))
+        # No walk follows a link, so that all below it lies where the top does.
+        real = self._real(top)
+        yield from self._host.visit(top, lambda: partial(Through, visitor, partial(Noted, self, real)))
 
     def note(self, path: str, facts: Facts, digest: Callable[[], str], wanted: Attributes) -> None:
         """One path that is changed."""
-        name = self._at(path)
+        name = quoted(path)
         names = f" {facts.nlink}" if facts.nlink > 1 and facts.type != Type.DIRECTORY else ""
         bits = wanted.mode or 0
         special = facts.type == Type.FILE and bool(bits & SPECIAL)

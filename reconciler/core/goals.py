@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
+from functools import cached_property
 
-from ..model import EXISTS, PATHS, Address, Field, Json, Resource, Target, inside
+from ..model import EXISTS, PATHS, Address, Field, Json, Resource, Target, above, inside
 from .deployment import Declared, Deployment
 from .holds import Hold, merged
 from .kind import Kinds
@@ -45,19 +45,25 @@ class _Beside:
     """What stays inside of what is returned with all in it, and keeps what it holds of its own."""
 
     def __init__(self, ledger: Ledger, leaving: set[Address]) -> None:
-        self._ledger = ledger
-        self._staying = {a for a in ledger.holds if ledger.kinds.single(a) and a not in leaving}
-        self._paths = Paths(self._staying)
+        self._ledger, self._leaving = ledger, leaving
+
+    @cached_property
+    def _staying(self) -> set[Address]:
+        return {a for a in self._ledger.holds if self._ledger.kinds.single(a) and a not in self._leaving}
+
+    @cached_property
+    def _paths(self) -> Paths:
+        return Paths(self._staying)
 
     def returned(self, target: Target) -> Target:
         """The target, leaving that out; ``brought``: what came into being with things that stay."""
         kinds, holds, top = self._ledger.kinds, self._ledger.holds, target.address.name
         if not kinds.encloses(target.address):
             return target
-        above = [Address(name, str(path)) for path in PurePosixPath(top).parents for name in kinds]
+        around = [Address(name, path) for path in above(top) for name in kinds]
         kept: dict[str, Json] = {}
         brought: set[str] = set()
-        for address in [*self._paths.inside(top), *(a for a in above if a in self._staying)]:
+        for address in [*self._paths.inside(top), *(a for a in around if a in self._staying)]:
             fields = holds[address]
             if (parts := OWNERSHIP & set(fields)) and address.name != top:
                 kept[address.name] = {field[0]: -1 for field in parts}
@@ -141,10 +147,12 @@ class _Gathering:
         wanted = [w.resource.address for d in listed for w in d.resources]
         holds = ledger.holds.items()
         elsewhere = [a for a, fields in holds if any(set(h.holders) - self.present for h in fields.values())]
-        self.files, self.trees = _specific([*wanted, *elsewhere], ledger.kinds)
+        files, self.trees = _specific([*wanted, *elsewhere], ledger.kinds)
+        came: set[str] = set()
         for address in set(wanted) & ledger.holds.keys():
             origins = {f: hold.origin for f, hold in ledger.holds[address].items()}
-            self.files |= ledger.kinds[address.kind].brought(address.name, origins)
+            came |= ledger.kinds[address.kind].brought(address.name, origins)
+        self.files = files | came
 
     def _sink(self, document: Deployment, *, audited: bool) -> tuple[dict[Address, Target], frozenset[str]]:
         """Where targets go, and whose holds may end with them."""

@@ -19,7 +19,22 @@ from pydantic import TypeAdapter
 from ..errors import HostError, Unseen
 from ..formats.text import printable
 from ..host.port import Host, Observer, Scope, Stat
-from ..model import EXISTS, MARK, Absent, Address, Change, Field, Json, Owner, Resource, Seen, State, Target, Unknown
+from ..model import (
+    EXISTS,
+    MARK,
+    Absent,
+    Address,
+    Change,
+    Field,
+    Json,
+    Owner,
+    Resource,
+    Seen,
+    State,
+    Target,
+    Unknown,
+    above,
+)
 from .planned import Foretold, Paths, Planned
 from .vault import Vault
 
@@ -598,6 +613,11 @@ def gone(value: Json) -> bool:
     return value is None or value is False or (isinstance(value, dict) and "absent" in value)
 
 
+def passed(value: Json) -> bool:
+    """Whether a value of the field ``exists`` says that a thing goes, but stays for what of ours is in it."""
+    return isinstance(value, dict) and bool((value.get("absent") or {}).get("passed"))
+
+
 class Kinds(dict[str, Kind[Any]]):
     """Every kind by its name, and what the kind of an address can; a kind that is not known here can nothing."""
 
@@ -626,6 +646,10 @@ class Kinds(dict[str, Kind[Any]]):
     def encloses(self, address: Address) -> bool:
         """Whether other things can stand in it."""
         return address.kind in self and self[address.kind].encloses
+
+    def around(self, path: str) -> list[Address]:
+        """Whatever could span a path, the innermost first."""
+        return [Address(name, top) for top in (path, *above(path)) for name, kind in self.items() if kind.spans]
 
     def single(self, address: Address) -> bool:
         """Whether it is one path, and nothing inside it."""

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import PurePosixPath
 from typing import Any, Protocol
 
 from ..model import EXISTS, MARK, PATHS, Address, Field, Json, inside
 from .events import Event, run_key
 from .holds import HOLD, Hold, Holds, facts_of, holds_of, in_order, layered, merged, placed
-from .kind import Kinds, gone
+from .kind import Kinds, gone, passed
 from .noted import Noted
-from .rewind import FRESH, changes
+from .rewind import FRESH, Recorded, changes
 
 NUMBERS: frozenset[Field] = frozenset({("uid",), ("gid",)})
 PASSIVE = {"start", "stop", "restart", "enable", "disable"}
@@ -258,9 +257,7 @@ class Ledger:
 
     def spanning(self, path: str) -> list[tuple[Address, dict[Field, Hold]]]:
         """What holds a path inside it, the innermost first."""
-        tops = map(str, PurePosixPath(path).parents)
-        around = [Address(name, top) for top in tops for name, kind in self.kinds.items() if kind.spans]
-        return [(address, self.holds[address]) for address in around if address in self.holds]
+        return [(address, self.holds[address]) for address in self.kinds.around(path) if address in self.holds]
 
     def images(self) -> set[tuple[int, str]]:
         """The before-images without which something held could not be given back, each with its event."""
@@ -499,7 +496,7 @@ def _take(ledger: Ledger, started: Event, ended: Event) -> None:
     if exists is not None and gone(exists.after) and _parted(ledger, address, started, exists.after, brought):
         fields.clear()
     else:
-        _held(ledger, address, started, ended)
+        _held(ledger, address, told, started, ended)
     if not set(fields) - {MARK}:
         ledger.holds.pop(address)
 
@@ -536,13 +533,12 @@ def _parted(ledger: Ledger, address: Address, started: Event, exists: Json, brou
         for inner in inside_it:
             if inner != address:
                 del ledger.holds[inner]
-    passed = isinstance(exists, dict) and bool(exists["absent"].get("passed"))
-    stays = brought | ({address.name} if passed else set())
+    stays = brought | ({address.name} if passed(exists) else set())
     heirs = _hand_on_parents(ledger, address, ledger.holds[address].get(EXISTS), stays)
-    return heirs or not passed  # where nobody else would take it away, it stays held
+    return heirs or not passed(exists)  # where nobody else would take it away, it stays held
 
 
-def _held(ledger: Ledger, address: Address, started: Event, ended: Event) -> None:
+def _held(ledger: Ledger, address: Address, told: Iterable[Recorded], started: Event, ended: Event) -> None:
     """What a thing that stays holds from now on: fields change, begin, and end where they are given back."""
     fields, data, deployment = ledger.holds[address], started.data, str(started.deployment)
     returns = {tuple(path) for path in data.get("returns", ())}
@@ -551,7 +547,7 @@ def _held(ledger: Ledger, address: Address, started: Event, ended: Event) -> Non
     made = {
         path for hold in fields.values() if isinstance(hold.origin, dict) for path in hold.origin.get("missing", ())
     }
-    for change in changes(started):
+    for change in told:
         name, before, after = change.field, placed(change.before, address, ended.seq), change.after
         if name == FRESH or (name == EXISTS and gone(after)):
             continue

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from ..errors import ReconcilerError
-from ..model import MARK, Absent, Address, Json, Target, inside
+from ..model import MARK, Absent, Address, Json, Target, above, inside
 from .events import FORMAT, canonical
 from .kind import Conflict, Kinds, Proposal, Step
 
@@ -244,10 +244,10 @@ def _candidates(
     else:
         found = {address for address in named if address in by_address}
         # What encloses a path is one of the paths above it.
-        parts = t.address.name.split("/") if kinds.located(t.address) else []
         enclosing = [name for name, kind in kinds.items() if kind.encloses]
-        above = (Address(kind, "/".join(parts[:n]) or "/") for n in range(1, len(parts)) for kind in enclosing)
-        found |= {address for address in above if address in by_address}
+        paths = above(t.address.name) if kinds.located(t.address) else []
+        around = (Address(kind, path) for path in paths for kind in enclosing)
+        found |= {address for address in around if address in by_address}
     return sorted(found - {t.address})
 
 

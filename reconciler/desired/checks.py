@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ..core.secret import SECRET_KEY
 from ..errors import Mistake
 from ..formats.modes import octal
 from ..kinds import kinds
-from ..model import Address
+from ..model import Address, above
 from .words import nearest
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def _claimed(path: str, wished: Wished, first: Wished, reserved: set[str], probl
 def _within(mine: Mapping[str, Wished], others: Mapping[str, Wished], problems: list[Mistake]) -> None:
     """What lies inside a thing that cannot hold anything: a file, or a link, which may lead elsewhere tomorrow."""
     for path, wished in mine.items():
-        for parent in map(str, PurePosixPath(path).parents):
+        for parent in above(path):
             outer = others.get(parent)
             kind = kinds()[outer.resource.kind] if outer is not None else None
             if outer is not None and kind is not None and not kind.encloses:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace as with_
 from datetime import UTC, datetime, timedelta
-from pathlib import PurePosixPath
 from typing import Any
 
 from ..core.goals import Goals
@@ -26,7 +25,7 @@ from ..kinds import kinds
 from ..log.projection import Projection
 from ..log.store import LogReader, timestamp
 from ..log.writer import LogWriter
-from ..model import EXISTS, MARK, PATHS, Absent, Address, Field, Json, Target, Unknown, inside
+from ..model import EXISTS, MARK, PATHS, Absent, Address, Field, Json, Target, Unknown, above, inside
 
 
 def facts(host: Observer) -> dict[str, str | None]:
@@ -330,7 +329,7 @@ def _after_what_brings_them(order: list[Address], targets: Mapping[Address, Targ
     going = dict.fromkeys(a for a in order if kinds().single(a) and gone(targets[a].give_back.get(EXISTS, True)))
     found: dict[Address, None] = {}
     for address in order:
-        parents = map(str, PurePosixPath(address.name).parents) if kinds().single(address) else ()
+        parents = above(address.name) if kinds().single(address) else ()
         for around in [coming[path] for path in parents if path in coming] if address not in going else ():
             found.update(dict.fromkeys([*(a for a in going if inside(a.name, around.name)), around]))
         if address.name in coming and coming[address.name] == address:

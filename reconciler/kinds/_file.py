@@ -70,6 +70,11 @@ def latin(xattrs: Mapping[str, bytes]) -> dict[str, str]:
     return {name: value.decode("latin-1") for name, value in sorted(xattrs.items())}
 
 
+def raw(xattrs: Mapping[str, str]) -> dict[str, bytes]:
+    """Attributes in the form that the port takes."""
+    return {name: value.encode("latin-1") for name, value in xattrs.items()}
+
+
 def digest(data: str) -> str:
     """The SHA-256 of a file's bytes, which states hold as latin-1 text."""
     return hashlib.sha256(data.encode("latin-1")).hexdigest()
@@ -129,9 +134,10 @@ def put(host: Host, name: str, seen: Seen, state: State, **plain: Json) -> None:
         return
     make_parents(host, name)
     names = Names(host)
-    xattrs = {key: value.encode("latin-1") for key, value in wanted.xattrs.items()}
     owner, group = names.need_uid(wanted.owner), names.need_gid(wanted.group)
-    host.replace(name, Bytes(wanted.data.encode("latin-1"), wanted.mode, owner, group, xattrs, wanted.mtime_ns))
+    host.replace(
+        name, Bytes(wanted.data.encode("latin-1"), wanted.mode, owner, group, raw(wanted.xattrs), wanted.mtime_ns)
+    )
 
 
 F = TypeVar("F", bound=FileState)

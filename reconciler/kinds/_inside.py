@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import PurePosixPath
 
 from ..core.kind import Context
 from ..core.vault import Vault
@@ -68,9 +67,7 @@ def comes_back(path: str, context: Context) -> bool:
 
 def spanning(path: str, context: Context) -> Address | None:
     """The innermost thing that is asked about and spans a path."""
-    names = [path, *map(str, PurePosixPath(path).parents)]
-    around = (Address(name, top) for top in names for name, kind in kinds().items() if kind.spans)
-    return next((address for address in around if address in context.targets), None)
+    return next((address for address in kinds().around(path) if address in context.targets), None)
 
 
 def given_by_others(host: Observer, path: str, context: Context) -> tuple[Owner, Owner] | None:

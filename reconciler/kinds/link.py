@@ -13,7 +13,7 @@ from ..formats.text import printable
 from ..host.names import Names
 from ..host.port import Host, Link, Observer, Stat, Type
 from ..model import EXISTS, Absent, Address, Field, Json, Resource, Seen, State, Unknown
-from ._file import latin
+from ._file import latin, raw
 from ._located import (
     GROUP,
     OWNER,
@@ -116,8 +116,7 @@ class LinkKind(LocatedKind[LinkState]):
         make_parents(host, name)
         names = Names(host)
         owner, group = names.need_uid(wanted.owner), names.need_gid(wanted.group)
-        xattrs = {key: value.encode("latin-1") for key, value in wanted.xattrs.items()}
-        host.symlink(name, Link(wanted.target, owner, group, wanted.mtime_ns, xattrs))
+        host.symlink(name, Link(wanted.target, owner, group, wanted.mtime_ns, raw(wanted.xattrs)))
 
     def fields(self, state: State) -> dict[Field, Json]:
         """Where it points with its time, owner, group."""

@@ -70,7 +70,7 @@ class Story:
         self.start = self.now()
 
     def now(self) -> dict[str, Any]:
-        """All there is; the time of a directory that stays is nobody's."""
+        """All there is."""
         return snapshot(self.bench.observer())
 
     def apply(self, team: str, outer: int, inner: list[str]) -> None:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace as with_
-from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
-from ...core.kind import Context, Effects, Entry, Proposal, Step, Trial, absence
+from ...core.kind import Context, Effects, Entry, Proposal, Step, Trial, absence, passed
 from ...core.vault import Vault
 from ...errors import HostError
 from ...formats.text import printable
 from ...host.names import Names
 from ...host.port import Attributes, Host, Observer, OpenDirectory, Stat, Type, Visitor
-from ...model import EXISTS, PATHS, Absent, Address, Change, Field, Json, Seen, State, Target, Unknown
+from ...model import EXISTS, PATHS, Absent, Address, Change, Field, Json, Seen, State, Target, Unknown, above
 from ...trees.apply import Task, bring_about
 from ...trees.whole import root_of
 from .._inside import (
@@ -35,7 +34,7 @@ from .._located import (
     ownership,
 )
 from .copies import SKEL, alike, bringing, copied, drop_copies, put_copy, skeleton, spoken_for, take_copies
-from .parting import NOT_EMPTY, TOP, Walked, parted, passed, returned, usual
+from .parting import NOT_EMPTY, TOP, Walked, parted, returned, usual
 from .resource import Directory
 from .state import DirectoryState
 
@@ -183,8 +182,8 @@ class DirectoryKind(LocatedKind[DirectoryState]):
         seen = super().predicted(host, seen, name, context)
         made = context.planned.made
         if made[name] and not context.fix and isinstance(seen, DirectoryState) and not others_in(host, name, context):
-            above = [path for path in reversed([*map(str, PurePosixPath(name).parents)]) if made[path]]
-            return Absent(around={"missing": above} if above else {})
+            missing = [path for path in reversed(above(name)) if made[path]]
+            return Absent(around={"missing": missing} if missing else {})
         return seen
 
     def brought(self, name: str, origins: Mapping[Field, Json]) -> set[str]:

@@ -13,7 +13,7 @@ from ...formats.modes import SPECIAL
 from ...formats.text import printable
 from ...host.names import Names
 from ...host.port import Observer, Scope, Type
-from ...model import EXISTS, PATHS, Absent, Address, Field, Json, Owner, inside
+from ...model import EXISTS, PATHS, Absent, Address, Field, Json, Owner, above, inside
 from ...trees.images import Layer, Look, Page, Record, open_layer
 from ...trees.rules import Return, Rule
 from ...trees.scan import Question, Survey, Wants, look_at
@@ -80,9 +80,8 @@ def _heir(kind: Kind[Any], host: Observer, name: str, context: Context) -> tuple
     assert there is not None
     found: dict[Field, Json] = {OWNER: names.user(there.uid), GROUP: names.group(there.gid)}
     # What this one stays in stays too, and all in it is handed on as a whole.
-    parts = name.split("/")
-    around = (Address(kind.name, "/".join(parts[:n])) for n in range(len(parts) - 1, 1, -1))
-    outer = next((t for a in around if (t := context.targets.get(a)) is not None), None)
+    around = (context.targets.get(Address(kind.name, path)) for path in above(name))
+    outer = next((each for each in around if each is not None), None)
     if outer is not None and outer.wish is None and gone(outer.give_back.get(EXISTS, True)):
         return _heir(kind, host, outer.address.name, context)
     if target is not None:
@@ -167,11 +166,6 @@ def _passed_on(kind: Kind[Any], host: Observer, found: Proposal) -> Proposal:
     changes = tuple(c for c in changes if c.shown[0] != c.shown[1])
     note = "it stays, root's own, for what of ours is in it, and goes with the last of that"
     return with_(found, after=after, steps=(with_(step, changes=changes),), notes=(*found.notes, note))
-
-
-def passed(exists: Json) -> bool:
-    """Whether a directory stays for what of ours is in it, to go with the last of that."""
-    return isinstance(exists, dict) and bool((exists.get("absent") or {}).get("passed"))
 
 
 def usual(host: Observer) -> DirectoryState:
