@@ -128,7 +128,7 @@ def ours_in(
         a.name for a in context.inside(name) if planned.going[a.name]
     }
     stays = {p for p in ours_below(context, name, held=True) - goes - made if not planned.made[p]}
-    ways = {"/".join(parts[:n]) for each in stays | goes for parts in [each.split("/")] for n in range(2, len(parts))}
+    ways = {"/".join(parts[:n]) for each in stays for parts in [each.split("/")] for n in range(2, len(parts))}
     pending, found = [name], False
     for directory in pending:
         for child in host.names(directory):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.host.files import FileHost
@@ -33,13 +33,15 @@ INNER = [
     "{file: /data/h/sub/f, mode: '0600', content: ours}",
     "{link: /data/h/l, target: ours, owner: svc}",
     "{link: /data/h/sub/new, target: ours}",
+    "{file: /data/h/born-too/ours, content: ours}",
+    "{link: /data/h/sub/born-too/ours, target: ours}",
     "{directory: /data/h/sub, owner: svc, mode: '0750'}",
     "{directory: /data/h/in/most, owner: svc, group: svc}",
     "{directory: /data/h/in, owner: svc, group: svc, skel: /etc/skel/sub}",
 ]
 
 
-DEEDS = ["write", "deep", "edit", "delete"]
+DEEDS = ["write", "deep", "empty", "edit", "delete"]
 STEPS = st.one_of(
     st.tuples(
         st.just("apply"),
@@ -103,11 +105,12 @@ class Story:
             case "write":
                 (directory / "born").write_text("x")
                 os.chown(directory / "born", 999, 999)
-            case "deep":
+            case "deep" | "empty":
                 (directory / "born-too").mkdir(exist_ok=True)
-                (directory / "born-too/f").write_text("x")
                 os.chown(directory / "born-too", 999, 999)
-                os.chown(directory / "born-too/f", 999, 999)
+                if deed == "deep":
+                    (directory / "born-too/f").write_text("x")
+                    os.chown(directory / "born-too/f", 999, 999)
             case "edit":
                 for file in copies:
                     file.write_text("edited copy\n")
@@ -149,8 +152,17 @@ class Story:
 
 @settings(
     max_examples=many(60, 3000), derandomize=not LONG, deadline=None,
-    phases=[Phase.generate, Phase.shrink] if LONG else [Phase.generate], suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate, Phase.shrink][: 3 if LONG else 2],
+    suppress_health_check=list(HealthCheck),
 )  # fmt: skip
+@example(  # what of ours stands in a directory of the account's own
+    steps=[
+        ("apply", "d", 0, []),
+        ("account", "empty", 0),
+        ("apply", "d", 0, ["{file: /data/h/born-too/ours, content: ours}"]),
+    ],
+    last=["d", "e"],
+)
 @given(steps=st.lists(STEPS, min_size=2, max_size=8), last=st.permutations("de"))
 def test_when_both_are_gone_it_is_as_it_was(steps: list[tuple[Any, ...]], last: list[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
