@@ -17,10 +17,10 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO))
 from contrib.demo.agentroot import managesoft, system  # noqa: E402
-from reconciler.core.events import START, canonical  # noqa: E402
+from reconciler.core.events import START, Draft, canonical  # noqa: E402
 from reconciler.core.ledger import post  # noqa: E402
 from reconciler.engine.survey import ledger_of  # noqa: E402
-from reconciler.log.chain import entry_of  # noqa: E402
+from reconciler.log.store import entry_of  # noqa: E402
 from reconciler.log.writer import LogWriter  # noqa: E402
 
 RUNS = 9
@@ -110,7 +110,7 @@ def lengthen(path: str, events: int) -> None:
     for number in range(bulk + 1, runs + 1):
         for type_, data in told(number, log.seq + 1):
             about = ("old", ADDRESS) if type_.startswith("transition") else (None, None)
-            log.append(f"r{number}", type_, data, *about, lambda event: post(ledger, event))
+            log.append([Draft(f"r{number}", type_, data, *about)], lambda event: post(ledger, event))
     log.keep_head()
     log.close()
 

@@ -152,7 +152,7 @@ def archive(place: Place, upto: str, out: str, ask: Callable[[str], None]) -> tu
         engine = Engine(place.host(), writer)
         last = moment(writer, engine.ledger, upto, "--upto")
         ended = [run for run in engine.ledger.runs() if run.last <= last and run.outcome is not None]
-        if not ended or engine.ledger.open is not None or engine.ledger.awaiting:
+        if not ended or engine.ledger.open or engine.ledger.awaiting:
             raise Refused("nothing to archive: no run had ended by then, or one is still under way")
         known = facts(engine.host)
         ask(f"Archive {len(ended)} runs, up to {ended[0].id} (event {ended[0].last})?")

@@ -11,11 +11,13 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ..core.events import Draft
 from ..core.goals import Goals
 from ..core.options import Options
 from ..core.plan import Plan
-from ..engine.execute import Engine, Report
+from ..engine.execute import Engine
 from ..engine.survey import facts
+from ..engine.turns import Report
 from ..errors import LogError, Partial, ReconcilerError
 from ..host.port import Host, Observer
 from ..log.chain import verify
@@ -200,7 +202,8 @@ def begin(where: Where, verb: str, more: Mapping[str, Json], *, patience: float 
     """Say in the log that something begins which changes nothing on the host; answers with the run's id."""
     with opened(where, verb, patience) as engine:
         run = engine.next_run()
-        engine.append(run, "run.started", where.started(verb, facts(engine.host), **{"deployments": [], **more}))
+        start = where.started(verb, facts(engine.host), **{"deployments": [], **more})
+        engine.append([Draft(run, "run.started", start)])
         engine.writer()[1].keep_head()
         return run
 
@@ -208,7 +211,8 @@ def begin(where: Where, verb: str, more: Mapping[str, Json], *, patience: float 
 def end(where: Where, verb: str, run: str, how: Mapping[str, Json], *, patience: float = 10.0) -> None:
     """Say in the log how something ended that had begun."""
     with where.writer(verb, patience) as log:
-        Engine(where.host(), log).append(run, "run.finished", {"outcome": "unchanged", "complete": True, **how})
+        finish = Draft(run, "run.finished", {"outcome": "unchanged", "complete": True, **how})
+        Engine(where.host(), log).append([finish])
         log.keep_head()
 
 

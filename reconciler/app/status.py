@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 from ..access.becoming import Becoming
 from ..access.policy import policy, policy_text
@@ -17,6 +18,7 @@ from ..desired.documents import Document
 from ..engine.execute import Engine
 from ..engine.survey import hostname
 from ..history.causes import UNKNOWN, Asked, cause, changed
+from ..host.held import Glimpse
 from ..kinds import kinds
 from ..model import EXISTS, MARK, Absent, Json, Target, Unknown
 from .guards import intact
@@ -27,11 +29,13 @@ from .request import Request
 def status(engine: Engine, documents: Iterable[Document], goals: Goals, plan: Plan, context: Context) -> list[Json]:
     """One entry a deployment, in the order of the documents; what only the log knows comes last."""
     by_name: dict[str, list[Json]] = {}
-    blocked = {b.address: b.reason for b in plan.blocked}
+    blocked, seen_at = {b.address: b.reason for b in plan.blocked}, Glimpse(engine.host)
     for address, target in (goals.targets | goals.audit).items():
-        prospect = kinds()[address.kind].prospect(engine.host, target, context)
+        prospect = kinds()[address.kind].prospect(seen_at, target, context)
         context.planned[address] = prospect
-        by_name.setdefault(target.deployment, []).append(resource(engine, target, prospect, blocked.get(address)))
+        by_name.setdefault(target.deployment, []).append(
+            resource(engine, seen_at, target, prospect, blocked.get(address))
+        )
     found = []
     becoming = Becoming(Scene(engine.host), hostname(engine.host))
     for document in documents:
@@ -41,9 +45,8 @@ def status(engine: Engine, documents: Iterable[Document], goals: Goals, plan: Pl
         how = state(listed, broken=bool(engine.ledger.deployments().get(name)) and breaks(seen))
         found.append({"name": name, "mode": mode, "policy": document.policy, "state": how, "resources": listed, **seen})
     for name in goals.orphaned:
-        listed = [
-            resource(engine, Target(address, name), None, None) for address in engine.ledger.deployments().get(name, [])
-        ]
+        held = engine.ledger.deployments().get(name, [])
+        listed = [resource(engine, seen_at, Target(address, name), None, None) for address in held]
         found.append({"name": name, "mode": None, "policy": "enforce", "state": "orphaned", "resources": listed})
     return found
 
@@ -77,7 +80,7 @@ def state(resources: list[Json], *, broken: bool = False) -> str:
     return "pending" if any(item["actual_desired"] != " " for item in resources) else "converged"
 
 
-def resource(engine: Engine, target: Target, prospect: Proposal | None, reason: str | None) -> Json:
+def resource(engine: Engine, host: Any, target: Target, prospect: Proposal | None, reason: str | None) -> Json:
     """The two columns of one thing, and the fields that differ."""
     address = target.address
     kind = kinds().get(address.kind)
@@ -96,7 +99,7 @@ def resource(engine: Engine, target: Target, prospect: Proposal | None, reason: 
     seen = (
         prospect.before
         if prospect and not prospect.blocked
-        else kind.see(engine.host, address.name, [(name, engine.unseal(hold.current)) for name, hold in held.items()])
+        else kind.see(host, address.name, [(name, engine.unseal(hold.current)) for name, hold in held.items()])
     )
     wanted = {c.field: c for s in (prospect.steps if prospect else ()) for c in s.changes}
     parts = []
@@ -120,7 +123,7 @@ def resource(engine: Engine, target: Target, prospect: Proposal | None, reason: 
         verb = prospect.steps[0].verb
         item["actual_desired"] = {"create": "A", "remove": "D"}.get(verb, "M")
     if item["applied_actual"] != " ":
-        cut_off = engine.ledger.open is not None and engine.ledger.open.address == str(address)
+        cut_off = any(started.address == str(address) for started in engine.ledger.open.values())
         told = [part["path"] for part in (prospect.facts.get("sample", ()) if prospect else ())]
         item["cause"] = drift_cause(engine, tuple(told or kind.edits(address.name)), cut_off=cut_off)
     return item | {"fields": parts}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 from ..model import Json
 
@@ -19,8 +19,8 @@ TYPES = (
 )  # fmt: skip
 
 
-RUN = "run|"
-"""How the keys of runs begin in the books."""
+RUN, OPEN = "run|", "open|"
+"""How the keys of runs, and of transitions whose outcome is not known yet, begin in the books."""
 
 
 def run_key(number: int) -> str:
@@ -45,7 +45,7 @@ class Event:
 
     def body(self) -> dict[str, Json]:
         """Everything but the hash."""
-        found = asdict(self)
+        found = self.json()
         del found["hash"]
         return found
 
@@ -55,7 +55,21 @@ class Event:
 
     def json(self) -> dict[str, Json]:
         """The form that history and show print."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in COLUMNS}
+
+
+COLUMNS = tuple(field.name for field in fields(Event))
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An event that is to be written."""
+
+    run: str
+    type: str
+    data: Mapping[str, Json]
+    deployment: str | None = None
+    address: str | None = None
 
 
 def canonical(value: Json) -> str:

@@ -39,6 +39,7 @@ from .planned import Foretold, Paths, Planned
 from .vault import Vault
 
 S = TypeVar("S", bound=State)
+T = TypeVar("T")
 
 SECRET = {"secret": True}
 """How a secret value is shown where no digest of it may be given."""
@@ -173,6 +174,8 @@ class Context:
     """The parts of trees that are looked at, where the rest is known to be as it was."""
     looked: dict[Address, tuple[Target, Any]] = field(default_factory=dict)
     """What looking at one thing found out of others that have not had their turn."""
+    found: dict[str, Any] = field(default_factory=dict)
+    """What was found out once for all things of a plan."""
 
     outdated: Callable[[Address, frozenset[Address], Json], bool] = lambda address, depends, process: False
     """Whether the log says that a daemon's process is older than a change of what it depends on."""
@@ -183,6 +186,13 @@ class Context:
     @cached_property
     def _paths(self) -> Paths:
         return Paths({a for a in (*self.current, *self.targets) if a.name.startswith("/")})
+
+    def once(self, what: str, find: Callable[[], T]) -> T:
+        """What is found out once for all things of a plan."""
+        if what not in self.found:
+            self.found[what] = find()
+        known: T = self.found[what]
+        return known
 
     def inside(self, top: str) -> list[Address]:
         """The things that the log held when this was made, or that are asked about, whose names lie below a path."""
@@ -235,6 +245,10 @@ class Kind(ABC, Generic[S]):
     """It has a process: it is stopped for a hand-over, and restarted when what it depends on changed."""
     owns: ClassVar[bool] = False
     """Paths and processes belong to it, by its number."""
+    together: ClassVar[bool] = False
+    """Several such things that need nothing of each other can be looked at first and written then."""
+    shares: ClassVar[bool] = False
+    """Several such things stand in the same files, which are written once for all of them: the account files."""
 
     examples: ClassVar[tuple[str, ...]] = ()
     """Resources in YAML, each a valid wish; `PATH` stands for any path.  The laws try every one."""

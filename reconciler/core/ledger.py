@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from dataclasses import fields as parts
 from typing import Any, Protocol
 
 from ..model import EXISTS, MARK, PATHS, Address, Field, Json, inside
-from .events import Event, run_key
+from .events import OPEN, Event, run_key
 from .holds import HOLD, Hold, Holds, facts_of, holds_of, in_order, layered, merged, placed
 from .kind import Kinds, gone, passed
 from .noted import Noted
@@ -64,7 +65,9 @@ class Run:
     def json(self) -> Json:
         """The form that the books carry."""
         return {
-            key: value for key, value in asdict(self).items() if value is not None or key not in ("origin", "input")
+            part.name: value
+            for part in parts(self)
+            if (value := getattr(self, part.name)) is not None or part.name not in ("origin", "input")
         }
 
     @property
@@ -119,6 +122,7 @@ TABLES = {
     "doomed": Table("doomed", read=tuple, write=list),
     "failing": Table("failing"),
     "heldback": Table("held_back"),
+    OPEN[:-1]: Table("open", int, lambda value: Event(**value), lambda event: event.json()),
     "paused": Table("paused", Address.parse),
     "process": Table("processes", Address.parse, tuple, list),
     "terms": Table("terms", Address.parse),
@@ -127,7 +131,7 @@ TABLES = {
     ),
 }
 """By the word with which a key begins; holds, of which a thing has several, are told apart by their fields too."""
-PARTS = (HOLD, *sorted(f"{part}|" for part in (*TABLES, "count", "open", "suspended")))
+PARTS = (HOLD, *sorted(f"{part}|" for part in (*TABLES, "count", "suspended")))
 """The keys that a ledger is made of; runs and what of them is undone are looked up where somebody asks."""
 
 
@@ -146,7 +150,8 @@ class Ledger:
     holds: Noted[Address, dict[Field, Hold]] = field(default_factory=Noted)
     count: int = 0
     """How many runs there were."""
-    open: Event | None = None
+    open: Noted[int, Event] = field(default_factory=Noted)
+    """Transitions whose intent is in the log and whose outcome is not, by the event."""
     paused: Noted[Address, str] = field(default_factory=Noted)
     changed: Noted[Address, tuple[int, Json]] = field(default_factory=Noted)
     processes: Noted[Address, tuple[int, Json]] = field(default_factory=Noted)
@@ -188,7 +193,6 @@ class Ledger:
                 table = TABLES[part]
                 getattr(ledger, table.of)[table.key(name)] = table.read(value)
         ledger.count = told.get("count|", 0)
-        ledger.open = Event(**told["open|"]) if "open|" in told else None
         ledger.suspended = told.get("suspended|")
         ledger.news()
         return ledger
@@ -202,7 +206,7 @@ class Ledger:
             changed |= differing(then, now)
             if now:
                 self._posted[address] = now
-        single = {"count|": self.count, "open|": self.open and self.open.json(), "suspended|": self.suspended}
+        single = {"count|": self.count, "suspended|": self.suspended}
         single = {key: value for key, value in single.items() if value}
         changed |= differing(self._single, single)
         for part, table in TABLES.items():
@@ -406,20 +410,19 @@ def _source_failed(ledger: Ledger, event: Event) -> None:
 
 
 def _transition_started(ledger: Ledger, event: Event) -> None:
-    ledger.open = event
+    ledger.open[event.seq] = event
 
 
 def _transition_stands(ledger: Ledger, event: Event) -> None:
-    started, ledger.open = ledger.open, None
-    if started is not None and started.seq == event.data["started"]:
+    started = ledger.open.pop(event.data["started"], None)
+    if started is not None:
         if ledger.running is not None:
             ledger.running.transitions += 1
         _take(ledger, started, event)
 
 
 def _transition_undone(ledger: Ledger, event: Event) -> None:
-    if ledger.open is not None and ledger.open.seq == event.data.get("started"):
-        ledger.open = None
+    ledger.open.pop(event.data.get("started", 0), None)
 
 
 FOLD: dict[str, Callable[[Ledger, Event], None]] = {

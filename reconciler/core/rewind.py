@@ -26,11 +26,13 @@ class Recorded:
 def changes(started: Event) -> list[Recorded]:
     """The changes of a transition."""
     found = []
-    blob = started.data.get("sealed")
+    box = {"$sealed": started.data.get("sealed")}
+    if "part" in started.data:
+        box["part"] = started.data["part"]
     for index, raw in enumerate(started.data["changes"]):
         before, after = raw.get("before"), raw.get("after")
         if raw.get("sealed"):
-            before, after = ({"$sealed": blob, "index": index, "side": side} for side in (0, 1))
+            before, after = ({**box, "index": index, "side": side} for side in (0, 1))
         found.append(Recorded(tuple(raw["field"]), before, after, tuple(raw["shown"])))
     return found
 
@@ -49,11 +51,13 @@ class Past:
 def rewind(events: Iterable[Event], to: int, deployment: str | None = None) -> dict[Address, Past]:
     """What every thing changed since event ``to`` was right after it: of each field its first value since."""
     found: dict[Address, Past] = {}
-    started: Event | None = None
+    open_: dict[int, Event] = {}
     for event in events:
         if event.type == "transition.started":
-            started = event
-        elif event.type in ("transition.succeeded", "transition.stuck") and started is not None:
+            open_[event.seq] = event
+            continue
+        started = open_.pop(event.data.get("started", 0), None)
+        if event.type in ("transition.succeeded", "transition.stuck") and started is not None:
             if event.seq <= to or started.data.get("pause") or (deployment and started.deployment != deployment):
                 continue
             address = Address.parse(str(started.address))

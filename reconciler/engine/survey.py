@@ -20,6 +20,7 @@ from ..core.plan import Blocked, Plan, Transition, transitions
 from ..core.planned import Planned
 from ..core.rewind import changes
 from ..errors import HostError, LogError, Refused
+from ..host.held import Glimpse
 from ..host.port import Observer
 from ..kinds import kinds
 from ..log.projection import Projection
@@ -75,19 +76,15 @@ class Surveyor:
 
     def __init__(self, host: Observer, log: LogReader) -> None:
         self.host = host
+        self._seen: Any = host
+        """The host as one survey sees it."""
         self.log = log
         self.vault = log.vault()
         self.ledger = ledger_of(log)
-        self._blobs: dict[str, Json] = {}
 
     def unseal(self, value: Json) -> Json:
         """The value that a reference into the vault stands for."""
-        if isinstance(value, dict) and "$sealed" in value:
-            name = value["$sealed"]
-            if name not in self._blobs:
-                self._blobs[name] = self.vault.unseal(name)
-            return self._blobs[name]["values"][value["index"]][value["side"]]
-        return value
+        return self.vault.value(value)
 
     def context(self, goals: Goals, options: Options) -> Context:
         """What planning knows besides the host."""
@@ -139,7 +136,7 @@ class Surveyor:
             audit = {a: t for a, t in goals.audit.items() if a in options.only}
             listed = [a for a in options.only if a not in audit or a in goals.targets]
             goals = with_(goals, targets=self._closure(goals.targets, listed), audit=audit)
-        context = self.context(goals, options)
+        context, self._seen = self.context(goals, options), Glimpse(self.host)
         plan = Plan(host, desired or {"commit": None, "files": []}, orphaned=goals.orphaned, owed=context.owed)
         for address in looking_order(goals.targets):
             target = goals.targets[address]
@@ -158,15 +155,15 @@ class Surveyor:
         busy = {*blocked, *left_out, *(t.address for t in plan.transitions)}
         plan.converged = sorted(str(a) for a in context.planned if a not in busy)
         for address, target in goals.audit.items():
-            seen = kinds()[address.kind].prospect(self.host, target, context)
+            seen = kinds()[address.kind].prospect(self._seen, target, context)
             plan.audit += [Transition(each, seen) for each in seen.steps]
         # What is not looked at now, or left out, is held as before.
         goals.leaves[:] = [x for x in goals.leaves if x[1] in workable or x[1] not in known]
         self._claims(goals, context)
         self._held_otherwise(goals, context, plan)
-        if self.ledger.open is not None:
-            what = f"{self.ledger.open.data['verb']} {self.ledger.open.address}"
-            plan.notes.append(f"run {self.ledger.open.run} was cut off during '{what}'; apply settles that first")
+        for started in self.ledger.open.values():
+            what = f"{started.data['verb']} {started.address}"
+            plan.notes.append(f"run {started.run} was cut off during '{what}'; apply settles that first")
         return plan
 
     def _with_daemons(self, goals: Goals) -> Goals:
@@ -196,13 +193,13 @@ class Surveyor:
             )
             return Proposal(target, NOTHING, NOTHING)
         try:
-            found = kind.prospect(self.host, target, context)
+            found = kind.prospect(self._seen, target, context)
             if found.conflicts and options.skip_conflicts:
                 keep = frozenset(c.field for c in found.conflicts)
                 whole = EXISTS in target.give_back and any(c.field not in target.give_back for c in found.conflicts)
                 if whole or (EXISTS in target.give_back and target.wish is None):
                     keep |= {EXISTS, *_attributes(target)}
-                found = with_(kind.prospect(self.host, with_(target, keep=keep), context), conflicts=found.conflicts)
+                found = with_(kind.prospect(self._seen, with_(target, keep=keep), context), conflicts=found.conflicts)
         except LogError as error:
             found = Proposal(target, NOTHING, NOTHING, blocked=Unknown(str(error), unknown=False))
         if found.blocked is not None:
@@ -223,7 +220,7 @@ class Surveyor:
                 kind = kinds()[address.kind]
                 with suppress(HostError):
                     alone = Target(address, deployment, resource)
-                    spoken = set(kind.values(self.host, alone, prospect.before, context))
+                    spoken = set(kind.values(self._seen, alone, prospect.before, context))
                     # What the bytes were, and the paths of a tree, concern everybody who asks for anything there.
                     spoken |= {MARK, PATHS}
                     claims.setdefault(address, {}).setdefault(deployment, set()).update(spoken)
@@ -272,7 +269,7 @@ class Surveyor:
         """Block what the plan as a whole does not allow."""
         for address, prospect in context.planned.items():
             for reason in (
-                kinds()[address.kind].hindrances(self.host, prospect, context) if address.kind in kinds() else ()
+                kinds()[address.kind].hindrances(self._seen, prospect, context) if address.kind in kinds() else ()
             ):
                 plan.blocked.append(blocked_by(prospect.target, reason, unknown=False))
 
@@ -290,7 +287,7 @@ class Surveyor:
         for address, prospect in context.planned.items():
             if kinds().single(address) and prospect.target.wish is not None:
                 with suppress(HostError):
-                    other = seen.setdefault(kinds()[address.kind].place(self.host, address.name), address)
+                    other = seen.setdefault(kinds()[address.kind].place(self._seen, address.name), address)
                     if other != address:
                         reason = f"leads to the same file as {other}; declare it under one path"
                         plan.blocked.append(blocked_by(prospect.target, reason, unknown=False))

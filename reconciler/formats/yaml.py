@@ -7,15 +7,19 @@ Refused by name: duplicate keys, merge keys, tags, tabs, aliases that multiply, 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import Mistake
 
-LARGEST = 1 << 20
+LARGEST = 8 << 20
 DEEPEST = 32
-MOST = 60_000
+MOST, ALIASED = 500_000, 60_000
+"""How many values one file may have, and how many of them through aliases."""
+CONTROL, BRACKET = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"), re.compile(r"[\[\]{}]")
+ODD = re.compile("[\t&*!%\x85\u2028\u2029\ufeff]")
 PATIENCE = 50
 """How many mistakes of one file are listed before the rest of it is not read."""
 NULLS = {"", "~", "null", "Null", "NULL"}
@@ -54,6 +58,7 @@ class _Reader:
     text: Text
     anchors: dict[str, tuple[Any, int]] = field(default_factory=dict)
     nodes: int = 0
+    aliased: int = 0
 
     def mistake(self, mark: Any, message: str, hint: str = "") -> None:
         if len(self.mistakes) >= PATIENCE:
@@ -99,7 +104,8 @@ class _Reader:
         assert known is not None
         value, size = known
         self.nodes += size
-        if self.nodes > MOST:
+        self.aliased += size
+        if self.aliased > ALIASED or self.nodes > MOST:
             self.stop(mark, "aliases multiply into more values than any host has", "write the values out")
         return value
 
@@ -136,6 +142,39 @@ class _Reader:
         return values
 
 
+def thorough(text: str) -> Iterator[Any]:
+    """The events of a text, by the parser that says what is wrong and where."""
+    from ruamel.yaml import YAML  # noqa: PLC0415 - start-up counts
+
+    yield from YAML(typ="safe", pure=True).parse(text)
+
+
+def quick(text: str) -> Iterator[Any] | None:
+    """The events of a plain text, by the compiled parser; None where that is not here, or is not to decide.
+
+    The two parsers disagree about tabs, odd line ends and what anchors, tags and directives may look like.
+    """
+    if ODD.search(text):
+        return None
+    try:
+        from _ruamel_yaml import CParser  # noqa: PLC0415 - not everywhere
+        from ruamel.yaml.error import YAMLError  # noqa: PLC0415
+    except ImportError:
+        return None
+
+    def events() -> Iterator[Any]:
+        parser = CParser(text)
+        while parser.check_event():
+            yield parser.get_event()
+
+    try:
+        # Twice, since nothing is to be kept of a text that the other one has to explain.
+        whole = all(number < 3 * MOST for number, _ in enumerate(events()))
+    except (YAMLError, ValueError):
+        return None
+    return events() if whole else None
+
+
 def read(file: str, data: bytes) -> tuple[list[Text], list[Mistake]]:
     """The documents of one file, and what is wrong with its YAML."""
     mistakes: list[Mistake] = []
@@ -143,12 +182,11 @@ def read(file: str, data: bytes) -> tuple[list[Text], list[Mistake]]:
     text = _decode(file, data, mistakes)
     if text is None:
         return documents, mistakes
-    from ruamel.yaml import YAML  # noqa: PLC0415 - start-up counts
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError  # noqa: PLC0415 - start-up counts
 
     try:
-        nodes = 0
-        events = iter(YAML(typ="safe", pure=True).parse(text))
+        nodes = aliased = 0
+        events = iter(quick(text) or thorough(text))
         for event in events:
             kind = type(event).__name__
             if kind in ("StreamStartEvent", "StreamEndEvent", "DocumentEndEvent"):
@@ -159,9 +197,9 @@ def read(file: str, data: bytes) -> tuple[list[Text], list[Mistake]]:
                     mistakes.append(Mistake(file, line, 1, "not YAML 1.2", "remove the %YAML line"))
                 continue
             document = Text(file, None)
-            reader = _Reader(file, events, mistakes, document, nodes=nodes)
+            reader = _Reader(file, events, mistakes, document, nodes=nodes, aliased=aliased)
             document.value = reader.node(event, ())
-            nodes = reader.nodes
+            nodes, aliased = reader.nodes, reader.aliased
             if document.value is not None:
                 documents.append(document)
     except _Stop:
@@ -185,15 +223,15 @@ def _decode(file: str, data: bytes, mistakes: list[Mistake]) -> str | None:
         line = data[: error.start].count(b"\n") + 1
         mistakes.append(Mistake(file, line, 1, "not UTF-8 text", "save the file as UTF-8"))
         return None
-    for index, char in enumerate(text):
-        if (ord(char) < 32 and char not in "\t\n\r") or 127 <= ord(char) < 160:
-            line = text.count("\n", 0, index) + 1
-            column = index - text.rfind("\n", 0, index)
-            mistakes.append(Mistake(file, line, column, f"a control character (0x{ord(char):02x})", "remove it"))
-            return None
+    if found := CONTROL.search(text):
+        index = found.start()
+        line = text.count("\n", 0, index) + 1
+        column = index - text.rfind("\n", 0, index)
+        mistakes.append(Mistake(file, line, column, f"a control character (0x{ord(found[0]):02x})", "remove it"))
+        return None
     depth = deepest = 0
-    for char in text:
-        depth += (char in "[{") - (char in "]}")
+    for char in BRACKET.findall(text):
+        depth += 1 if char in "[{" else -1
         deepest = max(deepest, depth)
     if deepest > 200:
         mistakes.append(Mistake(file, 1, 1, "brackets nested hundreds deep", "nothing in a desired state needs that"))

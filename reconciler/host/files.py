@@ -11,7 +11,7 @@ import os
 import shutil
 import stat as st
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from .port import (
     Groups,
     Link,
     OpenDirectory,
+    Owned,
     Process,
     Result,
     Scope,
@@ -194,8 +195,8 @@ class FileObserver:
                     found.append((point[len(self.where) :] or "/", right.split(" ")[0]))
         return found
 
-    def owned(self, uid: int | None, gid: int | None, skip: Sequence[str]) -> Iterator[str]:
-        """Paths that belong to this user or group number, outside ``skip``, on local file systems."""
+    def owned(self, uids: Set[int], gids: Set[int], skip: Sequence[str]) -> Iterator[Owned]:
+        """Paths that belong to one of these users or groups, outside ``skip``, on local file systems."""
         avoid = {self.where.rstrip("/") + path for path in skip}
         pending = [self.where]
         while pending:
@@ -212,8 +213,8 @@ class FileObserver:
                         raw = item.stat(follow_symlinks=False)
                     except OSError:
                         continue
-                    if raw.st_uid == uid or raw.st_gid == gid:
-                        yield item.path[len(self.where.rstrip("/")) :]
+                    if raw.st_uid in uids or raw.st_gid in gids:
+                        yield item.path[len(self.where.rstrip("/")) :], raw.st_uid, raw.st_gid
                     if st.S_ISDIR(raw.st_mode) and self._enter(item.path):
                         pending.append(item.path)
 
@@ -322,6 +323,25 @@ class Eraser(Visitor[Opened]):
 
 class FileHost(FileObserver):
     """A directory as a host that can be changed; every replacement is atomic and durable."""
+
+    _later: dict[tuple[int, int], int] | None = None
+    """Directories that are still to be synced: an open descriptor each, by device and inode."""
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What names are changed within is durable at the end: every directory is synced once."""
+        later: dict[tuple[int, int], int] = {}
+        self._later = later
+        try:
+            yield
+            for fd in later.values():
+                os.fsync(fd)
+        except OSError as error:
+            raise HostError(f"a directory cannot be synced: {why(error)}") from None
+        finally:
+            self._later = None
+            for fd in later.values():
+                os.close(fd)
 
     def replace(self, path: str, file: File) -> None:
         """Put ``file`` in place of what is at ``path`` (through safe links), or make it there."""
@@ -525,9 +545,15 @@ class FileHost(FileObserver):
     def _sync(self, at: Place) -> None:
         fd = os.open(f"/proc/self/fd/{at.parent}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(fd)
+            if self._later is None:
+                os.fsync(fd)
+                return
+            found = os.fstat(fd)
+            if self._later.setdefault((found.st_dev, found.st_ino), fd) == fd:
+                fd = -1
         finally:
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
 
     @contextmanager
     def _said(self, path: str) -> Iterator[None]:

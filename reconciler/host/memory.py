@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from .port import (
     File,
     Link,
     OpenDirectory,
+    Owned,
     Process,
     Result,
     Scope,
@@ -193,11 +194,12 @@ class MemoryHost:
         """Nothing is mounted."""
         return []
 
-    def owned(self, uid: int | None, gid: int | None, skip: Sequence[str]) -> Iterator[str]:
-        """Paths of this number outside ``skip``."""
+    def owned(self, uids: Set[int], gids: Set[int], skip: Sequence[str]) -> Iterator[Owned]:
+        """Paths of these numbers outside ``skip``."""
         for path, node in sorted(self.nodes.items()):
-            if (node.uid == uid or node.gid == gid) and not any(path == s or path.startswith(s + "/") for s in skip):
-                yield path
+            theirs = node.uid in uids or node.gid in gids
+            if theirs and not any(path == s or path.startswith(s + "/") for s in skip):
+                yield path, node.uid, node.gid
 
     def processes(self) -> list[Process]:
         """Nothing runs here."""
@@ -299,6 +301,11 @@ class MemoryHost:
     def amend(self, top: str, begin: Begin[OpenDirectory], scope: Scope | None = None) -> Iterator[Any]:
         """Show a visitor the tree at ``top``, who may change owners and modes in it; more than ``scope`` of it."""
         yield from self.visit(top, begin)  # type: ignore[arg-type] # what is shown can do both
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is in memory is never synced."""
+        yield
 
     @contextmanager
     def accounts_locked(self) -> Iterator[None]:

@@ -6,6 +6,8 @@ from functools import cached_property
 
 from ..errors import HostError
 from ..model import Owner
+from .accounts import AccountFiles
+from .held import account_files
 from .port import Entity, Observer
 from .userdb import Table
 
@@ -33,28 +35,26 @@ class Names:
         self._remote: dict[tuple[str, int], Owner] = {}
 
     @cached_property
+    def _files(self) -> AccountFiles:
+        return account_files(self.host)
+
+    @cached_property
     def _users(self) -> Table:
-        return _table(self.host, "/etc/passwd")
+        return self._files.table("passwd") or Table()
 
     @cached_property
     def _groups(self) -> Table:
-        return _table(self.host, "/etc/group")
-
-    @cached_property
-    def _user_names(self) -> dict[int, str]:
-        return _by_number(self._users)
-
-    @cached_property
-    def _group_names(self) -> dict[int, str]:
-        return _by_number(self._groups)
+        return self._files.table("group") or Table()
 
     def user(self, uid: int) -> Owner:
         """The name of a uid, or the uid itself."""
-        return self._user_names.get(uid) or self._named("passwd", uid)
+        found = self._users.numbers().get(uid)
+        return found[0] if found else self._named("passwd", uid)
 
     def group(self, gid: int) -> Owner:
         """The name of a gid, or the gid itself."""
-        return self._group_names.get(gid) or self._named("group", gid)
+        found = self._groups.numbers().get(gid)
+        return found[0] if found else self._named("group", gid)
 
     def _named(self, database: str, number: int) -> Owner:
         key = (database, number)
@@ -103,16 +103,3 @@ def _needed(number: int | None, what: str, owner: Owner) -> int:
         resource = "account" if what == "user" else "group"
         raise HostError(f"{what} {owner!r} does not exist on this host; declare it with '- {resource}: {owner}'")
     return number
-
-
-def _table(host: Observer, path: str) -> Table:
-    file = host.read(path)
-    return Table.parse(file.data if file else b"")
-
-
-def _by_number(table: Table) -> dict[int, str]:
-    found: dict[int, str] = {}
-    for columns in table.entries():
-        if len(columns) > 2 and columns[2].isdecimal():
-            found.setdefault(int(columns[2]), columns[0])
-    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from ..rscd.resolver import Account, Unasked
+from .held import account_files
 from .names import Names
 from .port import Entity, Observer
 from .userdb import Table, members
@@ -19,15 +20,12 @@ class HostAccounts:
 
     @cached_property
     def _passwd(self) -> Table:
-        return self._table("/etc/passwd")
+        return account_files(self.host).table("passwd") or Table()
 
     @cached_property
     def _groups(self) -> list[list[str]]:
-        return [columns for columns in self._table("/etc/group").entries() if len(columns) == 4]
-
-    def _table(self, path: str) -> Table:
-        file = self.host.read(path)
-        return Table.parse(file.data if file else b"")
+        table = account_files(self.host).table("group") or Table()
+        return [columns for columns in table.entries() if len(columns) == 4]
 
     def user(self, name: str) -> Account | Unasked | None:
         """The account of that name."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import Unseen
 from ..formats.text import printable
-from .port import Begin, Directory, Entity, Facts, File, Process, Result, Scope, Stat, Traits, Visitor
+from .port import Begin, Directory, Entity, Facts, File, Owned, Process, Result, Scope, Stat, Traits, Visitor
 from .recording import OWNED, Failure, Leaf, Record, Tree
 
 if TYPE_CHECKING:
@@ -113,13 +113,15 @@ class RecordedObserver:
         """What was mounted where."""
         return self.record.mounts
 
-    def owned(self, uid: int | None, gid: int | None, skip: Sequence[str]) -> Iterator[str]:
-        """Paths that belonged to a number."""
-        listed = self._told(self.record.owned, f"{uid}:{gid}", f"what belongs to uid {uid} or gid {gid}")
-        left = [path for path in listed if not any(path == s or path.startswith(s.rstrip("/") + "/") for s in skip)]
-        if not left and len(listed) > OWNED:
-            self._unseen(f"all that belongs to uid {uid} or gid {gid}")
-        yield from left
+    def owned(self, uids: Set[int], gids: Set[int], skip: Sequence[str]) -> Iterator[Owned]:
+        """Paths that belonged to these numbers."""
+        for number, of_user in [*((n, True) for n in sorted(uids)), *((n, False) for n in sorted(gids))]:
+            who = f"{'uid' if of_user else 'gid'} {number}"
+            listed = self._told(self.record.owned, who.replace(" ", ":"), f"what belongs to {who}")
+            left = [p for p in listed if not any(p == s or p.startswith(s.rstrip("/") + "/") for s in skip)]
+            if not left and len(listed) > OWNED:
+                self._unseen(f"all that belongs to {who}")
+            yield from ((path, number if of_user else -1, -1 if of_user else number) for path in left)
 
     def processes(self) -> list[Process]:
         """What ran."""

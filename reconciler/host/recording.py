@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from .port import (
     File,
     Groups,
     Observer,
+    Owned,
     Process,
     Result,
     Scope,
@@ -222,17 +223,17 @@ class Recording:
         """What is mounted where."""
         return self.record.mounts
 
-    def owned(self, uid: int | None, gid: int | None, skip: Sequence[str]) -> Iterator[str]:
-        """Paths of a number; kept without regard to what is to be left out."""
-        key = f"{uid}:{gid}"
-        if key not in self.record.owned:
-            found: list[str] = []
-            for path in self.host.owned(uid, gid, ()):
-                found.append(path)
-                if len(found) > OWNED:
-                    break
-            self.record.owned[key] = found
-        return self.host.owned(uid, gid, skip)
+    def owned(self, uids: Set[int], gids: Set[int], skip: Sequence[str]) -> Iterator[Owned]:
+        """Paths of these numbers; kept without regard to what is to be left out."""
+        found: dict[str, list[str]] = {
+            **{f"uid:{uid}": [] for uid in uids}, **{f"gid:{gid}": [] for gid in gids}
+        }  # fmt: skip
+        for path, uid, gid in self.host.owned(uids, gids, ()):
+            for key in (f"uid:{uid}", f"gid:{gid}"):
+                if key in found and len(found[key]) <= OWNED:
+                    found[key].append(path)
+        self.record.owned |= found
+        return self.host.owned(uids, gids, skip)
 
     def processes(self) -> list[Process]:
         """What runs."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from ..errors import HostError
 from ..formats.text import printable
 from ..model import clean_path, inside
-from .accounts import AccountFiles
+from .held import account_files
 from .names import Names
 from .port import Host, Observer, Process
 from .userdb import members
@@ -28,7 +28,7 @@ def misfit(host: Observer, process: Process, effective: Mapping[str, str]) -> st
         return ""  # what may run as root may give that up by itself
     if process.uids != {uid}:
         return f"{told} runs as {', '.join(str(names.user(u)) for u in sorted(process.uids))}, not as {user}"
-    files = AccountFiles(host)
+    files = account_files(host)
     columns = files.need("passwd").get(user)
     primary = names.gid(effective["Group"]) if effective.get("Group") else int(columns[3]) if columns else None
     if primary is not None and process.gids != {primary}:

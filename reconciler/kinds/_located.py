@@ -30,6 +30,7 @@ class LocatedKind(Kind[L]):
     """The part that is the same for every kind whose name is a path at which one thing stands."""
 
     located = True
+    together = True
     attributes: ClassVar[frozenset[str]] = frozenset({"owner", "group"})
     defaults: ClassVar[Mapping[Field, Json]] = {OWNER: "root", GROUP: "root"}
 

@@ -10,8 +10,10 @@ from pydantic import Field as Described
 from ..core.kind import Conflict, Context, Effects, Kind, Proposal, Trial
 from ..core.vault import Vault
 from ..errors import HostError
-from ..host.accounts import CREATING, REMOVING, AccountFiles, free_number
+from ..host.accounts import CREATING, REMOVING
+from ..host.held import account_files
 from ..host.names import Names
+from ..host.numbers import free_number
 from ..host.port import Entity, Host, Observer
 from ..host.userdb import members
 from ..model import EXISTS, Absent, Address, Change, Field, Json, Number, Resource, Seen, State, Target, Unknown
@@ -67,6 +69,7 @@ class GroupKind(Kind[GroupState]):
 
     name = "group"
     owns = True
+    together = shares = True
     rank = 10
     state = GroupState
     resource = Group
@@ -74,7 +77,7 @@ class GroupKind(Kind[GroupState]):
 
     def read(self, host: Observer, name: str) -> Seen:
         """The group's lines; a remote source that does not answer makes it unknown."""
-        files = AccountFiles(host)
+        files = account_files(host)
         table = files.need("group")
         columns = table.get(name)
         shadow = files.table("gshadow")
@@ -101,7 +104,7 @@ class GroupKind(Kind[GroupState]):
     def write(self, host: Host, name: str, state: State) -> None:
         """Put the lines in place, or take them out."""
         with host.accounts_locked():
-            files = AccountFiles(host)
+            files = account_files(host)
             table, shadow = files.need("group"), files.table("gshadow")
             if not isinstance(state, GroupState):
                 table.drop(name)
@@ -211,12 +214,8 @@ class GroupKind(Kind[GroupState]):
             return [] if free or holder in (after.gid, name) else [taken(prospect, ("gid",), after.gid, holder)]
         if not isinstance(prospect.before, GroupState) or not isinstance(after, Absent):
             return []
-        ours = {
-            address.name
-            for address, held in context.current.items()
-            if address.kind == "account" and ("groups", name) in held
-        }
-        others = [member for member in prospect.before.members if member not in ours]
+        held, field = context.current, ("groups", name)
+        others = [m for m in prospect.before.members if field not in held.get(Address("account", m), ())]
         return [Conflict(prospect.target.address, ("members",), [], others)] if others else []
 
     def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
@@ -226,7 +225,7 @@ class GroupKind(Kind[GroupState]):
         place = next((c.after for c in changes if c.field == EXISTS), None)
         seen = self.read(host, name)
         whole = not isinstance(seen, GroupState) or seen.remote or seen.shadow is not None
-        if whole or not isinstance(place, dict) or not place.get("shadow") or not AccountFiles(host).table("gshadow"):
+        if whole or not isinstance(place, dict) or not place.get("shadow") or not account_files(host).table("gshadow"):
             return ""
         return f"group {name} has no line in /etc/gshadow"
 
@@ -235,11 +234,8 @@ class GroupKind(Kind[GroupState]):
         state = prospect.before
         if not isinstance(state, GroupState) or state.gid is None:
             return []
-        staying = [
-            c[0]
-            for c in AccountFiles(host).need("passwd").entries()
-            if len(c) > 3 and c[3] == str(state.gid) and not _leaves(context, c[0], prospect.target.address.name)
-        ]
+        primary = account_files(host).need("passwd").grouped(str(state.gid))
+        staying = [who for who in primary if not _leaves(context, who, prospect.target.address.name)]
         reasons = [f"it is the primary group of {who}" for who in staying]
         return reasons + left_behind(host, context, prospect.target.address.name, None, state.gid)
 

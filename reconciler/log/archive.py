@@ -16,10 +16,10 @@ from ..errors import LogError, Usage
 from ..formats.text import printable
 from ..model import Json
 from . import merkle
-from .chain import entry_of, note_anchor, peaks_of
+from .chain import note_anchor, peaks_of
 from .durable import sync
 from .note import Checkpoint, Signer, VerifierKey
-from .store import Archived
+from .store import Archived, entry_of
 from .writer import LogWriter
 
 FORMAT = "reconciler-archive/1"

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from json.encoder import encode_basestring_ascii as quoted
 
 from ..core.events import START
 from ..errors import LogError
@@ -14,7 +13,7 @@ from ..formats.text import printable
 from ..model import Json
 from . import merkle
 from .note import Checkpoint, Proof, VerifierKey
-from .store import Archived, LogReader, Row
+from .store import Archived, LogReader, Row, entry_of
 
 NOTHING = Archived()
 
@@ -39,17 +38,6 @@ class Verdict:
         """The form that ``log verify`` prints."""
         shape = {"ok": self.ok, "events": self.events, "head": self.head, "anchored_to": self.anchored_to}
         return shape | ({"accepted": self.accepted} if self.accepted else {}) | {"problems": self.problems}
-
-
-def entry_of(row: Row) -> bytes:
-    """The canonical text of all columns but the hash, put together as it stands: what hash and tree are over."""
-    seq, ident, at, run, type_, deployment, address, data, prev, _ = row
-    of = "null" if deployment is None else quoted(deployment)
-    about = "null" if address is None else quoted(address)
-    return (
-        f'{{"address":{about},"at":{quoted(at)},"data":{data},"deployment":{of},"id":{quoted(ident)},'
-        f'"prev":{quoted(prev)},"run":{quoted(run)},"seq":{seq},"type":{quoted(type_)}}}'
-    ).encode("utf-8", "surrogatepass")
 
 
 def follow(rows: Iterable[Row], seen: Callable[[Row], None] = lambda row: None, start: Archived = NOTHING) -> Verdict:

@@ -2,7 +2,7 @@
 
 Everything here follows from the events and can be made again from them.  A fact is a key and a JSON value; posting a
 new value ends the old fact at that event and begins the new one.  A run's own line alone is written over while the
-run goes on.
+run goes on, and of a transition that is under way nothing is kept once its outcome is known.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 
-from ..core.events import RUN, canonical, run_key
+from ..core.events import OPEN, RUN, canonical, run_key
 from ..errors import LogError
 from ..model import Json
 
+VERSION = 2
+"""What the facts are; books of another version are made anew from the events."""
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS books (key TEXT NOT NULL, value TEXT NOT NULL, since INTEGER NOT NULL, until INTEGER) STRICT;
 CREATE INDEX IF NOT EXISTS books_now ON books(key) WHERE until IS NULL;
@@ -82,6 +84,9 @@ class Projection:
                 done = self._base.execute("UPDATE books SET value = ? WHERE key = ? AND until IS NULL", (text, key))
                 if not done.rowcount:
                     self._base.execute("INSERT INTO books VALUES (?, ?, ?, NULL)", (key, text, seq))
+                continue
+            if key.startswith(OPEN) and value is None:
+                self._base.execute("DELETE FROM books WHERE key = ? AND until IS NULL", (key,))
                 continue
             self._base.execute("UPDATE books SET until = ? WHERE key = ? AND until IS NULL", (seq, key))
             if value is not None:

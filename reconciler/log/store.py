@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii as quoted
 
 from ..core.events import START, Event, canonical
 from ..errors import LogError
 from ..formats.text import printable
 from ..host.resolve import trusted
 from ..model import Json
+from .projection import VERSION as BOOKS
 from .projection import Projection
 from .upcast import upcast
 from .vault import Vault
@@ -57,6 +59,17 @@ class Archived:
 
 
 Row = tuple[int, str, str, str, str, str | None, str | None, str, str, str]
+
+
+def entry_of(row: Row) -> bytes:
+    """The canonical text of all columns but the hash, put together as it stands: what hash and tree are over."""
+    seq, ident, at, run, type_, deployment, address, data, prev, _ = row
+    of = "null" if deployment is None else quoted(deployment)
+    about = "null" if address is None else quoted(address)
+    return (
+        f'{{"address":{about},"at":{quoted(at)},"data":{data},"deployment":{of},"id":{quoted(ident)},'
+        f'"prev":{quoted(prev)},"run":{quoted(run)},"seq":{seq},"type":{quoted(type_)}}}'
+    ).encode("utf-8", "surrogatepass")
 
 
 def tail(base: sqlite3.Connection) -> tuple[int, str]:
@@ -194,9 +207,10 @@ class LogReader:
             return None
 
     def look(self, seq: int, digest: str) -> dict[str, Json]:
-        """What is noted of the file and of the head beside it."""
+        """What is noted of the file, of the head beside it, and of what the books in it are."""
         with open(self.head_file(), encoding="ascii") as file:
-            return {"seq": seq, "hash": digest, "file": stamp(self.path), "head": file.read()}
+            told = {"seq": seq, "hash": digest, "file": stamp(self.path), "head": file.read()}
+        return told | {"books": BOOKS}
 
     def stamp_file(self) -> str:
         """Where the look of the log's file is kept."""

@@ -10,7 +10,7 @@ import hmac
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import BinaryIO
 
@@ -28,6 +28,62 @@ LONGEST = 1 << 30
 """No frame is nearly as long, in bytes: what claims to be was changed."""
 
 
+REMEMBERED = 16 << 20
+"""How much of what was unsealed is kept at hand, in bytes."""
+LONG = 256
+"""From how many characters on a text that occurs again is kept once."""
+
+
+def packed(boxes: Sequence[Json]) -> Json:
+    """Values with long texts that occur in several places kept once; undone by `unpacked`."""
+    seen: dict[str, int] = {}
+    plain = True
+
+    def count(value: Json) -> None:
+        nonlocal plain
+        if isinstance(value, str):
+            if len(value) >= LONG:
+                seen[value] = seen.get(value, 0) + 1
+        elif isinstance(value, dict):
+            plain = plain and "$text" not in value
+            for part in value.values():
+                count(part)
+        elif isinstance(value, (list, tuple)):
+            for part in value:
+                count(part)
+
+    def shared(value: Json) -> Json:
+        if isinstance(value, str):
+            return {"$text": places[value]} if value in places else value
+        if isinstance(value, dict):
+            return {key: shared(part) for key, part in value.items()}
+        return [shared(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+    count(boxes)
+    texts = [text for text, times in seen.items() if times > 1] if plain else []
+    places = {text: index for index, text in enumerate(texts)}
+    return {"boxes": shared(boxes) if places else boxes, "texts": texts}
+
+
+def unpacked(told: Json) -> Json:
+    """What `packed` was given; what version 0.1 sealed is as it is.
+
+    >>> long = "x" * 300
+    >>> unpacked(packed([[long, {"a": long}]])) == [[long, {"a": long}]]
+    True
+    """
+    if not (isinstance(told, dict) and "boxes" in told):
+        return told
+    texts = told["texts"]
+
+    def whole(value: Json) -> Json:
+        if isinstance(value, dict):
+            return texts[value["$text"]] if "$text" in value else {key: whole(part) for key, part in value.items()}
+        return [whole(part) for part in value] if isinstance(value, list) else value
+
+    return whole(told["boxes"]) if texts else told["boxes"]
+
+
 class Vault:
     """The blobs of one log.  Made on the first write; reading makes nothing."""
 
@@ -35,6 +91,8 @@ class Vault:
         self.blobs = os.path.join(directory, "blobs")
         self._key_file = os.path.join(directory, "key")
         self._key: bytes | None = None
+        self._open: dict[str, tuple[Json, int]] = {}
+        """What was unsealed last, with its length."""
 
     def key(self, *, make: bool = False) -> bytes | None:
         """The host's key; None where there is none yet."""
@@ -47,13 +105,13 @@ class Vault:
                 self._write(self._key_file, [self._key])
         return self._key
 
-    def seal(self, value: Json) -> str:
-        """Keep a value, encrypted; answers its name."""
+    def seal(self, boxes: Sequence[Json]) -> str:
+        """Keep values together, encrypted, in one blob; answers its name."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - start-up counts
 
         key = self.key(make=True)
         assert key is not None
-        plain = canonical(value).encode()
+        plain = canonical(packed(boxes)).encode()
         name = hmac.new(key, plain, hashlib.sha256).hexdigest()[:40]
         path = os.path.join(self.blobs, name)
         if not os.path.exists(path):
@@ -63,8 +121,24 @@ class Vault:
             self._write(path, [SEALED, nonce, box])
         return name
 
-    def unseal(self, name: str) -> Json:
-        """A value that `seal` kept; a `LogError` where it is gone or was changed."""
+    def unseal(self, name: str, part: int | None = None) -> Json:
+        """A value that `seal` kept, or all of a blob; a `LogError` where it is gone or was changed."""
+        if name not in self._open:
+            found, size = self._unsealed(name)
+            self._open[name] = (found, size)
+            while len(self._open) > 1 and sum(size for _, size in self._open.values()) > REMEMBERED:
+                del self._open[next(iter(self._open))]
+        boxes = self._open[name][0]
+        return boxes if part is None else boxes[part]
+
+    def value(self, reference: Json) -> Json:
+        """The value that a reference into the vault stands for; what is none stands for itself."""
+        if not (isinstance(reference, dict) and "$sealed" in reference):
+            return reference
+        box = self.unseal(reference["$sealed"], reference.get("part"))
+        return box["values"][reference["index"]][reference["side"]]
+
+    def _unsealed(self, name: str) -> tuple[Json, int]:
         from cryptography.exceptions import InvalidTag  # noqa: PLC0415
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
 
@@ -82,7 +156,7 @@ class Vault:
                 raise ValueError
             sealing = hmac.new(key, b"sealing", hashlib.sha256).digest()
             plain = zlib.decompress(AESGCM(sealing).decrypt(data[4:16], data[16:], name.encode()))
-            return json.loads(plain)
+            return unpacked(json.loads(plain)), len(plain)
         except (InvalidTag, ValueError, zlib.error):
             raise LogError(f"{printable(path)}: the before-image was changed, so this cannot be given back") from None
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 
-from ..core.events import Event, canonical
+from ..core.events import Draft, Event, canonical
 from ..errors import Busy, LogError
 from ..formats.text import printable
-from ..model import Json
 from .durable import sync
 from .projection import SCHEMA as BOOKS
 from .projection import Projection
-from .store import APPLICATION, VERSION, Archived, LogReader, checked, now, tail
+from .store import APPLICATION, VERSION, Archived, LogReader, Row, checked, entry_of, now, tail
 
 SCHEMA = """
 CREATE TABLE events (
@@ -157,34 +157,28 @@ class LogWriter(LogReader):
             self._base.execute("VACUUM")
         self.keep_stamp()
 
-    def append(
-        self,
-        run: str,
-        type_: str,
-        data: Mapping[str, Json],
-        deployment: str | None = None,
-        address: str | None = None,
-        then: Callable[[Event], None] = lambda event: None,
-    ) -> Event:
-        """Write one event, with what ``then`` posts to the books, and wait until all of it is on the disk."""
+    def append(self, drafts: Sequence[Draft], then: Callable[[Event], None] = lambda event: None) -> list[Event]:
+        """Write events, each with what ``then`` posts to the books, and wait until all of it is on the disk.
+
+        All of them share one commit: after a crash either all are there or none.
+        """
         import uuid  # noqa: PLC0415 - start-up counts
 
-        seq = self.seq + 1
-        event = Event(seq, str(uuid.uuid4()), now(), run, type_, deployment, address, data, self.head)
-        digest = event.digest()
-        row = (
-            *(getattr(event, key) for key in ("seq", "id", "at", "run", "type", "deployment", "address")),
-            canonical(data),
-            event.prev,
-            digest,
-        )
-        whole = Event(**{**event.json(), "hash": digest})
+        seq, head, written = self.seq, self.head, []
         with self._transaction():
-            self._base.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?)", row)
-            then(whole)
-        self.seq, self.head = seq, digest
+            for draft in drafts:
+                seq += 1
+                about = (draft.run, draft.type, draft.deployment, draft.address)
+                row: Row = (seq, str(uuid.uuid4()), now(), *about, canonical(draft.data), head, "")
+                digest = hashlib.sha256(entry_of(row)).hexdigest()
+                event = Event(*row[:7], draft.data, head, digest)
+                self._base.execute("INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?)", (*row[:9], digest))
+                then(event)
+                written.append(event)
+                head = digest
+        self.seq, self.head = seq, head
         self.keep_stamp()
-        return whole
+        return written
 
     def keep_stamp(self) -> None:
         """Note how the file looks now; lost or torn, this costs the next run a look at the whole chain."""

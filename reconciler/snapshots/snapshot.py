@@ -12,7 +12,7 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from .. import __version__
-from ..core.events import FORMAT
+from ..core.events import FORMAT, OPEN
 from ..core.holds import HOLD
 from ..core.ledger import PARTS, Ledger
 from ..errors import HostError, LogError
@@ -180,17 +180,12 @@ def record_of(told: Json) -> Record:
 def log_json(ledger: Ledger, vault: Vault, redactor: Redactor) -> Json:
     """What the log amounts to, with what is sealed beside it, and without secrets."""
     told = ledger.books.now(*PARTS)
-    told.pop("open|", None)
+    for key in [key for key in told if key.startswith(OPEN)]:
+        del told[key]
     images: dict[str, str] = {}
-    blobs: dict[str, Json] = {}
 
     def plain(value: Json, address: Address, field: Field) -> Json:
-        if isinstance(value, dict) and "$sealed" in value:
-            name = value["$sealed"]
-            if name not in blobs:
-                blobs[name] = vault.unseal(name)
-            return redactor.value(address, field, blobs[name]["values"][value["index"]][value["side"]])
-        return redactor.value(address, field, value)
+        return redactor.value(address, field, vault.value(value))
 
     def walked(value: Json, at: tuple[Address, Field] | None) -> Json:
         if isinstance(value, dict):
@@ -235,7 +230,7 @@ class RecordedVault(Vault):
         super().__init__("/nonexistent")
         self._images = images
 
-    def unseal(self, name: str) -> Json:
+    def unseal(self, name: str, part: int | None = None) -> Json:
         """Values stand in the snapshot itself."""
         raise LogError(f"{printable(name)}: is not in the snapshot")
 

@@ -20,8 +20,9 @@ from ..core.goals import Goals
 from ..core.ledger import Ledger, Run, input_of
 from ..core.options import Options
 from ..core.plan import Plan, Transition
-from ..engine.execute import Engine, Report
+from ..engine.execute import Engine
 from ..engine.survey import facts
+from ..engine.turns import Report
 from ..errors import Busy, Mistakes, ReconcilerError, Refused
 from ..gitops.verdict import paused
 from ..gitops.windows import Window, opens
@@ -176,7 +177,7 @@ class Reconciler:
             looked.again = max(0.1, due - time.monotonic())
         elsewise = self._report_only(engine)
         reason = refused(plan, self._options(concern))
-        pending = bool(plan.transitions) or engine.ledger.open is not None or self._books_move(engine, plan, goals)
+        pending = bool(plan.transitions or engine.ledger.open) or self._books_move(engine, plan, goals)
         if elsewise is not None and (pending or found):
             looked.again = elsewise[1]
             return self._reported(looked, wanted, concern, found, elsewise[0])
@@ -423,7 +424,7 @@ class Repair(Aim):
             foresee(engine, plan, wanted.documents)
         found = drifts(engine, plan, applied=in_force)
         cut_off = engine.cut_off
-        found = [turns._caused(engine.host, d, concern, interrupted=str(d.address) == cut_off) for d in found]
+        found = [turns._caused(engine.host, d, concern, interrupted=str(d.address) in cut_off) for d in found]
         self.audited = turns._new([each for each in found if not each.corrected])
         options = turns._options(concern)
         repaired = [each for each in found if each.corrected]

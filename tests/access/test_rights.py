@@ -108,7 +108,7 @@ def tried(path: str) -> set[str]:
     return found
 
 
-@settings(max_examples=many(120), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(120), suppress_health_check=list(HealthCheck))
 @given(
     looks=st.lists(OWNERSHIP, min_size=3, max_size=3), link=st.sampled_from(["a/b/file", "/a/b", "a/../a/b/file", "a"])
 )

@@ -81,7 +81,7 @@ def theirs(text: str) -> set[tuple[frozenset[str], frozenset[str], str, bool]]:
 
 
 @pytest.mark.skipif(shutil.which("cvtsudoers") is None, reason="sudo's own converter is not installed here")
-@settings(deadline=None, max_examples=many(60))
+@settings(max_examples=many(60))
 @given(st.lists(st.sampled_from(RULES), unique=True, max_size=6))
 def test_rules_are_read_as_sudo_reads_them(rules: list[str]) -> None:
     # Aliases have to be there before sudo agrees to use them.

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.formats.yaml import LARGEST
 from tests.gitops.remote import ENVIRONMENT, Remote
 from tests.patience import stays, until
 from tests.worlds import REPO, digest, reconciler
@@ -178,7 +179,7 @@ def folder_link(remote: Remote) -> None:
 
 
 def huge(remote: Remote) -> None:
-    remote.commit({"desired/a.yaml": TWO, "desired/b.yaml": "#" * ((1 << 20) + 1)})
+    remote.commit({"desired/a.yaml": TWO, "desired/b.yaml": "#" * (LARGEST + 1)})
 
 
 def many(remote: Remote) -> None:

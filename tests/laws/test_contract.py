@@ -88,7 +88,7 @@ def tree(host: Any) -> list[tuple[Any, ...]]:
     ]
 
 
-@settings(max_examples=many(300), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(300), suppress_health_check=list(HealthCheck))
 @given(st.lists(CALLS, max_size=12))
 def test_memory_answers_as_the_file_system_does(calls: list[tuple[Any, ...]]) -> None:
     with tempfile.TemporaryDirectory() as scratch:

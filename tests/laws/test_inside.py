@@ -151,7 +151,7 @@ class Story:
 
 
 @settings(
-    max_examples=many(60, 3000), derandomize=not LONG, deadline=None,
+    max_examples=many(60, 3000), derandomize=not LONG,
     phases=[Phase.explicit, Phase.generate, Phase.shrink][: 3 if LONG else 2],
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip

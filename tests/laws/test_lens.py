@@ -108,7 +108,7 @@ def core(kind: str, state: Any) -> Any:
 
 @pytest.mark.parametrize("where", ["memory", "root"])
 @pytest.mark.parametrize("name", sorted(STATES))
-@settings(max_examples=many(40), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(40), suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_laws(name: str, where: str, data: st.DataObject) -> None:
     key, states = STATES[name]

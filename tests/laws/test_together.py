@@ -73,7 +73,7 @@ def differing(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 
 @settings(
-    max_examples=many(80, 900), derandomize=not LONG, report_multiple_bugs=False, phases=[Phase.generate, Phase.shrink], deadline=None,
+    max_examples=many(80, 900), derandomize=not LONG, report_multiple_bugs=False, phases=[Phase.generate, Phase.shrink],
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 @given(st.lists(INPUT, min_size=2, max_size=4), st.permutations("abc"))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.log.chain import entry_of
+from reconciler.log.store import entry_of
 from tests.worlds import digest, managesoft, reconciler, system
 
 YAML = (
@@ -76,9 +76,9 @@ WAYS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a value": (lambda r: edit(r, "UPDATE events SET data = replace(data, 'v1', 'v9') WHERE seq IN (SELECT seq FROM events WHERE data LIKE '%v1%' LIMIT 1)"), "changed after it was written"),
     "who did it": (lambda r: edit(r, """UPDATE events SET data = replace(data, '"uid":0', '"uid":1000') WHERE seq = 1"""), "event 1 was changed"),
     "when": (lambda r: edit(r, "UPDATE events SET at = '2020-01-01T00:00:00.000000Z' WHERE seq = 4"), "event 4 was changed"),
-    "whose": (lambda r: edit(r, "UPDATE events SET deployment = 'other' WHERE seq = 3"), "event 3 was changed"),
+    "whose": (lambda r: edit(r, "UPDATE events SET deployment = 'other' WHERE seq = 5"), "event 5 was changed"),
     "what": (lambda r: edit(r, "UPDATE events SET address = 'file:/etc/other' WHERE seq = 5"), "event 5 was changed"),
-    "the kind of event": (lambda r: edit(r, "UPDATE events SET type = 'transition.undone' WHERE seq = 3"), "event 3 was changed"),
+    "the kind of event": (lambda r: edit(r, "UPDATE events SET type = 'transition.undone' WHERE seq = 5"), "event 5 was changed"),
     "spaces in the text": (lambda r: edit(r, "UPDATE events SET data = data || ' ' WHERE seq = 6"), "event 6 was changed"),
     "one taken out": (lambda r: edit(r, "DELETE FROM events WHERE seq = 7"), "event 7 is missing"),
     "two swapped": (lambda r: edit(r, "UPDATE events SET seq = 1000 WHERE seq = 5", "UPDATE events SET seq = 5 WHERE seq = 6", "UPDATE events SET seq = 6 WHERE seq = 1000"), "event 5"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.core.events import Draft
 from reconciler.core.ledger import fold
 from reconciler.kinds import kinds
 from reconciler.log.projection import Projection
@@ -45,11 +46,13 @@ def test_an_unknown_kind_is_carried_opaquely_and_named(tmp_path: Path) -> None:
     log = LogWriter(str(root / "var/lib/reconciler/events.db"), "a later version")
     change = {"field": ["colour"], "shown": ["red", "blue"], "before": "red", "after": "blue"}
     started = {"v": 1, "verb": "paint", "changes": [change], "sealed": None, "source": None, "returns": []}
-    log.append("r2", "run.started", {"v": 1, "verb": "apply", "deployments": ["d"]})
-    log.append("r2", "transition.started", started, "d", "fence:garden")
-    log.append("r2", "transition.succeeded", {"v": 1, "started": log.seq}, "d", "fence:garden")
-    log.append("r2", "something.new", {"v": 1, "of": "tomorrow"})
-    log.append("r2", "run.finished", {"v": 1, "outcome": "converged", "complete": True})
+    log.append([
+        Draft("r2", "run.started", {"v": 1, "verb": "apply", "deployments": ["d"]}),
+        Draft("r2", "transition.started", started, "d", "fence:garden"),
+        Draft("r2", "transition.succeeded", {"v": 1, "started": log.seq + 2}, "d", "fence:garden"),
+        Draft("r2", "something.new", {"v": 1, "of": "tomorrow"}),
+        Draft("r2", "run.finished", {"v": 1, "outcome": "converged", "complete": True}),
+    ])  # fmt: skip
     log.keep_head()
     log.close()
     reconciler("log", "verify", root=root, check=0)

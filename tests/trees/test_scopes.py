@@ -45,7 +45,7 @@ class Paths(Visitor[Any]):
         return self.found
 
 
-@settings(max_examples=many(40), deadline=None)
+@settings(max_examples=many(40))
 @given(st.frozensets(PATH.filter(bool), max_size=12), st.frozensets(PATH, max_size=3), st.frozensets(PATH, max_size=2))
 def test_a_walk_shows_just_the_scope(
     tmp_path_factory: Any, paths: frozenset[bytes], alone: frozenset[bytes], whole: frozenset[bytes]

@@ -140,7 +140,7 @@ def seen(host: FileHost) -> tuple[list[tuple[Any, ...]], set[int]]:
     return sorted(item[:-1] for item in found), {item[-1] for item in found}
 
 
-@settings(max_examples=many(60), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(60), suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(PATHS, THINGS), max_size=25))
 def test_all_ways_of_walking_see_and_do_the_same(things: list[tuple[bytes, str]]) -> None:
     assert native.native() is not None or os.environ.get("RECONCILER_PURE_PYTHON"), "the C part was not built"

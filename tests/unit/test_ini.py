@@ -107,7 +107,7 @@ EDITS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=many(800), deadline=None)
+@settings(max_examples=many(800))
 @given(
     lines=st.lists(LINES, max_size=10), ending=st.sampled_from(["\n", "\r\n", "\r"]), final=st.booleans(), edits=EDITS
 )

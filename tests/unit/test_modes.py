@@ -24,7 +24,7 @@ SPECS = st.one_of(
 )
 
 
-@settings(max_examples=many(250), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=many(250), suppress_health_check=list(HealthCheck))
 @given(spec=SPECS, mode=st.integers(0, 0o7777), directory=st.booleans())
 def test_a_mode_is_what_chmod_makes_of_it(spec: str, mode: int, directory: bool, tmp_path: Path) -> None:
     path = tmp_path / "x"

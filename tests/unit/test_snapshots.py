@@ -50,7 +50,7 @@ def plan_json(engine: Engine, text: str) -> Any:
 
 
 @settings(
-    max_examples=many(60), derandomize=not LONG, phases=[Phase.generate, Phase.shrink], deadline=None, report_multiple_bugs=False,
+    max_examples=many(60), derandomize=not LONG, phases=[Phase.generate, Phase.shrink], report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 @given(st.lists(DOCUMENTS, max_size=2), st.lists(DOCUMENTS, min_size=1, max_size=4))

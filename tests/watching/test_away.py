@@ -147,7 +147,5 @@ class Watching(RuleBasedStateMachine):
 def test_what_was_uninstalled_stays_away() -> None:
     run_state_machine_as_test(
         Watching,
-        settings=settings(
-            max_examples=many(60), stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=many(60), stateful_step_count=12, suppress_health_check=list(HealthCheck)),
     )

@@ -5,15 +5,18 @@ Locked means the password field starts with ``!``: no expiry, and the shell stay
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from ...core.kind import Conflict, Context, Effects, Kind, Person, Proposal, Trial, absence, gone
+from ...core.vault import Vault
 from ...errors import HostError
-from ...host.accounts import CREATING, REMOVING, AccountFiles, free_number, today
+from ...host.accounts import CREATING, REMOVING
+from ...host.held import account_files
 from ...host.names import Names
+from ...host.numbers import free_number, today
 from ...host.port import Entity, Host, Observer
-from ...model import EXISTS, Absent, Address, Field, Json, Seen, State, Target, Unknown
+from ...model import EXISTS, Absent, Address, Change, Field, Json, Seen, State, Target, Unknown
 from .._leftovers import left_behind
 from .._numbered import comes_free, taken
 from .resource import Account
@@ -25,6 +28,7 @@ class AccountKind(Kind[AccountState]):
 
     name = "account"
     owns = True
+    together = shares = True
     rank = 20
     state = AccountState
     resource = Account
@@ -33,7 +37,7 @@ class AccountKind(Kind[AccountState]):
 
     def read(self, host: Observer, name: str) -> Seen:
         """The account's lines; half of them, or a silent name service, make it unknown."""
-        files = AccountFiles(host)
+        files = account_files(host)
         passwd, shadow = files.need("passwd"), files.table("shadow")
         columns = passwd.get(name)
         hidden = shadow.get(name) if shadow else None
@@ -66,7 +70,7 @@ class AccountKind(Kind[AccountState]):
     def write(self, host: Host, name: str, state: State) -> None:
         """Put the lines in place, or take them out."""
         with host.accounts_locked():
-            files = AccountFiles(host)
+            files = account_files(host)
             passwd, shadow = files.need("passwd"), files.table("shadow")
             if not isinstance(state, AccountState):
                 passwd.drop(name)
@@ -92,8 +96,13 @@ class AccountKind(Kind[AccountState]):
                 shadow.put([name, state.password, *tail.split(":")], state.below[1])
             join(files, name, state.groups)
             files.save(host, CREATING)
-        if host.live:
-            agree(host, name, state.uid)
+
+    def reached(self, host: Observer, name: str, changes: Sequence[Change], vault: Vault) -> str:
+        """As for every kind; and the name services of a running host say what the files say."""
+        if problem := super().reached(host, name, changes, vault):
+            return problem
+        seen = self.read(host, name) if host.live else None
+        return agree(host, name, seen.uid) if isinstance(seen, AccountState) and not seen.remote else ""
 
     def fields(self, state: State) -> dict[Field, Json]:
         """One field a column, one for each membership."""

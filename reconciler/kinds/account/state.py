@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from ...errors import HostError
 from ...host.accounts import AccountFiles
 from ...host.port import Entity, Observer
 from ...host.userdb import members
@@ -56,15 +55,14 @@ def lock(password: str) -> str:
 
 def memberships(files: AccountFiles, name: str) -> dict[str, Membership]:
     """The groups that list this name, and where in their lists."""
+    tables = {kind: table for kind in ("group", "gshadow") if (table := files.table(kind)) is not None}
     found: dict[str, dict[str, int]] = {}
-    known: dict[str, int] = {}
-    for kind in ("group", "gshadow"):
-        table = files.table(kind)
-        for columns in table.entries() if table else []:
-            if len(columns) == 4:
-                known[columns[0]] = known.get(columns[0], 0) + 1
-                if name in (listed := members(columns[3])):
-                    found.setdefault(columns[0], {})[kind] = listed.index(name)
+    for kind, table in tables.items():
+        for group in table.listing(name):
+            columns = table.get(group)
+            if columns is not None and name in (listed := members(columns[3])):
+                found.setdefault(group, {})[kind] = listed.index(name)
+    known = {group: sum(table.find(group) is not None for table in tables.values()) for group in found}
     return {group: Membership(**places, half=len(places) < known[group]) for group, places in found.items()}
 
 
@@ -91,11 +89,11 @@ def join(files: AccountFiles, name: str, wanted: Mapping[str, Membership]) -> No
             table.put([*columns[:3], ",".join(listed)])
 
 
-def agree(host: Observer, name: str, uid: int) -> None:
-    """Wait until the name services say what the files say; ten seconds at most."""
+def agree(host: Observer, name: str, uid: int | None) -> str:
+    """Wait until the name services say what the files say; ten seconds at most.  Empty where they do."""
     for _ in range(50):
         found = host.remote("passwd", name)
         if isinstance(found, Entity) and found.number == uid:
-            return
+            return ""
         time.sleep(0.2)
-    raise HostError(f"account {name}: written, but name services do not agree after ten seconds; look at nsswitch.conf")
+    return f"account {name}: written, but name services do not agree after ten seconds; look at nsswitch.conf"

@@ -1,0 +1,58 @@
+"""A host that is asked once for what many things want to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .accounts import AccountFiles
+from .port import Observer, Stat
+
+
+class Held:
+    """A host whose account files are read once, and written once for all that is done to them: by `release`.
+
+    All else is asked of the host itself.
+    """
+
+    def __init__(self, host: Any) -> None:
+        self._host = host
+        self.accounts = AccountFiles(host, held=True)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._host, name)
+
+    @contextmanager
+    def accounts_locked(self) -> Iterator[None]:
+        """Whoever holds them back has them locked."""
+        yield
+
+    def release(self) -> None:
+        """Write what was saved in the account files."""
+        self.accounts.write(self._host)
+
+
+class Glimpse(Held):
+    """A host at one moment: every path that is asked for again is as it was the first time.
+
+    Things that are looked at together ask for the same directories again and again.
+    """
+
+    def __init__(self, host: Any) -> None:
+        super().__init__(host)
+        if isinstance(host, Held):
+            self.accounts = host.accounts
+        self._stats: dict[str, Stat | None] = {}
+
+    def stat(self, path: str) -> Stat | None:
+        """The facts of the entry itself."""
+        if path not in self._stats:
+            self._stats[path] = self._host.stat(path)
+        found: Stat | None = self._stats[path]
+        return found
+
+
+def account_files(host: Observer) -> AccountFiles:
+    """The account files of a host, as they are now or as they are held."""
+    return host.accounts if isinstance(host, Held) else AccountFiles(host)
