@@ -45,8 +45,20 @@ GRACE = 1.2
 """Seconds that a run which is under way may go on when we are to end."""
 
 
+NOISE, REST = 4, 0.1
+"""After how many wakings for nothing, since a whole file system is watched, it rests for so many seconds."""
+
+
 class Stop(BaseException):
     """The time to end has come; what is under way is settled by the next run."""
+
+
+def _ready(listening: list[Any], timeout: float | None) -> bool:
+    """Wait until something can be read; False where nothing could."""
+    with selectors.DefaultSelector() as ready:
+        for each in listening:
+            ready.register(each, selectors.EVENT_READ)
+        return bool(ready.select(timeout))
 
 
 def slim() -> None:
@@ -84,6 +96,8 @@ class Watcher:
         """Whether there is one look and no more, so that nothing has to be looked after."""
         self._first = self._last = 0.0
         self._full = self._poll = 0.0
+        self._noise = 0
+        """How many times in a row files of others alone were told of."""
         self._retry: tuple[float, Concern] | None = None
         self._upgrade = 0.0
         self._failures = 0
@@ -202,11 +216,10 @@ class Watcher:
 
     def _wait(self) -> None:
         """Until something happens, or something is due."""
-        with selectors.DefaultSelector() as ready:
-            listening: list[Any] = [*self.eyes.files, *([self._bus] if self._bus else []), self._wake[0]]
-            for each in listening:
-                ready.register(each, selectors.EVENT_READ)
-            ready.select(self._timeout())
+        others: list[Any] = [*([self._bus] if self._bus else []), self._wake[0]]
+        if self._noise < NOISE or not _ready(others, min(REST, self._timeout() or REST)):
+            # Where nothing but others' files was told of, it is waited for more of that, and for our own a moment.
+            self._noise = self._noise + 1 if _ready([*self.eyes.files, *others], self._timeout()) else 0
         with suppress(BlockingIOError):
             os.read(self._wake[0], 4096)
 
@@ -230,6 +243,7 @@ class Watcher:
                 self._later(found, max(flooded))
             else:
                 self._add(found)
+            self._noise = 0
         if self._bus is not None:
             try:
                 for unit in self._bus.units():
