@@ -23,11 +23,26 @@ from ..model import Hidden, Json
 
 SECRET_KEY = re.compile(r"passw|secret|token", re.IGNORECASE)
 """What in the name of a key says that its value is a secret."""
-NAMED = r"[\w.-]*(?:passw|secret|token)[\w.-]*"
-ASSIGNED = re.compile(rf"(?i)({NAMED}[\"']?\s*[=:]\s*|(?<!\S)-{NAMED}[ \t]+)(\S.*)", re.DOTALL)
-"""NAME=VALUE or --NAME VALUE anywhere, where the name says that it is a secret; all that follows is taken for it."""
+WORD, GIVEN, NEXT = re.compile(r"[\w.-]+"), re.compile(r"[\"']?\s*[=:]\s*(?=\S)"), re.compile(r"[ \t]+(?=\S)")
 LEFT_OUT = re.compile(r"\(redacted-[0-9a-f]{16}\)")
 """What stands in a snapshot in the place of a secret."""
+
+
+def assigned(text: str) -> int | None:
+    """Where what is assigned to the name of a secret begins; all that follows is taken for it.
+
+    ``NAME=VALUE`` or ``--NAME VALUE`` anywhere, where the name says that it is a secret.
+
+    >>> [assigned(text) for text in ("a token=x", "--token x", "-a token", "token:", "x")]
+    [8, 8, None, None, None]
+    """
+    for word in WORD.finditer(text):
+        if SECRET_KEY.search(word[0]):
+            option = word[0].startswith("-") and (not word.start() or text[word.start() - 1].isspace())
+            found = GIVEN.match(text, word.end()) or (NEXT.match(text, word.end()) if option else None)
+            if found is not None:
+                return found.end()
+    return None
 
 
 def words(value: Any) -> Any:

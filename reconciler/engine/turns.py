@@ -130,7 +130,13 @@ class Batch:
             missing = (path for s in states if isinstance(s, Absent) for path in s.around.get("missing", ()))
             self._paths |= {address.name, *missing}
             self._around |= set(above(address.name))
-        self._size += sum(len(str(c.before)) for c in turn.changes if c.sealed)
+        texts = {id(text): len(text) for c in turn.changes for text in _texts(c.before)}
+        self._size += sum(texts.values())
+
+
+def _texts(value: Json) -> Iterable[str]:
+    """The texts of a value that may be long."""
+    return (part for part in (value.values() if isinstance(value, dict) else (value,)) if isinstance(part, str))
 
 
 @dataclass

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from ..errors import HostError
 from ..model import Json
@@ -23,14 +23,72 @@ BLANK = re.compile(r"^\s*$")
 KEY = re.compile(r"^(?P<indent>[ \t]*)(?P<key>[^\s=:#;\[][^=:\r\n]*?)(?P<gap>[ \t]*[=:][ \t]*)")
 QUOTED = re.compile(r"""\s*("[^"\r\n]*"|'[^'\r\n]*')""")
 JOINED = re.compile(r"\s\\[\r\n]*$")
+PREFIX = re.compile(r"^[ \t]*(?P<key>[^=:\r\n]*?)[ \t]*[=:][ \t]*")
 REMARK = re.compile(r"[ \t]+[;#].*$")
+
+
+@dataclass
+class Part:
+    """A section: its header, none for what stands before any, and the lines below it."""
+
+    name: str
+    header: str | None
+    rows: list[str] = field(default_factory=list)
+    _keys: dict[str, list[int]] | None = field(default=None, repr=False)
+    """Where each key stands; None where that has to be looked up anew."""
+    _last: int = field(default=-1, repr=False)
+    """The last row with a key."""
+
+    def keys(self, fold: Callable[[str], str]) -> dict[str, list[int]]:
+        """The rows of every key."""
+        if self._keys is None:
+            self._keys, self._last = {}, -1
+            for index, row in enumerate(self.rows):
+                if (match := PREFIX.match(row)) and not COMMENT.match(row):
+                    self._keys.setdefault(fold(match["key"]), []).append(index)
+                if KEY.match(row):
+                    self._last = index
+        return self._keys
+
+    def last(self, fold: Callable[[str], str]) -> int:
+        """The last row with a key; -1 where there is none."""
+        self.keys(fold)
+        return self._last
+
+    def put(self, start: int, count: int, rows: list[str]) -> None:
+        """Replace some rows."""
+        same = count == len(rows) == 1 and _key(self.rows[start]) == _key(rows[0])
+        self.rows[start : start + count] = rows
+        if not same:
+            self._keys = None
+
+    def added(self, spot: int, row: str, fold: Callable[[str], str]) -> None:
+        """Insert a row with a key that is the last one."""
+        keys = self.keys(fold)
+        self.rows.insert(spot, row)
+        if (key := _key(row)) and spot > self._last:
+            keys.setdefault(fold(key), []).append(spot)
+            self._last = spot if KEY.match(row) else self._last
+        else:
+            self._keys = None
+
+    def above(self, row: int) -> str | None:
+        """The line above a row; None at the top of the file, as far as this part knows."""
+        return self.rows[row - 1] if row else self.header
+
+
+def _key(row: str) -> str:
+    match = PREFIX.match(row)
+    return match["key"] if match and not COMMENT.match(row) else ""
 
 
 @dataclass
 class Line:
     """One key with the lines that continue it; ``raw`` is their exact text."""
 
+    part: Part
     start: int
+    """The row in its part."""
     count: int
     raw: str
     head: str
@@ -51,81 +109,92 @@ class IniFile:
             raise HostError(f"its byte order mark says {self.encoding}, but the bytes are something else") from None
         if "\0" in text:
             raise HostError("holds NUL bytes; this is no ini file")
-        old_mac = "\r" in text and "\n" not in text
-        self.newline = "\r\n" if "\r\n" in text else "\r" if old_mac else "\n"
-        pattern = r"[^\r]*\r|[^\r]+$" if old_mac else r"[^\n]*\n|[^\n]+$"
-        self.lines: list[str] = re.findall(pattern, text)
-        self.fold = fold
+        self._old_mac = "\r" in text and "\n" not in text
+        self.newline = "\r\n" if "\r\n" in text else "\r" if self._old_mac else "\n"
+        self.fold: Callable[[str], str] = str.casefold if fold else str
+        self.parts = [Part("", None)]
+        self._named: dict[str, list[Part]] | None = None
+        for line in self._split(text):
+            if match := HEADER.match(line):
+                self.parts.append(Part(match["name"].strip(), line))
+            else:
+                self.parts[-1].rows.append(line)
+
+    def _split(self, text: str) -> list[str]:
+        return re.findall(r"[^\r]*\r|[^\r]+$" if self._old_mac else r"[^\n]*\n|[^\n]+$", text)
+
+    @property
+    def lines(self) -> list[str]:
+        """All lines."""
+        return [
+            line for part in self.parts for line in (*([part.header] if part.header is not None else ()), *part.rows)
+        ]
 
     def render(self) -> bytes:
         """The file's bytes."""
         errors = "surrogateescape" if self.encoding == "utf-8" else "strict"
         return self.bom + "".join(self.lines).encode(self.encoding, errors)
 
-    def _same(self, a: str, b: str) -> bool:
-        return a.casefold() == b.casefold() if self.fold else a == b
+    def starts(self) -> dict[int, int]:
+        """The number of the first row of every part, by the part's identity."""
+        found, at = {}, 0
+        for part in self.parts:
+            at += part.header is not None
+            found[id(part)] = at
+            at += len(part.rows)
+        return found
+
+    def _called(self, section: str) -> list[Part]:
+        if self._named is None:
+            self._named = {}
+            for part in self.parts:
+                self._named.setdefault(self.fold(part.name), []).append(part)
+        return self._named.get(self.fold(section), [])
 
     def sections(self) -> list[tuple[str, int, int]]:
         """Every section with its first line behind the header and the line behind its last."""
-        found = [("", 0, len(self.lines))]
-        for index, line in enumerate(self.lines):
-            if match := HEADER.match(line):
-                name, start, _ = found[-1]
-                found[-1] = (name, start, index)
-                found.append((match["name"].strip(), index + 1, len(self.lines)))
-        return found
+        starts = self.starts()
+        return [(part.name, starts[id(part)], starts[id(part)] + len(part.rows)) for part in self.parts]
 
     def pairs(self) -> list[tuple[str, str]]:
         """Every section and key, in the order in which they are first met."""
-        found = (
-            (name, match["key"].strip())
-            for name, start, end in self.sections()
-            for line in self.lines[start:end]
-            if (match := KEY.match(line))
-        )
+        found = ((p.name, match["key"].strip()) for p in self.parts for row in p.rows if (match := KEY.match(row)))
         return list(dict.fromkeys(found))
 
     def find(self, section: str, key: str) -> list[Line]:
         """Every place where a key stands in a section of that name."""
         found = []
-        for name, start, end in self.sections():
-            if self._same(name, section) and bool(name) == bool(section):
-                index = start
-                while index < end:
-                    line = self._key_at(index, end, key)
-                    if line is None:
-                        index += 1
-                        continue
-                    found.append(line)
-                    index += line.count
+        for part in self._called(section):
+            behind = 0
+            for row in part.keys(self.fold).get(self.fold(key), ()):
+                if row >= behind:
+                    found.append(self._key_at(part, row))
+                    behind = row + found[-1].count
         return found
 
-    def _key_at(self, index: int, end: int, key: str) -> Line | None:
-        text = self.lines[index]
-        body = text.lstrip(" \t")
-        if not self._same(body[: len(key)], key) or COMMENT.match(text):
-            return None
-        gap = re.match(r"[ \t]*[=:][ \t]*", body[len(key) :])
-        if gap is None:
-            return None
-        indent, depth = len(text) - len(body), len(text.expandtabs(8)) - len(body.expandtabs(8))
-        head = text[: indent + len(key) + gap.end()]
+    def _key_at(self, part: Part, index: int) -> Line:
+        rows = part.rows
+        text, end = rows[index], len(rows)
+        body, match = text.lstrip(" \t"), PREFIX.match(text)
+        assert match is not None
+        depth = len(text.expandtabs(8)) - len(body.expandtabs(8))
+        head = match[0]
         rest = text[len(head) :].rstrip("\r\n")
         ending = text[len(head) + len(rest) :]
         count = 1
         while index + count < end and (
-            self._continues(self.lines[index + count], depth) or JOINED.search(self.lines[index + count - 1])
+            self._continues(rows[index + count], depth) or JOINED.search(rows[index + count - 1])
         ):
             count += 1
-        raw = "".join(self.lines[index : index + count])
-        more = [line.strip() for line in self.lines[index + 1 : index + count]]
+        raw = "".join(rows[index : index + count])
+        more = [line.strip() for line in rows[index + 1 : index + count]]
         if rest[:1] in ("", ";", "#") and head[-1] in " \t":
             rest = head[len(head.rstrip(" \t")) :] + rest if rest else rest
         quote = QUOTED.match(rest)
         remark = REMARK.search(rest, quote.end() if quote else 0)
         tail = rest[remark.start() :] if remark else rest[len(rest.rstrip()) :]
         value = rest[: len(rest) - len(tail)] if tail else rest
-        return Line(index, count, raw, head, "\n".join([value.strip(), *more]), tail + ending)
+        return Line(part, index, count, raw, head, "\n".join([value.strip(), *more]), tail + ending)
 
     @staticmethod
     def _continues(line: str, indent: int) -> bool:
@@ -140,102 +209,115 @@ class IniFile:
         """
         found = self.find(section, key)
         if not found:
-            names = [name for name, _, _ in self.sections()[1:]]
+            end = self._end()
             return {
                 "absent": {
-                    "section": section == "" or any(self._same(name, section) for name in names),
-                    "bare_end": bool(self.lines) and not self.lines[-1].endswith(("\n", "\r")),
-                    "lines": len(self.lines),
-                    "blank": bool(self.lines) and not BLANK.match(self.lines[-1]),
+                    "section": section == "" or any(part.header is not None for part in self._called(section)),
+                    "bare_end": end is not None and not end.endswith(("\n", "\r")),
+                    "lines": sum(len(part.rows) + (part.header is not None) for part in self.parts),
+                    "blank": end is not None and not BLANK.match(end),
                 }
             }
-        values = list(dict.fromkeys(line.value for line in found))
+        values, starts = list(dict.fromkeys(line.value for line in found)), self.starts()
         return {
             "value": values[0] if len(values) == 1 else values,
             "places": [
-                {
-                    "raw": line.raw,
-                    "index": line.start,
-                    "above": self.lines[line.start - 1] if line.start else None,
-                }
+                {"raw": line.raw, "index": starts[id(line.part)] + line.start, "above": line.part.above(line.start)}
                 for line in found
             ],
         }
+
+    def _end(self) -> str | None:
+        """The last line; None of an empty file."""
+        last = self.parts[-1]
+        return last.rows[-1] if last.rows else last.header
+
+    def _end_becomes(self, text: str) -> None:
+        last = self.parts[-1]
+        if last.rows:
+            last.put(len(last.rows) - 1, 1, [text])
+        else:
+            last.header = text
 
     def set(self, section: str, key: str, value: str) -> None:
         """Give a key its value wherever it stands, or add it to its section."""
         found = self.find(section, key)
         for line in reversed(found):
-            self.lines[line.start : line.start + line.count] = [line.head + value + line.tail]
+            text = line.head + value + line.tail
             # A continuation's last line may be the one that lacks the newline.
             if line.count > 1 and not line.raw.endswith(("\n", "\r")):
-                self.lines[line.start] = self.lines[line.start].rstrip("\r\n")
+                text = text.rstrip("\r\n")
+            line.part.put(line.start, line.count, [text])
         if not found:
             self._add(section, key, value)
 
     def _add(self, section: str, key: str, value: str) -> None:
-        spans = [
-            (start, end)
-            for name, start, end in self.sections()
-            if self._same(name, section) and bool(name) == bool(section)
-        ]
-        if not spans:
+        if not self._called(section):
             self._append_section(section)
-            spans = [(len(self.lines), len(self.lines))]
-        start, end = spans[0]
-        spot, style = start, None
-        index = start
-        while index < end:
-            match = KEY.match(self.lines[index])
-            if match:
-                style = match
-                index += 1
-                while index < end and self._continues(self.lines[index], len(match["indent"].expandtabs(8))):
-                    index += 1
-                spot = index
-            else:
-                index += 1
+        part = self._called(section)[0]
+        last = part.last(self.fold)
+        style, spot = (KEY.match(part.rows[last]), last + 1) if last >= 0 else (None, 0)
+        if style is not None:
+            while spot < len(part.rows) and self._continues(part.rows[spot], len(style["indent"].expandtabs(8))):
+                spot += 1
         if style is None:
-            style = next((m for line in self.lines if (m := KEY.match(line))), None)
+            style = next((m for p in self.parts for row in p.rows if (m := KEY.match(row))), None)
             indent, gap = "", style["gap"] if style else "="
         else:
             indent, gap = style["indent"], style["gap"]
         if not gap.endswith(("=", ":")) and not gap.strip():
             gap = "="
         # Put above a deeper line, the new key would swallow it as its continuation.
-        while spot < len(self.lines) and self._continues(self.lines[spot], len(indent.expandtabs(8))):
+        while spot < len(part.rows) and self._continues(part.rows[spot], len(indent.expandtabs(8))):
             spot += 1
-        self._insert(spot, f"{indent}{key}{gap}{value}")
+        text = f"{indent}{key}{gap}{value}"
+        part.added(spot, self._ended(text, last=part is self.parts[-1] and spot == len(part.rows)), self.fold)
 
     def _append_section(self, section: str) -> None:
-        if self.lines and not BLANK.match(self.lines[-1]):
-            self._insert(len(self.lines), "")
-        self._insert(len(self.lines), f"[{section}]")
+        end = self._end()
+        if end is not None and not BLANK.match(end):
+            self.parts[-1].put(len(self.parts[-1].rows), 0, [self._ended("", last=True)])
+        self.parts.append(Part(section, self._ended(f"[{section}]", last=True)))
+        self._named = None
 
-    def _insert(self, spot: int, text: str) -> None:
-        """Insert a line; a file that ends without a newline goes on doing so."""
-        bare = bool(self.lines) and not self.lines[-1].endswith(("\n", "\r"))
-        if spot == len(self.lines) and bare:
-            self.lines[-1] += self.newline
-            self.lines.append(text)
-        else:
-            self.lines.insert(spot, text + self.newline)
+    def _ended(self, text: str, *, last: bool) -> str:
+        """A line with its ending; a file that ends without a newline goes on doing so."""
+        end = self._end()
+        if last and end is not None and not end.endswith(("\n", "\r")):
+            self._end_becomes(end + self.newline)
+            return text
+        return text + self.newline
 
     def unset(self, section: str, key: str) -> None:
         """Take a key out, in every place."""
-        for line in reversed(self.find(section, key)):
-            bare = not self.lines[-1].endswith(("\n", "\r"))
-            del self.lines[line.start : line.start + line.count]
-            if bare and self.lines:
-                self.lines[-1] = self.lines[-1].rstrip("\r\n")
+        self._unset(self.find(section, key))
+
+    def _unset(self, found: Iterable[Line]) -> None:
+        """Take lines out, and let the file end as it did."""
+        gone: dict[int, tuple[Part, set[int]]] = {}
+        for line in found:
+            gone.setdefault(id(line.part), (line.part, set()))[1].update(range(line.start, line.start + line.count))
+        end = self._end()
+        for part, rows in gone.values():
+            part.put(0, len(part.rows), [row for index, row in enumerate(part.rows) if index not in rows])
+        if gone and end is not None and not end.endswith(("\n", "\r")) and (now := self._end()) is not None:
+            self._end_becomes(now.rstrip("\r\n"))
 
     def restore_all(self, values: Mapping[tuple[str, str], Json]) -> None:
         """Bring several keys back: what we added goes first, then lines return in their old order."""
-        added = [name for name, value in values.items() if "absent" in value]
+        added = {name: value["absent"] for name, value in values.items() if "absent" in value}
+        self._unset(line for name in added for line in self.find(*name))
+        made: dict[str, bool] = {}
+        for (section, _), around in added.items():
+            if not around["section"]:
+                made[section] = made.get(section, False) or bool(around.get("blank", True))
         # From the end upwards, since the blank line above a section that we made ends the section before.
-        spots = {name: max((line.start for line in self.find(*name)), default=0) for name in added}
-        for section, key in sorted(added, key=lambda name: spots[name], reverse=True):
-            self.restore(section, key, values[section, key])
+        order = {self.fold(part.name): index for index, part in enumerate(self.parts)}
+        for section in sorted(made, key=lambda name: order.get(self.fold(name), 0), reverse=True):
+            self._drop_empty(section, ours=made[section])
+        for around in list(added.values())[:1] if len({a["lines"] for a in added.values()}) == 1 else added.values():
+            if around["bare_end"] and (end := self._end()) is not None and len(self.lines) == around["lines"]:
+                self._end_becomes(end.rstrip("\r\n"))
         present = [(name, value) for name, value in values.items() if "places" in value]
         for (section, key), value in sorted(present, key=lambda item: int(item[1]["places"][0]["index"])):
             self.restore(section, key, value)
@@ -243,76 +325,62 @@ class IniFile:
     def restore(self, section: str, key: str, value: Json) -> None:
         """Bring a key back to a value that `get` told, its lines and their place included."""
         if "absent" in value:
-            self._restore_absence(section, key, value["absent"])
+            self.restore_all({(section, key): value})
             return
         places = value["places"]
         found = self.find(section, key)
         if len(found) == len(places) and not self._moved(section, found[0], places[0]):
             for line, place in zip(reversed(found), reversed(places), strict=True):
-                self._put(line.start, line.count, place["raw"])
+                self._put(line.part, line.start, line.count, place["raw"])
             return
-        self.unset(section, key)
+        self._unset(found)
         for place in places:
-            self._put(self._spot(section, place), 0, place["raw"])
+            part, row = self._spot(section, place)
+            self._put(part, row, 0, place["raw"])
 
     def _moved(self, section: str, line: Line, place: Json) -> bool:
         """Whether a key stands elsewhere than it did, and its old neighbour above is still there."""
-        above = place["above"]
-        now = self.lines[line.start - 1] if line.start else None
+        above, now = place["above"], line.part.above(line.start)
         if above is None or (now is not None and now.rstrip("\r\n") == above.rstrip("\r\n")):
             return False
-        spans = [(s, e) for name, s, e in self.sections() if self._same(name, section) and bool(name) == bool(section)]
-        return any(
-            text.rstrip("\r\n") == above.rstrip("\r\n") for s, e in spans for text in self.lines[max(s - 1, 0) : e]
-        )
+        texts = (text for part in self._called(section) for text in (part.header, *part.rows) if text is not None)
+        return any(text.rstrip("\r\n") == above.rstrip("\r\n") for text in texts)
 
-    def _put(self, start: int, count: int, raw: str) -> None:
+    def _put(self, part: Part, start: int, count: int, raw: str) -> None:
         """Replace lines by raw text, keeping every line but the last one ended."""
-        last = start + count == len(self.lines)
-        if last and count == 0 and self.lines and not self.lines[-1].endswith(("\n", "\r")):
-            self.lines[-1] += self.newline
+        last = part is self.parts[-1] and start + count == len(part.rows)
+        if last and count == 0 and (end := self._end()) is not None and not end.endswith(("\n", "\r")):
+            self._end_becomes(end + self.newline)
         pieces = re.findall(r"[^\n]*\n|[^\n]+$", raw) if self.newline != "\r" else re.findall(r"[^\r]*\r|[^\r]+$", raw)
         if not last and pieces and not pieces[-1].endswith(("\n", "\r")):
             pieces[-1] += self.newline
-        self.lines[start : start + count] = pieces
+        part.put(start, count, pieces)
 
-    def _spot(self, section: str, place: Json) -> int:
+    def _spot(self, section: str, place: Json) -> tuple[Part, int]:
         """Where a line belongs: below the line that stood above it, as near to its old place as can be."""
-        index = min(int(place["index"]), len(self.lines))
-        spans = [(s, e) for name, s, e in self.sections() if self._same(name, section) and bool(name) == bool(section)]
-        if not spans:
+        if not self._called(section):
             self._append_section(section)
-            return len(self.lines)
-        above = place["above"]
+            return self.parts[-1], 0
+        starts, above, index = self.starts(), place["above"], int(place["index"])
         fits = [
-            spot
-            for start, end in spans
-            for spot in range(start, end + 1)
-            if spot and above is not None and self.lines[spot - 1].rstrip("\r\n") == above.rstrip("\r\n")
+            (part, row)
+            for part in self._called(section)
+            for row in range(len(part.rows) + 1)
+            if above is not None and (now := part.above(row)) is not None and now.rstrip("\r\n") == above.rstrip("\r\n")
         ]
-        inside = [spot for start, end in spans for spot in (min(max(index, start), end),)]
-        return min(fits or inside, key=lambda spot: abs(spot - index))
-
-    def _restore_absence(self, section: str, key: str, around: Json) -> None:
-        self.unset(section, key)
-        if not around["section"]:
-            self._drop_empty(section, ours=bool(around.get("blank", True)))
-        if around["bare_end"] and len(self.lines) == around["lines"] and self.lines:
-            self.lines[-1] = self.lines[-1].rstrip("\r\n")
+        inside = [(p, min(max(index - starts[id(p)], 0), len(p.rows))) for p in self._called(section)]
+        return min(fits or inside, key=lambda spot: abs(starts[id(spot[0])] + spot[1] - index))
 
     def _drop_empty(self, section: str, *, ours: bool) -> None:
         """Remove a section that we made, and the blank line that we put above it, once nothing is in it."""
-        for name, start, end in reversed(self.sections()):
-            if (
-                not name
-                or not self._same(name, section)
-                or any(not BLANK.match(line) for line in self.lines[start:end])
-            ):
+        for part in reversed(self._called(section)):
+            if part.header is None or not part.name or any(not BLANK.match(row) for row in part.rows):
                 continue
-            first = start - 1
-            if ours and first and BLANK.match(self.lines[first - 1]):
-                first -= 1
-            del self.lines[first:start]
+            before = self.parts[self.parts.index(part) - 1]
+            kept = before.rows[:-1] if ours and before.rows and BLANK.match(before.rows[-1]) else before.rows
+            before.put(0, len(before.rows), [*kept, *part.rows])
+            self.parts.remove(part)
+            self._named = None
             return
 
 

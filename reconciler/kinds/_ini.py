@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from ..core.kind import absence
@@ -58,7 +59,7 @@ class IniLens(WholeFile[IniState]):
         data, fold, mtime = (
             ("", False, None) if not isinstance(state, IniState) else (state.data, state.fold, state.mtime_ns)
         )
-        found = IniFile(data.encode("latin-1"), fold=fold).get(*field)
+        found = parsed(data, fold).get(*field)
         made = {} if not isinstance(state, IniState) else dict(state.made)
         if "absent" in found and field[0] in made:
             found["absent"] |= {"section": False, "blank": made[field[0]]}
@@ -117,6 +118,12 @@ class IniLens(WholeFile[IniState]):
         if field == MARK:
             return None if value is None else value["sha256"]
         return super().show(field, value)
+
+
+@lru_cache(maxsize=4)
+def parsed(data: str, fold: bool) -> IniFile:
+    """A file to be read and not changed, as its keys are asked for one by one."""
+    return IniFile(data.encode("latin-1"), fold=fold)
 
 
 def hidden(value: Json) -> bool:

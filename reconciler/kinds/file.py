@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, WrapValidator
 from pydantic import Field as Described
 
 from ..core.kind import SECRET, Context, Proposal, Trial, absence
-from ..core.secret import ASSIGNED, Secret, either, words
+from ..core.secret import Secret, assigned, either, words
 from ..errors import HostError
 from ..formats.modes import SPECIAL, check_mode, odd_mode
 from ..formats.text import printable
@@ -212,7 +212,7 @@ class FileKind(WholeFile[FileState]):
         """Owner, group and mode; its content where everybody may read it."""
         yield from ownership(seen)
         text = seen.data
-        public = bool(seen.mode & 0o004) and not ASSIGNED.search(text) and not trial.secret(CONTENT)
+        public = bool(seen.mode & 0o004) and assigned(text) is None and not trial.secret(CONTENT)
         if public and len(text) <= SHOWN and text.isascii() and "\0" not in text:
             yield "content", text
         else:

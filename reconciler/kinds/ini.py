@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -9,7 +10,7 @@ from pydantic import BeforeValidator, WrapValidator, field_validator, model_vali
 from pydantic import Field as Described
 
 from ..core.kind import SECRET, Conflict, Context, Proposal, Trial
-from ..core.secret import ASSIGNED, LEFT_OUT, SECRET_KEY, Secret, either
+from ..core.secret import LEFT_OUT, SECRET_KEY, Secret, assigned, either
 from ..formats.ini import IniFile, shown
 from ..formats.modes import check_mode, odd_mode
 from ..host.port import Observer, Stat, Type
@@ -94,7 +95,7 @@ class Ini(Resource):
         fold = str.casefold if self.ignore_case else str
         asked = [(fold(s), fold(k)) for s, keys in self.set.items() for k in keys]
         asked += [(fold(s), fold(k)) for s, keys in self.unset.items() for k in keys]
-        doubled = next((pair for pair in asked if asked.count(pair) > 1), None)
+        doubled = next((pair for pair, times in Counter(asked).items() if times > 1), None)
         if doubled:
             raise ValueError(f"[{doubled[0]}] {doubled[1]} is asked for twice; one file cannot have both")
         return self
@@ -189,7 +190,7 @@ class IniKind(IniLens):
                 trial.remark(f"{where} is left out: not everybody may read the file; ask for it with --key")
             elif not isinstance(value, str):
                 trial.remark(f"{where} is not there" if value is None else f"{where} stands there more than once")
-            elif SECRET_KEY.search(key) or ASSIGNED.search(value) or trial.secret((section, key)):
+            elif SECRET_KEY.search(key) or assigned(value) is not None or trial.secret((section, key)):
                 trial.remark(f"{where} is a secret; write {{secret: true, from: {{file: …}}}}")
             else:
                 yield "set", {section: {key: value}}
@@ -208,9 +209,8 @@ class IniKind(IniLens):
         if not isinstance(prospect.before, IniState) or not isinstance(prospect.after, Absent):
             return []
         rest = IniFile(prospect.before.data.encode("latin-1"))
-        for field, value in prospect.target.give_back.items():
-            if len(field) == 2 and isinstance(value, dict):
-                rest.restore(field[0], field[1], value)
+        back = prospect.target.give_back.items()
+        rest.restore_all({(f[0], f[1]): value for f, value in back if len(f) == 2 and isinstance(value, dict)})
         left = [line.strip() for line in rest.lines if line.strip()]
         return [Conflict(prospect.target.address, ("content",), None, f"{len(left)} more lines")] if left else []
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ..core.secret import ASSIGNED, SECRET_KEY, marked
+from ..core.secret import SECRET_KEY, assigned, marked
 from ..formats.ini import IniFile
 from ..model import CONTENT, EXISTS, Address, Field, Json
 
@@ -85,53 +85,52 @@ class Redactor:
         if data.decode("latin-1") in self._clear:
             return data
         file = IniFile(data)
-        tainted = self._continued(file)
-        done = self._settings(file, set(secret), asked)
-        for number, line in enumerate(file.lines):
+        lines = file.lines
+        tainted = self._continued(lines)
+        done = self._settings(file, lines, set(secret), asked)
+        for number, line in enumerate(lines):
             if number not in done and line.strip():
                 bare = line.rstrip("\r\n")
                 kept = asked is None or bare.lstrip().startswith("[")
-                file.lines[number] = (self.assigned(bare) if kept else f"# {self.word(bare)}") + line[len(bare) :]
+                lines[number] = (self.assigned(bare) if kept else f"# {self.word(bare)}") + line[len(bare) :]
         for number, told in tainted.items():
-            file.lines[number] = told
-        return "".join(file.lines).encode("utf-8", "surrogateescape")
+            lines[number] = told
+        return "".join(lines).encode("utf-8", "surrogateescape")
 
-    def _continued(self, file: IniFile) -> dict[int, str]:
+    def _continued(self, lines: Sequence[str]) -> dict[int, str]:
         """The rest of a secret that goes on behind a backslash, by line."""
         tainted: dict[int, str] = {}
-        for number, (before, line) in enumerate(pairwise(file.lines), 1):
-            if before.rstrip("\r\n").endswith("\\") and (number - 1 in tainted or ASSIGNED.search(before)):
+        for number, (before, line) in enumerate(pairwise(lines), 1):
+            if before.rstrip("\r\n").endswith("\\") and (number - 1 in tainted or assigned(before) is not None):
                 bare = line.rstrip("\r\n")
                 tainted[number] = self.word(bare) + line[len(bare) :]
         return tainted
 
-    def _settings(self, file: IniFile, known: set[Field], asked: frozenset[Field] | None) -> set[int]:
-        """Take secrets out of the keys of a file; answers which of its lines they have."""
+    def _settings(self, file: IniFile, lines: list[str], known: set[Field], asked: frozenset[Field] | None) -> set[int]:
+        """Take secrets out of the lines with keys; answers which of the lines those are."""
         done: set[int] = set()
+        starts = file.starts()
         for section, key in file.pairs():
             for line in file.find(section, key):
                 name = (section, key)
                 if SECRET_KEY.search(key) or name in known or (asked is not None and name not in asked):
                     value = self.whole(line.value)
-                elif ENVIRONMENT.match(key) and ASSIGNED.search(line.raw):
+                elif ENVIRONMENT.match(key) and assigned(line.raw) is not None:
                     value = self.word(line.value)
                 else:
                     value = self.assigned(line.value)
                 tail = line.tail.rstrip("\r\n")
-                file.lines[line.start] = line.head + value + self.assigned(tail) + line.tail[len(tail) :]
-                for more in range(line.start + 1, line.start + line.count):
-                    file.lines[more] = ""
-                done |= set(range(line.start, line.start + line.count))
+                first = starts[id(line.part)] + line.start
+                lines[first] = line.head + value + self.assigned(tail) + line.tail[len(tail) :]
+                lines[first + 1 : first + line.count] = [""] * (line.count - 1)
+                done |= set(range(first, first + line.count))
         return done
 
     def assigned(self, text: str) -> str:
         """A line or word with what is assigned to the name of a secret taken out."""
 
-        def one(match: re.Match[str]) -> str:
-            value = match[2]
-            return match[0] if value.startswith("(redacted-") else match[1] + self.word(value)
-
-        return ASSIGNED.sub(one, text)
+        at = assigned(text)
+        return text if at is None or text.startswith("(redacted-", at) else text[:at] + self.word(text[at:])
 
     def words(self, args: Sequence[str]) -> list[str]:
         """A command line."""
