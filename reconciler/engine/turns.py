@@ -24,6 +24,7 @@ from ..core.options import Options
 from ..core.plan import Blocked, Plan, Transition, kept_promise
 from ..core.rewind import changes
 from ..errors import ReconcilerError
+from ..host.accounts import AccountFiles
 from ..host.held import Glimpse, Held
 from ..host.port import REPLACED, Host
 from ..kinds import kinds
@@ -173,6 +174,8 @@ class Course:
 class Turns(Surveyor):
     """One host and its log, on which transitions take their turns."""
 
+    _accounts: AccountFiles | None = None
+    """The account files as they were last held."""
     _origin: Json = None
     """The repository, commit and signer whose run is under way."""
 
@@ -213,7 +216,7 @@ class Turns(Surveyor):
                 except ReconcilerError as error:
                     course.note(waiting.popleft(), "failed", str(error))
                     return
-            held = Held(host)
+            held = Held(host, self._accounts)
             seen = Glimpse(held)
             while waiting and idle is None and batch.takes(waiting[0]):
                 transition = waiting.popleft()
@@ -226,6 +229,8 @@ class Turns(Surveyor):
                     break
             if batch.turns:
                 outcomes = self._carry_out(held, batch, course)
+            # What was half done to them when something failed is in no file.
+            self._accounts = None if any(turn.trouble for turn in batch.turns) else held.accounts
         for turn, (outcome, why) in zip(batch.turns, outcomes, strict=True):
             owed = course.context.planned[turn.planned.address].owed
             course.plan.owed |= {turn.planned.address} if owed else set()
@@ -263,11 +268,12 @@ class Turns(Surveyor):
         """Log all intents, act, and settle; answers with the outcomes."""
         host, _ = self.writer()
         run = str(course.report.run)
-        begun = self._intend(run, batch.turns)
+        begun, self._accounts = self._intend(run, batch.turns), None if batch.shares else held.accounts
         try:
             with host.together():
                 if batch.shares:
                     held.release()
+                    self._accounts = held.accounts
                 else:
                     for turn in batch.turns:
                         if not self._act(held, turn, course):
@@ -401,7 +407,7 @@ class Turns(Surveyor):
     def settle(self, begun: Iterable[Begun], run: str) -> list[tuple[str, str | None]]:
         """The one way to end transitions, after success, failure and crash alike; answers with the outcomes."""
         host, _ = self.writer()
-        drafts, outcomes, clock, seen = [], [], self._clock(), Glimpse(host)
+        drafts, outcomes, clock, seen = [], [], self._clock(), Glimpse(host, self._accounts)
         for one in begun:
             type_, told, outcome, why = self._settled(one, clock, seen)
             if type_ != "transition.succeeded":

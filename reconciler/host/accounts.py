@@ -19,11 +19,15 @@ REMOVING = tuple(reversed(CREATING))
 class AccountFiles:
     """The tables of passwd, shadow, group and gshadow, each read when it is first asked for."""
 
-    def __init__(self, host: Observer, *, held: bool = False) -> None:
-        """``held``: what is saved is only put down, and written when all of it is written."""
+    def __init__(self, host: Observer, known: AccountFiles | None = None, *, held: bool = False) -> None:
+        """``held``: what is saved is only put down, and written when all of it is written.
+
+        ``known``: tables that are taken over where the files still have the bytes that those were made of.
+        """
         self.host, self._held = host, held
         self._files: dict[str, File | None] = {}
         self._tables: dict[str, Table | None] = {}
+        self._known = known if known is not None and not known._order else None
         self._order: dict[str, None] = {}
         """The files to be written, in the order in which each was last saved."""
         self.chosen: dict[tuple[str, bool], int] = {}
@@ -33,7 +37,11 @@ class AccountFiles:
         """One table; None where the host has no such file."""
         if name not in self._tables:
             file = self._files[name] = self.host.read(PATHS[name])
-            self._tables[name] = Table.parse(file.data) if file is not None else None
+            before = self._known._files.get(name) if self._known is not None else None
+            if self._known is not None and file is not None and before is not None and before.data == file.data:
+                self._tables[name] = self._known._tables[name]
+            else:
+                self._tables[name] = Table.parse(file.data) if file is not None else None
         return self._tables[name]
 
     def need(self, name: str) -> Table:
@@ -54,15 +62,14 @@ class AccountFiles:
     def write(self, host: Host) -> None:
         """Replace all that was saved and whose bytes changed."""
         changed = False
-        for name in self._order:
+        for name in list(self._order):
             table, file = self.table(name), self._files[name]
-            if file is None or table is None:
-                continue
-            data = table.render()
-            if data != file.data:
-                host.replace(PATHS[name], replace(file, data=data, mtime_ns=None))
-                changed = True
-        self._order.clear()
+            if file is not None and table is not None:
+                made = replace(file, data=table.render(), mtime_ns=None)
+                if made.data != file.data:
+                    host.replace(PATHS[name], made)
+                    self._files[name], changed = made, True
+            del self._order[name]
         if changed and host.live:
             forget_caches(host)
 

@@ -16,9 +16,10 @@ class Held:
     All else is asked of the host itself.
     """
 
-    def __init__(self, host: Any) -> None:
+    def __init__(self, host: Any, known: AccountFiles | None = None) -> None:
+        """``known``: the account files as they were held before, to be gone on with where they are as they were."""
         self._host = host
-        self.accounts = AccountFiles(host, held=True)
+        self.accounts = AccountFiles(host, known, held=True)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._host, name)
@@ -39,8 +40,8 @@ class Glimpse(Held):
     Things that are looked at together ask for the same directories again and again.
     """
 
-    def __init__(self, host: Any) -> None:
-        super().__init__(host)
+    def __init__(self, host: Any, known: AccountFiles | None = None) -> None:
+        super().__init__(host, known)
         if isinstance(host, Held):
             self.accounts = host.accounts
         self._stats: dict[str, Stat | None] = {}

@@ -230,7 +230,7 @@ def test_a_process_that_fights_is_named_and_not_chased(watched: Watched) -> None
     script = "while :; do sed -i s/LeastPrivilege=True/LeastPrivilege=False/ /etc/agent/agent.ini; sleep 0.1; done"
     fighter = subprocess.Popen([*machine.enter(), "/bin/sh", "-c", script], stdin=subprocess.DEVNULL)
     try:
-        watched.wait(lambda: "rewritten again and again" in watched.journal(), 20)
+        watched.wait(lambda: "rewritten again and again" in watched.journal(), 60)
         told = next(line for line in watched.journal().splitlines() if "rewritten again and again" in line)
         assert "Common.LeastPrivilege" in told and "sed" in told, told
         runs = len([e for e in watched.events(seq) if e.type == "run.started"])
