@@ -430,8 +430,9 @@ class Turns(Surveyor):
         proven = verb in kind.reads_back and trouble is None
         problem = "" if proven else _tried(lambda: kind.reached(seen, address.name, one.changes, self.vault))
         if not problem:
-            with suppress(ReconcilerError):
-                kind.tidy(host, address.name)
+            if trouble is not None:
+                with suppress(ReconcilerError):
+                    kind.tidy(host, address.name)
             ended: dict[str, Json] = {"clock": clock} | ({"left": turn.owed} if turn is not None and turn.owed else {})
             if verb in ("start", "restart"):
                 ended["process"] = kind.process(host, address.name)
