@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -43,6 +43,8 @@ CRONS = ("/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.m
 CRITICAL = ("/etc/passwd", "/etc/shadow", "/etc/group", "/etc/sudoers", "/etc/sudoers.d", "/etc/crontab", "/etc/cron.d",
             "/etc/ld.so.preload", "/etc/systemd/system", "/etc/init.d", "/etc/pam.d", "/root/.ssh/authorized_keys",
             "/var/spool/cron/crontabs")  # fmt: skip
+STARTED = (*units.PLACES, "/etc/init.d", "/etc/cron", "/var/spool/cron")
+"""Where it stands what runs without being asked."""
 SHELL = re.compile(r"[\s;|&<>()`$'\"]+")
 
 
@@ -71,15 +73,37 @@ class Edge:
 class Becoming:
     """All the ways on one host."""
 
-    def __init__(self, scene: Scene, hostname: str = "localhost", users: Mapping[str, str] | None = None) -> None:
-        """``users``: whom units run as, where that is not what their files say yet."""
+    def __init__(
+        self,
+        scene: Scene,
+        hostname: str = "localhost",
+        users: Mapping[str, str] | None = None,
+        before: tuple[Becoming, Iterable[str]] | None = None,
+    ) -> None:
+        """``users``: whom units run as, where that is not what their files say yet.
+
+        ``before``: the ways on a host from which this one differs in some files.
+        """
         self.scene, self.host, self.name, self._users = scene, scene.host, hostname, users or {}
+        self._before = before
+        self.read: set[str] = set()
+        """The sudoers files, those that others include too."""
+
+    def _unlike(self, places: Iterable[str]) -> bool:
+        """Whether something differs in these places from how it was before."""
+        if self._before is None:
+            return True
+        _, changed = self._before
+        return any(path.startswith(place) for path in changed for place in places)
 
     @cached_property
     def sudoers(self) -> Sudoers:
         """What the sudoers files say; nothing where they cannot be read."""
+        if self._before is not None and not self._unlike(["/etc/sudoers", *self._before[0].read]):
+            return self._before[0].sudoers
 
         def read(path: str) -> bytes | None:
+            self.read.add(path)
             try:
                 file = self.host.read(path)
             except HostError:
@@ -212,6 +236,8 @@ class Becoming:
     @cached_property
     def runs(self) -> list[Run]:
         """The programs of units and crontabs."""
+        if self._before is not None and not self._users and not self._unlike(STARTED):
+            return self._before[0].runs
         return [*self._units(), *self._crons()]
 
     def _units(self) -> Iterator[Run]:

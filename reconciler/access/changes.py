@@ -75,7 +75,8 @@ def consider(host: Observer, plan: Plan, documents: Iterable[Document], hostname
     """
     now = Scene(host)
     then = Then(now, plan)
-    ways, ways_then = Becoming(now, hostname), Becoming(then, hostname, then.users)
+    ways = Becoming(now, hostname)
+    ways_then = Becoming(then, hostname, then.users, (ways, then.files))
     found = Outlook()
     for transition in plan.transitions:
         found.changes += shifts(now, then, transition)

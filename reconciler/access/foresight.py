@@ -23,6 +23,9 @@ class Foreseen:
 
     def __init__(self, host: Observer, files: Mapping[str, Entry | None]) -> None:
         self._host, self._files = host, files
+        self._beside: dict[str, list[str]] = {}
+        for path in files:
+            self._beside.setdefault(path.rpartition("/")[0], []).append(path)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._host, name)
@@ -44,10 +47,8 @@ class Foreseen:
     def names(self, path: str) -> list[str]:
         """The names that will be in a directory."""
         found = set(self._host.names(path))
-        for file, state in self._files.items():
-            directory, _, name = file.rpartition("/")
-            if directory == path.rstrip("/"):
-                (found.discard if state is None else found.add)(name)
+        for file in self._beside.get(path.rstrip("/"), ()):
+            (found.discard if self._files[file] is None else found.add)(file.rpartition("/")[2])
         return sorted(found)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from ..errors import HostError
 from ..formats.modes import CAPABILITIES
 from ..formats.text import printable
+from ..host.held import Glimpse
 from ..host.names import Names
 from ..host.port import Observer, Stat, Type
 from ..host.resolve import LINKS
@@ -20,7 +22,7 @@ STICKY = 0o1000
 
 
 @dataclass
-class RunOptions:
+class Way:
     """A path as the kernel walks it: every directory that has to be entered, and what is at the end."""
 
     path: str
@@ -46,8 +48,9 @@ class Scene:
     """A host, asked about once."""
 
     def __init__(self, host: Observer) -> None:
-        self.host = host
+        self.host: Any = Glimpse(host)
         self._looks: dict[str, Look | None] = {}
+        self._changers: dict[str, dict[str, str]] = {}
 
     # Who there is.
 
@@ -133,12 +136,12 @@ class Scene:
         traits = self.host.traits(path)
         return Look(stat.type, stat.uid, stat.gid, stat.mode, parse_acl(traits.xattrs.get(ACL)), traits.flags)
 
-    def way(self, path: str) -> RunOptions | None:
+    def way(self, path: str) -> Way | None:
         """The way to a path, through every link on it; None where it leads nowhere."""
         top = self.look("/")
         assert top is not None
         here, at, links = [""], [top], 0
-        found = RunOptions("/", top)
+        found = Way("/", top)
         pending = [part for part in reversed(path.split("/")) if part not in ("", ".")]
         while pending:
             part = pending.pop()
@@ -174,7 +177,7 @@ class Scene:
         way = self.way(path)
         return None if way is None else self.rights_on(way)
 
-    def rights_on(self, way: RunOptions) -> dict[str, dict[str, str]]:
+    def rights_on(self, way: Way) -> dict[str, dict[str, str]]:
         """The same for a way that is known."""
         found: dict[str, dict[str, str]] = {name: {} for name in BITS}
         for person in (*self.persons, *self.stronger):
@@ -184,6 +187,11 @@ class Scene:
 
     def changers(self, path: str) -> dict[str, str]:
         """Who besides root decides what is found at a path: by writing it, or by putting something else there."""
+        if path not in self._changers:
+            self._changers[path] = self._change(path)
+        return self._changers[path]
+
+    def _change(self, path: str) -> dict[str, str]:
         way = self.way(path)
         found: dict[str, str] = {}
         if way is None or way.shut:
@@ -193,7 +201,7 @@ class Scene:
                 found.setdefault(person.name, why)
         return found
 
-    def _changes(self, person: Person, way: RunOptions) -> str:
+    def _changes(self, person: Person, way: Way) -> str:
         if way.last.uid == person.uid:
             return "owns it"
         for directory, child in way.steps:

@@ -45,13 +45,27 @@ class Glimpse(Held):
         if isinstance(host, Held):
             self.accounts = host.accounts
         self._stats: dict[str, Stat | None] = {}
+        self._names: dict[str, list[str]] = {}
+        self._known: dict[str, frozenset[str]] = {}
 
     def stat(self, path: str) -> Stat | None:
         """The facts of the entry itself."""
         if path not in self._stats:
-            self._stats[path] = self._host.stat(path)
-        found: Stat | None = self._stats[path]
-        return found
+            self._stats[path] = None if self._missing(path) else self._host.stat(path)
+        return self._stats[path]
+
+    def names(self, path: str) -> list[str]:
+        """The names in a directory."""
+        if path not in self._names:
+            found: list[str] = [] if self._missing(path) else self._host.names(path)
+            self._names[path] = found
+            self._known[path.rstrip("/")] = frozenset(found)
+        return self._names[path]
+
+    def _missing(self, path: str) -> bool:
+        """Whether the directory round a path was listed, and has no such name."""
+        parent, _, name = path.rpartition("/")
+        return parent in self._known and name not in self._known[parent] and name not in ("", ".", "..")
 
 
 def account_files(host: Observer) -> AccountFiles:
