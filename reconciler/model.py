@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -170,7 +171,7 @@ class Resource(BaseModel):
         Described(description="audit: report drift of this one, never write; not given: as the deployment."),
     ] = None
 
-    @property
+    @cached_property
     def address(self) -> Address:
         """The thing that this is a wish about."""
         return Address(self.kind, self.canonical(self.name))

@@ -82,6 +82,7 @@ class Bench:
     def __init__(self, host: Any, directory: Path) -> None:
         self._host, self.log = host, str(directory / "events.db")
         self._instead: Any = None
+        self.remembered: Ledger | None = None
 
     def observer(self) -> Any:
         return self._host

@@ -34,6 +34,8 @@ class Place:
             raise Usage("--root and --log need a path, and got an empty text")
         self.root = None if root is not None and os.path.realpath(root) == "/" else root
         self.given_log = log
+        self.remembered: Ledger | None = None
+        """What the log amounted to when a run last asked."""
 
     def observer(self) -> Observer:
         """The read-only half of the host."""

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from ..core.events import Draft
 from ..core.goals import Goals
+from ..core.ledger import Ledger
 from ..core.options import Options
 from ..core.plan import Plan
 from ..engine.execute import Engine
@@ -29,6 +30,9 @@ from .guards import foresee, intact, refused
 
 class Where(Protocol):
     """A host and its log; `Place` is one."""
+
+    remembered: Ledger | None
+    """What the log amounted to when it was last asked."""
 
     def observer(self) -> Observer: ...
     def host(self) -> Host: ...
@@ -123,11 +127,18 @@ class Ended:
     """The log's last event."""
 
 
+def engine_at(where: Where, host: Observer, log: LogReader) -> Engine:
+    """An engine that goes on with what is known of the log."""
+    engine = Engine(host, log, where.remembered)
+    where.remembered = engine.ledger
+    return engine
+
+
 def look(where: Where, aim: Aim) -> tuple[Plan, str | None]:
     """Plan without writing anything; with the reason for which the run would be refused."""
     log = where.reader()
     intact(log)
-    engine = Engine(where.observer(), log)
+    engine = engine_at(where, where.observer(), log)
     found = aim.propose(engine, where.identity(facts(engine.host)))
     return found.plan, refused(found.plan, found.options)
 
@@ -137,7 +148,7 @@ def opened(where: Where, verb: str, patience: float) -> Iterator[Engine]:
     """A host and its log under the lock; refuses a log that was tampered with."""
     with where.writer(verb, patience) as log:
         intact(log)
-        yield Engine(where.host(), log)
+        yield engine_at(where, where.host(), log)
 
 
 def carry_out(where: Where, aim: Aim, view: View, *, patience: float = 0.0, accept: bool = False) -> Ended:
@@ -156,7 +167,7 @@ def carry_out(where: Where, aim: Aim, view: View, *, patience: float = 0.0, acce
             run = Engine(host, log).record_decision(where.started("accept", known, deployments=[]), "checkpoint", told)
             view.said(f"{run}: going on although the log was tampered with: {len(problems)} problems accepted")
         intact(log)
-        engine = Engine(host, log)
+        engine = engine_at(where, host, log)
         settled = engine.recover() or ""
         if settled:
             view.said(f"an earlier run was cut off; settled: {settled}")

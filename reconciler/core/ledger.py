@@ -9,7 +9,7 @@ from dataclasses import fields as parts
 from typing import Any, Protocol
 
 from ..model import EXISTS, MARK, PATHS, Address, Field, Json, inside
-from .events import OPEN, Event, run_key
+from .events import OPEN, START, Event, run_key
 from .holds import HOLD, Hold, Holds, facts_of, holds_of, in_order, layered, merged, placed
 from .kind import Kinds, gone, passed
 from .noted import Noted
@@ -173,6 +173,8 @@ class Ledger:
     failing: Noted[str, Json] = field(default_factory=Noted)
     """Repositories that could not be read when last tried, and why."""
     seq: int = 0
+    head: str = START
+    """The hash of the last event."""
     running: Run | None = None
     """The run of the last event."""
     _posted: dict[Address, dict[str, Json]] = field(default_factory=dict)
@@ -183,9 +185,9 @@ class Ledger:
     """Facts that the last event ended or began besides those of the ledger itself."""
 
     @classmethod
-    def load(cls, books: Posted, kinds: Kinds, seq: int) -> Ledger:
-        """The ledger as it was posted up to event ``seq``."""
-        ledger, told = cls(books, kinds, seq=seq), books.now(*PARTS)
+    def load(cls, books: Posted, kinds: Kinds, seq: int, head: str = "") -> Ledger:
+        """The ledger as it was posted up to event ``seq``, whose hash is ``head``."""
+        ledger, told = cls(books, kinds, seq=seq, head=head), books.now(*PARTS)
         ledger.holds.replaced(holds_of(told))
         for key, value in told.items():
             part, _, name = key.partition("|")
@@ -196,6 +198,13 @@ class Ledger:
         ledger.suspended = told.get("suspended|")
         ledger.news()
         return ledger
+
+    def again(self, books: Posted) -> Ledger:
+        """The same ledger, as it would be loaded from books that say the same."""
+        self.books, self.running = books, None
+        holds = in_order(self.holds)
+        self.holds.ordered({a: dict(sorted(fields.items(), key=lambda item: item[1].seq)) for a, fields in holds})
+        return self
 
     def news(self) -> dict[str, Json]:
         """The facts that changed since this was last asked; None for those that hold no more."""
@@ -332,7 +341,7 @@ def post(ledger: Ledger, event: Event) -> None:
 
 def step(ledger: Ledger, event: Event) -> None:
     """Take one more event into account."""
-    ledger.seq = event.seq
+    ledger.seq, ledger.head = event.seq, event.hash
     if "damaged" in event.data:
         return
     if event.type != "run.started":

@@ -70,3 +70,9 @@ class Noted(dict[K, V]):
         super().clear()
         for key, value in other.items():
             super().__setitem__(key, value)
+
+    def ordered(self, other: Mapping[K, V]) -> None:
+        """Take the order of a table with the same keys, whose values mean the same; nothing is noted as changed."""
+        super().clear()
+        for key, value in other.items():
+            super().__setitem__(key, value)

@@ -53,15 +53,21 @@ def hostname(host: Observer) -> str:
     return facts(host)["hostname"] or "localhost"
 
 
-def ledger_of(log: LogReader) -> Ledger:
-    """What the log amounts to: from its books, or from its events where the books cannot be relied on."""
+def ledger_of(log: LogReader, known: Ledger | None = None) -> Ledger:
+    """What the log amounts to: from its books, or from its events where the books cannot be relied on.
+
+    ``known``: what it amounted to when it was last asked, which is gone on with where nothing was written since.
+    """
     books = log.books()
     if books is None and isinstance(log, LogWriter):
         log.renew_books(lambda empty: fold(log.events(), empty, kinds()))
         books = log.books()
     if books is None:
         return folded(log)[0]
-    return Ledger.load(books, kinds(), books.posted())
+    tail = log.tail()
+    if known is not None and (known.seq, known.head) == tail:
+        return known.again(books)
+    return Ledger.load(books, kinds(), books.posted(), tail[1])
 
 
 def folded(log: LogReader) -> tuple[Ledger, Projection]:
@@ -74,13 +80,13 @@ def folded(log: LogReader) -> tuple[Ledger, Projection]:
 class Surveyor:
     """One host and its log, to be looked at."""
 
-    def __init__(self, host: Observer, log: LogReader) -> None:
+    def __init__(self, host: Observer, log: LogReader, known: Ledger | None = None) -> None:
         self.host = host
         self._seen: Any = host
         """The host as one survey sees it."""
         self.log = log
         self.vault = log.vault()
-        self.ledger = ledger_of(log)
+        self.ledger = ledger_of(log, known)
 
     def unseal(self, value: Json) -> Json:
         """The value that a reference into the vault stands for."""

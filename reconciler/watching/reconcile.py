@@ -15,7 +15,7 @@ from typing import Any
 
 from ..app.guards import APPROVERS, foresee, intact, refused
 from ..app.request import Request
-from ..app.run import Aim, Prepared, View, Where, carry_out
+from ..app.run import Aim, Prepared, View, Where, carry_out, engine_at
 from ..core.goals import Goals
 from ..core.ledger import Ledger, Run, input_of
 from ..core.options import Options
@@ -155,7 +155,7 @@ class Reconciler:
     def _turn(self, wanted: Request, concern: Concern) -> Outcome:
         log = self.home.reader()
         intact(log)
-        engine = Engine(self.home.observer(), log)
+        engine = engine_at(self.home, self.home.observer(), log)
         seq = engine.ledger.seq
         if seq < self._seen:
             what = f"ends at event {seq}, and was at {self._seen} before: it was removed or replaced"
