@@ -105,9 +105,9 @@ RSC = "/etc/rsc"
 def callers(host: Observer, plan: Plan) -> Iterator[str]:
     """Callers of the RSCD agent who become an account by its name alone, once the plan has made it."""
     new = [name for t in plan.transitions if t.verb == "create" for name in after(t.prospect).accounts]
-    files = gathered(host.read, RSC) if new else {}
+    files, was = gathered(host.read, RSC) if new else {}, HostAccounts(host)
     for name in new if files else ():
-        was, becomes = HostAccounts(host), Listed((Account(name, -1),))
+        becomes = Listed((Account(name, -1),))
         for item in newcomer(files, Agent(accounts=was), Agent(accounts=becomes), name):
             if item.after.runs_as == name:
                 yield f"through the RSCD agent: {item}"
