@@ -19,7 +19,7 @@ DEEPEST = 32
 MOST, ALIASED = 500_000, 60_000
 """How many values one file may have, and how many of them through aliases."""
 CONTROL, BRACKET = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"), re.compile(r"[\[\]{}]")
-ODD = re.compile("[\t&*!%\x85\u2028\u2029\ufeff]")
+ODD = re.compile("[\t&*!%\x85\u2028\u2029\ufeff]|^[.][.][.]|[|>][-+0-9]*#", re.MULTILINE)
 PATIENCE = 50
 """How many mistakes of one file are listed before the rest of it is not read."""
 NULLS = {"", "~", "null", "Null", "NULL"}
@@ -152,7 +152,8 @@ def thorough(text: str) -> Iterator[Any]:
 def quick(text: str) -> Iterator[Any] | None:
     """The events of a plain text, by the compiled parser; None where that is not here, or is not to decide.
 
-    The two parsers disagree about tabs, odd line ends and what anchors, tags and directives may look like.
+    The two parsers disagree about tabs, odd line ends, ends of documents, comments at once behind a block's sign, and
+    what anchors, tags and directives may look like.
     """
     if ODD.search(text):
         return None
