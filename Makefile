@@ -4,7 +4,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat
 
-.PHONY: demo test test-long check lint type layers hosts bench clean
+.PHONY: demo test test-long check lint type layers hosts bench bench-quick clean
 
 demo: .venv/.ready
 	@$(BIN)/python -B contrib/demo/demo.py
@@ -33,6 +33,11 @@ bench: .venv/.ready
 	$(BIN)/python -B contrib/bench/longlog.py
 	$(BIN)/python -B contrib/bench/trees.py
 	$(BIN)/python -B contrib/bench/watch.py 20000
+	$(BIN)/python -B contrib/bench/resources.py 100 500 2000 10000
+
+# A few costs beside those that are kept in contrib/bench/expected.json, before something lands: two minutes.
+bench-quick: .venv/.ready
+	$(BIN)/python -B contrib/bench/quick.py
 
 # The programs that boot a real test host; without root those tests say that they are skipped, and why.
 hosts:
