@@ -29,13 +29,14 @@ class Place:
     ``log``: the log's path, where it is not the usual one.
     """
 
+    remembered: Ledger | None = None
+    """What the log amounted to when a run last asked."""
+
     def __init__(self, root: str | None = None, log: str | None = None) -> None:
         if "" in (root, log):
             raise Usage("--root and --log need a path, and got an empty text")
         self.root = None if root is not None and os.path.realpath(root) == "/" else root
         self.given_log = log
-        self.remembered: Ledger | None = None
-        """What the log amounted to when a run last asked."""
 
     def observer(self) -> Observer:
         """The read-only half of the host."""

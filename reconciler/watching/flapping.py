@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-TIMES, SOON = 5, 30.0
+TIMES, SOON = 5, 10.0
 """So many corrections of one field within so many seconds, and it is a fight."""
 SLOW, HOUR = 40, 3600.0
 """The same for one that goes on for long."""

@@ -38,6 +38,7 @@ chmod 0700 /opt/managesoft/libexec/ndtask /opt/managesoft/libexec/mgsusageag
 groupadd -r docker
 systemctl daemon-reload
 systemctl enable --quiet --now ndtask mgsusageag
+until [ -s /var/opt/managesoft/log/ndtask.log ] && [ -s /var/opt/managesoft/log/mgsusageag.log ]; do sleep 0.05; done
 """
 
 DESIRED = """deployment: managesoft

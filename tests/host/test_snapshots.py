@@ -27,6 +27,7 @@ def compare(machine: Machine, desired: Path, snapshot: Path) -> Any:
         machine.put(f"/root/plans/{file.name}", file.read_text())
     mine = json.loads(machine.reconciler("plan", "/root/plans", "--format", "json", check=None).stdout)
     done = reconciler("plan", desired, "--snapshot", snapshot, "--format", "json")
+    assert done.stdout, done.stderr
     there = json.loads(json.dumps(json.loads(done.stdout)).replace(str(desired), "/root/plans"))
     for part in PARTS[:-1]:
         assert there[part] == mine[part], part
