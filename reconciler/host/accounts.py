@@ -27,7 +27,9 @@ class AccountFiles:
         self.host, self._held = host, held
         self._files: dict[str, File | None] = {}
         self._tables: dict[str, Table | None] = {}
-        self._known = known if known is not None and not known._order else None
+        self._known: dict[str, tuple[File | None, Table | None]] = {}
+        if known is not None and not known._order:
+            self._known = {name: (known._files[name], table) for name, table in known._tables.items()}
         self._order: dict[str, None] = {}
         """The files to be written, in the order in which each was last saved."""
         self.chosen: dict[tuple[str, bool], int] = {}
@@ -37,11 +39,10 @@ class AccountFiles:
         """One table; None where the host has no such file."""
         if name not in self._tables:
             file = self._files[name] = self.host.read(PATHS[name])
-            before = self._known._files.get(name) if self._known is not None else None
-            if self._known is not None and file is not None and before is not None and before.data == file.data:
-                self._tables[name] = self._known._tables[name]
-            else:
-                self._tables[name] = Table.parse(file.data) if file is not None else None
+            before, table = self._known.pop(name, (None, None))
+            if file is not None and (before is None or before.data != file.data):
+                table = Table.parse(file.data)
+            self._tables[name] = table if file is not None else None
         return self._tables[name]
 
     def need(self, name: str) -> Table:
