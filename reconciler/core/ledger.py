@@ -36,6 +36,8 @@ class Posted(Protocol):
 
     def post(self, seq: int, facts: Mapping[str, Json]) -> None: ...
 
+    def close(self) -> None: ...
+
 
 @dataclass
 class Run:
@@ -200,7 +202,8 @@ class Ledger:
         return ledger
 
     def again(self, books: Posted) -> Ledger:
-        """The same ledger, as it would be loaded from books that say the same."""
+        """The same ledger, as it would be loaded from books that say the same; those before are closed."""
+        self.books.close()
         self.books, self.running = books, None
         holds = in_order(self.holds)
         self.holds.ordered({a: dict(sorted(fields.items(), key=lambda item: item[1].seq)) for a, fields in holds})

@@ -170,6 +170,7 @@ class Recording:
     """A host whose answers are kept."""
 
     recorded = False
+    recording = True
 
     def __init__(self, host: Observer) -> None:
         self.host, self.live, self.where = host, host.live, host.where

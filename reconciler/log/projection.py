@@ -36,6 +36,10 @@ class Projection:
             base.executescript(SCHEMA)
         self._base = base
 
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._base.close()
+
     def _ask(self, query: str, values: tuple[Json, ...] = ()) -> Iterator[tuple[Json, ...]]:
         try:
             yield from self._base.execute(query, values)
