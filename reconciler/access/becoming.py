@@ -94,7 +94,8 @@ class Becoming:
         if self._before is None:
             return True
         _, changed = self._before
-        return any(path.startswith(place) for path in changed for place in places)
+        begins = tuple(places)
+        return any(path.startswith(begins) for path in changed)
 
     @cached_property
     def sudoers(self) -> Sudoers:

@@ -44,8 +44,12 @@ def holds_of(facts: Mapping[str, Json]) -> Holds:
         if key.startswith(HOLD):
             name, _, path = key.removeprefix(HOLD).rpartition("\t")
             found.setdefault(Address.parse(name), {})[tuple(json.loads(path))] = Hold.parse(value)
-    # Within an address in the order in which the fields were taken.
-    return {a: dict(sorted(fields.items(), key=lambda item: item[1].seq)) for a, fields in in_order(found)}
+    return arranged(found)
+
+
+def arranged(holds: Holds) -> Holds:
+    """The addresses in their order, and within each the fields in the order in which they were taken."""
+    return {a: dict(sorted(fields.items(), key=lambda item: item[1].seq)) for a, fields in in_order(holds)}
 
 
 def in_order(holds: Holds) -> list[tuple[Address, dict[Field, Hold]]]:

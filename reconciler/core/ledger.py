@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from ..model import EXISTS, MARK, PATHS, Address, Field, Json, inside
 from .events import OPEN, START, Event, run_key
-from .holds import HOLD, Hold, Holds, facts_of, holds_of, in_order, layered, merged, placed
+from .holds import HOLD, Hold, Holds, arranged, facts_of, holds_of, in_order, layered, merged, placed
 from .kind import Kinds, gone, passed
 from .noted import Noted
 from .rewind import FRESH, Recorded, changes
@@ -205,8 +205,7 @@ class Ledger:
         """The same ledger, as it would be loaded from books that say the same; those before are closed."""
         self.books.close()
         self.books, self.running = books, None
-        holds = in_order(self.holds)
-        self.holds.ordered({a: dict(sorted(fields.items(), key=lambda item: item[1].seq)) for a, fields in holds})
+        self.holds.ordered(arranged(self.holds))
         return self
 
     def news(self) -> dict[str, Json]:

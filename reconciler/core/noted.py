@@ -67,9 +67,7 @@ class Noted(dict[K, V]):
     def replaced(self, other: Mapping[K, V]) -> None:
         """Make it another table, in the other one's order."""
         self._changed |= dict.fromkeys([*self, *other])
-        super().clear()
-        for key, value in other.items():
-            super().__setitem__(key, value)
+        self.ordered(other)
 
     def ordered(self, other: Mapping[K, V]) -> None:
         """Take the order of a table with the same keys, whose values mean the same; nothing is noted as changed."""

@@ -218,7 +218,7 @@ class Turns(Surveyor):
                     return
             held = Held(host, self._accounts)
             seen = Glimpse(held)
-            while waiting and idle is None and batch.takes(waiting[0]):
+            while waiting and batch.takes(waiting[0]):
                 transition = waiting.popleft()
                 turn = self._look_again(seen, transition, course)
                 if not isinstance(turn, Turn):

@@ -351,7 +351,7 @@ class IniFile:
         last = part is self.parts[-1] and start + count == len(part.rows)
         if last and count == 0 and (end := self._end()) is not None and not end.endswith(("\n", "\r")):
             self._end_becomes(end + self.newline)
-        pieces = re.findall(r"[^\n]*\n|[^\n]+$", raw) if self.newline != "\r" else re.findall(r"[^\r]*\r|[^\r]+$", raw)
+        pieces = self._split(raw)
         if not last and pieces and not pieces[-1].endswith(("\n", "\r")):
             pieces[-1] += self.newline
         part.put(start, count, pieces)
