@@ -114,6 +114,8 @@ class IniFile:
         self.fold: Callable[[str], str] = str.casefold if fold else str
         self.parts = [Part("", None)]
         self._named: dict[str, list[Part]] | None = None
+        self._starts: dict[int, int] | None = None
+        """Where parts start; None once that may have changed."""
         for line in self._split(text):
             if match := HEADER.match(line):
                 self.parts.append(Part(match["name"].strip(), line))
@@ -137,12 +139,13 @@ class IniFile:
 
     def starts(self) -> dict[int, int]:
         """The number of the first row of every part, by the part's identity."""
-        found, at = {}, 0
-        for part in self.parts:
-            at += part.header is not None
-            found[id(part)] = at
-            at += len(part.rows)
-        return found
+        if self._starts is None:
+            self._starts, at = {}, 0
+            for part in self.parts:
+                at += part.header is not None
+                self._starts[id(part)] = at
+                at += len(part.rows)
+        return self._starts
 
     def _called(self, section: str) -> list[Part]:
         if self._named is None:
@@ -214,7 +217,7 @@ class IniFile:
                 "absent": {
                     "section": section == "" or any(part.header is not None for part in self._called(section)),
                     "bare_end": end is not None and not end.endswith(("\n", "\r")),
-                    "lines": sum(len(part.rows) + (part.header is not None) for part in self.parts),
+                    "lines": self.starts()[id(self.parts[-1])] + len(self.parts[-1].rows),
                     "blank": end is not None and not BLANK.match(end),
                 }
             }
@@ -248,6 +251,7 @@ class IniFile:
             if line.count > 1 and not line.raw.endswith(("\n", "\r")):
                 text = text.rstrip("\r\n")
             line.part.put(line.start, line.count, [text])
+            self._starts = self._starts if line.count == 1 else None
         if not found:
             self._add(section, key, value)
 
@@ -272,13 +276,16 @@ class IniFile:
             spot += 1
         text = f"{indent}{key}{gap}{value}"
         part.added(spot, self._ended(text, last=part is self.parts[-1] and spot == len(part.rows)), self.fold)
+        self._starts = None
 
     def _append_section(self, section: str) -> None:
         end = self._end()
         if end is not None and not BLANK.match(end):
             self.parts[-1].put(len(self.parts[-1].rows), 0, [self._ended("", last=True)])
         self.parts.append(Part(section, self._ended(f"[{section}]", last=True)))
-        self._named = None
+        self._starts = None
+        if self._named is not None:
+            self._named.setdefault(self.fold(section), []).append(self.parts[-1])
 
     def _ended(self, text: str, *, last: bool) -> str:
         """A line with its ending; a file that ends without a newline goes on doing so."""
@@ -300,6 +307,7 @@ class IniFile:
         end = self._end()
         for part, rows in gone.values():
             part.put(0, len(part.rows), [row for index, row in enumerate(part.rows) if index not in rows])
+        self._starts = None
         if gone and end is not None and not end.endswith(("\n", "\r")) and (now := self._end()) is not None:
             self._end_becomes(now.rstrip("\r\n"))
 
@@ -355,6 +363,7 @@ class IniFile:
         if not last and pieces and not pieces[-1].endswith(("\n", "\r")):
             pieces[-1] += self.newline
         part.put(start, count, pieces)
+        self._starts = None
 
     def _spot(self, section: str, place: Json) -> tuple[Part, int]:
         """Where a line belongs: below the line that stood above it, as near to its old place as can be."""
@@ -380,7 +389,7 @@ class IniFile:
             kept = before.rows[:-1] if ours and before.rows and BLANK.match(before.rows[-1]) else before.rows
             before.put(0, len(before.rows), [*kept, *part.rows])
             self.parts.remove(part)
-            self._named = None
+            self._named = self._starts = None
             return
 
 
