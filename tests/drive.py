@@ -13,7 +13,8 @@ from reconciler.app.run import Aim, View, carry_out, look
 from reconciler.app.undo import Rollback, Uninstall
 from reconciler.core.ledger import Ledger
 from reconciler.core.options import Options
-from reconciler.engine.execute import Engine, Report
+from reconciler.engine.execute import Engine
+from reconciler.engine.outcome import Report
 from reconciler.host.port import Through
 from reconciler.log.store import LogReader
 from reconciler.log.writer import LogWriter

@@ -11,13 +11,9 @@ from ..host.people import HostAccounts
 from ..host.port import Observer, Type
 from ..kinds import kinds
 from ..model import Absent, Address, Json
-from ..rscd.compare import newcomer
-from ..rscd.resolver import Account, Listed
-from ..rscd.resolver import Target as Agent
-from ..rscd.text import gathered
+from ..rscd.accounts import Account, Listed
 from .becoming import POWERS, ROOT_GROUPS, Becoming, membership
 from .foresight import Then, after, before
-from .policy import policy, policy_text
 from .rights import BITS, Look, rights
 from .scene import Scene
 from .sudoers import Grant
@@ -82,12 +78,26 @@ def consider(host: Observer, plan: Plan, documents: Iterable[Document], hostname
         found.changes += shifts(now, then, transition)
     found.changes = list(dict.fromkeys(found.changes))
     found.escalation = list(dict.fromkeys([*escalation(ways, ways_then, plan), *callers(host, plan)]))
+    told = [document for document in documents if document.access]
+    if told:
+        _held_to(told, plan, found, (now, ways), (then, ways_then))
+    return found
+
+
+def _held_to(
+    documents: Iterable[Document],
+    plan: Plan,
+    found: Outlook,
+    today: tuple[Scene, Becoming],
+    afterwards: tuple[Scene, Becoming],
+) -> None:
+    """What the policies of documents say of a plan: told, or blocked."""
+    from .policy import policy, policy_text  # noqa: PLC0415 - start-up counts
+
     for document in documents:
-        if not document.access:
-            continue
-        before = policy(document.access, now, ways)
+        before = policy(document.access, *today)
         known = {(item["path"], item["right"], name) for item in before for name in item["more"]}
-        for item in policy(document.access, then, ways_then):
+        for item in policy(document.access, *afterwards):
             new = {n: why for n, why in item["more"].items() if (item["path"], item["right"], n) not in known}
             if new and plan.transitions:
                 text = policy_text({**item, "more": new, "less": []})
@@ -96,7 +106,6 @@ def consider(host: Observer, plan: Plan, documents: Iterable[Document], hostname
                 plan.blocked.append(Blocked(Address(POLICY, item["path"]), reason, False, source.json()))
             else:
                 found.policy.append({"deployment": document.name, **item, "text": policy_text(item)})
-    return found
 
 
 RSC = "/etc/rsc"
@@ -105,7 +114,13 @@ RSC = "/etc/rsc"
 def callers(host: Observer, plan: Plan) -> Iterator[str]:
     """Callers of the RSCD agent who become an account by its name alone, once the plan has made it."""
     new = [name for t in plan.transitions if t.verb == "create" for name in after(t.prospect).accounts]
-    files, was = gathered(host.read, RSC) if new else {}, HostAccounts(host)
+    if not new:
+        return
+    from ..rscd.compare import newcomer  # noqa: PLC0415 - start-up counts
+    from ..rscd.resolver import Target as Agent  # noqa: PLC0415
+    from ..rscd.text import gathered  # noqa: PLC0415
+
+    files, was = gathered(host.read, RSC), HostAccounts(host)
     for name in new if files else ():
         becomes = Listed((Account(name, -1),))
         for item in newcomer(files, Agent(accounts=was), Agent(accounts=becomes), name):

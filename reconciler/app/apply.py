@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..core.plan import Plan
-from ..engine.execute import Engine
+from ..engine.survey import Surveyor
 from ..errors import Refused
 from ..model import Json
 from .guards import nothing_awaited
@@ -30,17 +30,17 @@ class Apply(Request):
         self.before: dict[str, str] = {}
         """Of a rehearsal, how every thing of the plan looked before."""
 
-    def prepare(self, engine: Engine) -> tuple[Any, Json, Mapping[str, Json]]:
+    def prepare(self, surveyor: Surveyor) -> tuple[Any, Json, Mapping[str, Json]]:
         """As the documents say; the first event names the saved plan."""
-        goals, desired, more = super().prepare(engine)
+        goals, desired, more = super().prepare(surveyor)
         return goals, desired, {**more, **({"saved_plan": self.saved.digest} if self.saved else {})}
 
-    def examine(self, engine: Engine, plan: Plan) -> None:
+    def examine(self, surveyor: Surveyor, plan: Plan) -> None:
         """Refuse a plan that is stale or was applied, and any run while another waits to be confirmed."""
-        super().examine(engine, plan)
-        nothing_awaited(engine)
+        super().examine(surveyor, plan)
+        nothing_awaited(surveyor)
         if self.saved is not None:
-            for run in engine.ledger.runs():
+            for run in surveyor.ledger.runs():
                 if run.plan == self.saved.digest:
                     raise Refused(f"this plan was applied already, by {run.id} at {run.at[:19]}Z; make a new one")
             moved = self.saved.moved(plan)
@@ -48,4 +48,4 @@ class Apply(Request):
                 listed = "".join(f"\n  {line}" for line in moved)
                 raise Refused(f"the plan is stale, nothing was changed; make a new one. What moved:{listed}")
         if self.rehearsing:
-            self.before = looks(engine.host, plan)
+            self.before = looks(surveyor.host, plan)

@@ -13,9 +13,10 @@ from ..host.live import LOCAL_SOURCES
 from ..host.names import sources
 from ..host.people import HostAccounts
 from ..host.port import Observer
+from ..rscd.accounts import Account, Listed
 from ..rscd.compare import differences
 from ..rscd.declared import DEFAULT, DEFAULT_FILE
-from ..rscd.resolver import MODES, Account, Listed, Target
+from ..rscd.resolver import MODES, Target
 from ..rscd.text import gathered
 from .place import Place
 

@@ -5,24 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..access.changes import consider
 from ..core.options import Options
 from ..core.plan import POLICY, Plan
-from ..engine.execute import Engine
-from ..engine.survey import hostname
+from ..engine.survey import Surveyor, hostname
 from ..errors import HostError, Refused, Tampered, Unseen
-from ..log.chain import verify
 from ..log.store import LogReader
 
 APPROVERS = "/etc/reconciler/approvers"
 """Where this file is, only plans that somebody in it signed are applied; its form is ssh's allowed_signers."""
 
 
+def tampering(log: LogReader) -> list[dict[str, Any]]:
+    """All that is wrong with a log that is not as we left it."""
+    if log.untouched():
+        return []
+    from ..log.chain import verify  # noqa: PLC0415 - start-up counts
+
+    return verify(log).problems
+
+
 def trouble(log: LogReader) -> str | None:
     """What is wrong with a log that was tampered with; None where nothing is."""
-    if log.untouched():
-        return None
-    problems = verify(log).problems
+    problems = tampering(log)
     return str(problems[0]["what"]) if problems else None
 
 
@@ -35,9 +39,9 @@ def intact(log: LogReader) -> None:
         )
 
 
-def nothing_awaited(engine: Engine) -> None:
+def nothing_awaited(surveyor: Surveyor) -> None:
     """Refuse any run while another waits to be confirmed."""
-    for name, until in engine.ledger.awaiting.items():
+    for name, until in surveyor.ledger.awaiting.items():
         raise Refused(f"{name} waits for 'reconciler confirm' until {until[:19]}Z; confirm it or roll it back first")
 
 
@@ -62,12 +66,14 @@ def refused(plan: Plan, options: Options) -> str | None:
     return None
 
 
-def foresee(engine: Engine, plan: Plan, documents: Sequence[Any] = ()) -> None:
+def foresee(surveyor: Surveyor, plan: Plan, documents: Sequence[Any] = ()) -> None:
     """Say what a plan changes in who may do what, and block what a policy forbids."""
     if not (plan.transitions or any(document.access for document in documents)):
         return
+    from ..access.changes import consider  # noqa: PLC0415 - start-up counts
+
     try:
-        plan.access = consider(engine.host, plan, documents, hostname(engine.host)).json()
+        plan.access = consider(surveyor.host, plan, documents, hostname(surveyor.host)).json()
     except Unseen:
         return
     except HostError as error:

@@ -11,8 +11,7 @@ from ..core.plan import DEPLOYMENT, Blocked, Plan
 from ..desired.checks import between
 from ..desired.documents import contents_of, parse
 from ..desired.secrets import conceal, reveal
-from ..engine.execute import Engine
-from ..engine.survey import facts, refusal
+from ..engine.survey import Surveyor, facts, refusal
 from ..errors import Mistake, Mistakes, Refused
 from ..host.port import Observer
 from ..model import Address, Json
@@ -53,7 +52,7 @@ class Request(Reach):
         self.documents: list[Any] = []
         self.unknown: list[Any] = []
 
-    def prepare(self, engine: Engine) -> tuple[Any, Json, Mapping[str, Json]]:
+    def prepare(self, surveyor: Surveyor) -> tuple[Any, Json, Mapping[str, Json]]:
         """The goals of the documents that fit this host."""
         known = self.desired.inventory.known(self.facts)
         fits = {d.source: d.fits(known) for d in self.desired.documents}
@@ -63,13 +62,13 @@ class Request(Reach):
         between(self.documents, problems, same_host=True)
         if problems:
             raise Mistakes(problems)
-        (conceal if engine.host.recorded else reveal)(self.documents)
+        (conceal if surveyor.host.recorded else reveal)(self.documents)
         if self.prune and not self.documents:
             raise Refused("--prune would leave no deployment at all; use 'reconciler uninstall NAME' for that")
         goals = from_desired(
             self.documents,
-            engine.ledger,
-            engine.unseal,
+            surveyor.ledger,
+            surveyor.unseal,
             undecided=frozenset(d.name for d in self.unknown),
             prune=self.prune,
         )
@@ -79,17 +78,17 @@ class Request(Reach):
         more = {"commit": self.commit, "origin": self.origin} if self.origin else {}
         return goals, said, {"deployments": names, "desired": said, **more}
 
-    def examine(self, engine: Engine, plan: Plan) -> None:
+    def examine(self, surveyor: Surveyor, plan: Plan) -> None:
         """What the documents can say, and what their policies forbid."""
-        self.hindered(engine, plan)
-        foresee(engine, plan, self.documents)
+        self.hindered(surveyor, plan)
+        foresee(surveyor, plan, self.documents)
 
-    def hindered(self, engine: Engine, plan: Plan) -> None:
+    def hindered(self, surveyor: Surveyor, plan: Plan) -> None:
         """What only the documents can say: unreadable facts, and modes without a way back."""
         for document in self.unknown:
             reason = f"is deployment {document.name!r} for this host? A fact of its match cannot be read"
             plan.blocked.append(Blocked(Address(DEPLOYMENT, document.name), reason, True, document.source.json()))
         for document in self.documents:
-            found = refusal(engine.host, document, engine.ledger)
+            found = refusal(surveyor.host, document, surveyor.ledger)
             if found is not None:
                 plan.blocked.append(found)

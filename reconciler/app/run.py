@@ -9,23 +9,24 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.events import Draft
 from ..core.goals import Goals
 from ..core.ledger import Ledger
 from ..core.options import Options
 from ..core.plan import Plan
-from ..engine.execute import Engine
-from ..engine.survey import facts
-from ..engine.turns import Report
+from ..engine.outcome import Report
+from ..engine.survey import Surveyor, facts
 from ..errors import LogError, Partial, ReconcilerError
 from ..host.port import Host, Observer
-from ..log.chain import verify
 from ..log.store import LogReader
-from ..log.writer import LogWriter
 from ..model import Address, Json
-from .guards import foresee, intact, refused
+from .guards import foresee, intact, refused, tampering
+
+if TYPE_CHECKING:
+    from ..engine.execute import Engine
+    from ..log.writer import LogWriter
 
 
 class Where(Protocol):
@@ -88,7 +89,7 @@ class Aim(ABC):
     verb: str
 
     @abstractmethod
-    def propose(self, engine: Engine, host: Json) -> Prepared:
+    def propose(self, surveyor: Surveyor, host: Json) -> Prepared:
         """Look at the host; nothing is written.  Asked again under the lock, and what is said then counts."""
 
 
@@ -98,18 +99,18 @@ class Reach(Aim):
     options: Options = Options()
 
     @abstractmethod
-    def prepare(self, engine: Engine) -> tuple[Goals, Json, Mapping[str, Json]]:
+    def prepare(self, surveyor: Surveyor) -> tuple[Goals, Json, Mapping[str, Json]]:
         """The goals, what the plan says of its input, and what the run's first event says besides."""
 
-    def examine(self, engine: Engine, plan: Plan) -> None:
+    def examine(self, surveyor: Surveyor, plan: Plan) -> None:
         """What else is said of a plan, or blocked in it, before anybody sees it."""
-        foresee(engine, plan)
+        foresee(surveyor, plan)
 
-    def propose(self, engine: Engine, host: Json) -> Prepared:
+    def propose(self, surveyor: Surveyor, host: Json) -> Prepared:
         """What the goals take, as the options allow it."""
-        goals, desired, more = self.prepare(engine)
-        plan = engine.survey(goals, self.options, desired, host)
-        self.examine(engine, plan)
+        goals, desired, more = self.prepare(surveyor)
+        plan = surveyor.survey(goals, self.options, desired, host)
+        self.examine(surveyor, plan)
         return Prepared(plan, goals, self.options, more)
 
 
@@ -127,19 +128,32 @@ class Ended:
     """The log's last event."""
 
 
-def engine_at(where: Where, host: Observer, log: LogReader) -> Engine:
-    """An engine that goes on with what is known of the log."""
-    engine = Engine(host, log, where.remembered)
+def surveyor_at(where: Where, host: Observer, log: LogReader) -> Surveyor:
+    """A surveyor that goes on with what is known of the log."""
+    surveyor = Surveyor(host, log, where.remembered)
+    where.remembered = surveyor.ledger
+    return surveyor
+
+
+def _engine_at(where: Where, host: Host, log: LogWriter) -> Engine:
+    """The same for what changes things."""
+    engine = _engine(host, log, where.remembered)
     where.remembered = engine.ledger
     return engine
+
+
+def _engine(host: Host, log: LogWriter, known: Ledger | None = None) -> Engine:
+    from ..engine.execute import Engine  # noqa: PLC0415 - who only looks does not load it
+
+    return Engine(host, log, known)
 
 
 def look(where: Where, aim: Aim) -> tuple[Plan, str | None]:
     """Plan without writing anything; with the reason for which the run would be refused."""
     log = where.reader()
     intact(log)
-    engine = engine_at(where, where.observer(), log)
-    found = aim.propose(engine, where.identity(facts(engine.host)))
+    surveyor = surveyor_at(where, where.observer(), log)
+    found = aim.propose(surveyor, where.identity(facts(surveyor.host)))
     return found.plan, refused(found.plan, found.options)
 
 
@@ -148,7 +162,7 @@ def opened(where: Where, verb: str, patience: float) -> Iterator[Engine]:
     """A host and its log under the lock; refuses a log that was tampered with."""
     with where.writer(verb, patience) as log:
         intact(log)
-        yield engine_at(where, where.host(), log)
+        yield _engine_at(where, where.host(), log)
 
 
 def carry_out(where: Where, aim: Aim, view: View, *, patience: float = 0.0, accept: bool = False) -> Ended:
@@ -162,12 +176,12 @@ def carry_out(where: Where, aim: Aim, view: View, *, patience: float = 0.0, acce
     with where.writer(aim.verb, patience) as log:
         host = where.host()
         known = facts(host)
-        if accept and not log.untouched() and (problems := verify(log).problems):
+        if accept and (problems := tampering(log)):
             told = {"v": 1, "accepted": problems}
-            run = Engine(host, log).record_decision(where.started("accept", known, deployments=[]), "checkpoint", told)
+            run = _engine(host, log).record_decision(where.started("accept", known, deployments=[]), "checkpoint", told)
             view.said(f"{run}: going on although the log was tampered with: {len(problems)} problems accepted")
         intact(log)
-        engine = engine_at(where, host, log)
+        engine = _engine_at(where, host, log)
         settled = engine.recover() or ""
         if settled:
             view.said(f"an earlier run was cut off; settled: {settled}")
@@ -223,30 +237,29 @@ def end(where: Where, verb: str, run: str, how: Mapping[str, Json], *, patience:
     """Say in the log how something ended that had begun."""
     with where.writer(verb, patience) as log:
         finish = Draft(run, "run.finished", {"outcome": "unchanged", "complete": True, **how})
-        Engine(where.host(), log).append([finish])
+        _engine(where.host(), log).append([finish])
         log.keep_head()
 
 
-def stores_of(engine: Engine, what: str) -> list[str]:
+def stores_of(ledger: Ledger, what: str) -> list[str]:
     """The quarantines of a run or a deployment, with those whose purge was cut off."""
-    ledger = engine.ledger
     stores = [store for store, (run, deployment, _) in ledger.stored.items() if what in (run, deployment)]
     return stores + [store for store, names in ledger.doomed.items() if what in names]
 
 
 def stores(where: Where, what: str) -> list[str]:
     """What a purge would empty; a `ReconcilerError` where the log knows no such run or deployment."""
-    engine = Engine(where.observer(), where.reader())
-    if engine.ledger.run(what) is None and what not in engine.ledger.names:
+    ledger = Surveyor(where.observer(), where.reader()).ledger
+    if ledger.run(what) is None and what not in ledger.names:
         raise ReconcilerError(f"the log knows no run or deployment {what!r}; see 'reconciler history'")
-    return stores_of(engine, what)
+    return stores_of(ledger, what)
 
 
 def purge(where: Where, what: str, view: View, *, patience: float = 0.0) -> tuple[str | None, list[str], int]:
     """Empty the quarantines of a run or a deployment for good: the run, what was emptied, and how many paths went."""
     with opened(where, "purge", patience) as engine:
         engine.recover()
-        listed = stores_of(engine, what)
+        listed = stores_of(engine.ledger, what)
         if not listed:
             return None, [], 0
         view.emptying(listed)

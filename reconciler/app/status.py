@@ -15,8 +15,7 @@ from ..core.kind import Context, Proposal
 from ..core.options import Options
 from ..core.plan import Plan
 from ..desired.documents import Document
-from ..engine.execute import Engine
-from ..engine.survey import hostname
+from ..engine.survey import Surveyor, hostname
 from ..history.causes import UNKNOWN, Asked, cause, changed
 from ..host.held import Glimpse
 from ..kinds import kinds
@@ -26,34 +25,34 @@ from .place import Place
 from .request import Request
 
 
-def status(engine: Engine, documents: Iterable[Document], goals: Goals, plan: Plan, context: Context) -> list[Json]:
+def status(surveyor: Surveyor, documents: Iterable[Document], goals: Goals, plan: Plan, context: Context) -> list[Json]:
     """One entry a deployment, in the order of the documents; what only the log knows comes last."""
     by_name: dict[str, list[Json]] = {}
-    blocked, seen_at = {b.address: b.reason for b in plan.blocked}, Glimpse(engine.host)
+    blocked, seen_at = {b.address: b.reason for b in plan.blocked}, Glimpse(surveyor.host)
     for address, target in (goals.targets | goals.audit).items():
         prospect = kinds()[address.kind].prospect(seen_at, target, context)
         context.planned[address] = prospect
         by_name.setdefault(target.deployment, []).append(
-            resource(engine, seen_at, target, prospect, blocked.get(address))
+            resource(surveyor, seen_at, target, prospect, blocked.get(address))
         )
     found = []
-    becoming = Becoming(Scene(engine.host), hostname(engine.host))
+    becoming = Becoming(Scene(surveyor.host), hostname(surveyor.host))
     for document in documents:
         name, mode = document.name, document.mode
         listed = by_name.pop(name, [])
-        seen = beside(engine, document, becoming)
-        how = state(listed, broken=bool(engine.ledger.deployments().get(name)) and breaks(seen))
+        seen = beside(surveyor, document, becoming)
+        how = state(listed, broken=bool(surveyor.ledger.deployments().get(name)) and breaks(seen))
         found.append({"name": name, "mode": mode, "policy": document.policy, "state": how, "resources": listed, **seen})
     for name in goals.orphaned:
-        held = engine.ledger.deployments().get(name, [])
-        listed = [resource(engine, seen_at, Target(address, name), None, None) for address in held]
+        held = surveyor.ledger.deployments().get(name, [])
+        listed = [resource(surveyor, seen_at, Target(address, name), None, None) for address in held]
         found.append({"name": name, "mode": None, "policy": "enforce", "state": "orphaned", "resources": listed})
     return found
 
 
-def beside(engine: Engine, document: Document, becoming: Becoming) -> dict[str, Json]:
+def beside(surveyor: Surveyor, document: Document, becoming: Becoming) -> dict[str, Json]:
     """What holds of a deployment besides its resources: its processes, its access policy, its accounts' ways up."""
-    host = engine.host
+    host = surveyor.host
     who = {name for wished in document.resources for name in wished.resource.subjects()}
     running = processes(host, document) if host.live else []
     if not who and not document.access:
@@ -80,7 +79,7 @@ def state(resources: list[Json], *, broken: bool = False) -> str:
     return "pending" if any(item["actual_desired"] != " " for item in resources) else "converged"
 
 
-def resource(engine: Engine, host: Any, target: Target, prospect: Proposal | None, reason: str | None) -> Json:
+def resource(surveyor: Surveyor, host: Any, target: Target, prospect: Proposal | None, reason: str | None) -> Json:
     """The two columns of one thing, and the fields that differ."""
     address = target.address
     kind = kinds().get(address.kind)
@@ -95,11 +94,11 @@ def resource(engine: Engine, host: Any, target: Target, prospect: Proposal | Non
         item["reason"] = reason
     if kind is None:
         return item | {"cause": "unknown kind"}
-    held = engine.ledger.holds.get(address, {})
+    held = surveyor.ledger.holds.get(address, {})
     seen = (
         prospect.before
         if prospect and not prospect.blocked
-        else kind.see(host, address.name, [(name, engine.unseal(hold.current)) for name, hold in held.items()])
+        else kind.see(host, address.name, [(name, surveyor.unseal(hold.current)) for name, hold in held.items()])
     )
     wanted = {c.field: c for s in (prospect.steps if prospect else ()) for c in s.changes}
     parts = []
@@ -111,41 +110,41 @@ def resource(engine: Engine, host: Any, target: Target, prospect: Proposal | Non
             if kind.spans and name != EXISTS:
                 drifted = hold is not None and bool(prospect and prospect.steps and target.wish is not None)
             elif hold is not None:
-                drifted = kind.altered(name, actual, engine.unseal(hold.current))
+                drifted = kind.altered(name, actual, surveyor.unseal(hold.current))
             if drifted:
                 item["applied_actual"] = "D" if isinstance(seen, Absent) else "M"
             if name != MARK and (drifted or name in wanted):
                 change = wanted.get(name)
                 shown = change.shown if change else (kind.display(name, actual), kind.display(name, actual))
-                applied = kind.display(name, engine.unseal(hold.current)) if hold and not kind.spans else None
+                applied = kind.display(name, surveyor.unseal(hold.current)) if hold and not kind.spans else None
                 parts.append({"field": list(name), "applied": applied, "actual": shown[0], "desired": shown[1]})
     if prospect and prospect.steps:
         verb = prospect.steps[0].verb
         item["actual_desired"] = {"create": "A", "remove": "D"}.get(verb, "M")
     if item["applied_actual"] != " ":
-        cut_off = any(started.address == str(address) for started in engine.ledger.open.values())
+        cut_off = any(started.address == str(address) for started in surveyor.ledger.open.values())
         told = [part["path"] for part in (prospect.facts.get("sample", ()) if prospect else ())]
-        item["cause"] = drift_cause(engine, tuple(told or kind.edits(address.name)), cut_off=cut_off)
+        item["cause"] = drift_cause(surveyor, tuple(told or kind.edits(address.name)), cut_off=cut_off)
     return item | {"fields": parts}
 
 
-def drift_cause(engine: Engine, paths: tuple[str, ...], *, cut_off: bool) -> str:
+def drift_cause(surveyor: Surveyor, paths: tuple[str, ...], *, cut_off: bool) -> str:
     """What probably changed some paths, by the time at which they did."""
-    span = changed(engine.host, paths)
+    span = changed(surveyor.host, paths)
     if span is None and not cut_off:
         return UNKNOWN.text
     now = datetime.now(UTC)
     since, until = span or (now, now)
-    return cause(engine.host, Asked(paths, since, until, interrupted=cut_off)).text
+    return cause(surveyor.host, Asked(paths, since, until, interrupted=cut_off)).text
 
 
 def looked(place: Place, paths: tuple[str, ...]) -> tuple[list[Json], Json]:
     """What is, against what was left and what files ask for; and who suspended unattended runs, if anybody did."""
     request, log = Request(place.observer(), paths), place.reader()
     intact(log)
-    engine, options = Engine(place.observer(), log), Options()
-    goals, desired, _ = request.prepare(engine)
-    plan = engine.survey(goals, options, desired)
-    request.hindered(engine, plan)
-    found = status(engine, request.documents, goals, plan, engine.context(goals, options))
-    return found, engine.ledger.suspended
+    surveyor, options = Surveyor(place.observer(), log), Options()
+    goals, desired, _ = request.prepare(surveyor)
+    plan = surveyor.survey(goals, options, desired)
+    request.hindered(surveyor, plan)
+    found = status(surveyor, request.documents, goals, plan, surveyor.context(goals, options))
+    return found, surveyor.ledger.suspended

@@ -11,7 +11,7 @@ from ..core.options import Options
 from ..core.plan import Plan
 from ..core.rewind import rewind
 from ..desired.words import nearest
-from ..engine.execute import Engine
+from ..engine.survey import Surveyor
 from ..errors import ReconcilerError, Refused
 from ..history.moments import moment
 from ..model import Json
@@ -30,19 +30,19 @@ class Rollback(Reach):
         self.to, self.deployment = to, deployment
         self.options = options or Options(keep_going=True)
 
-    def prepare(self, engine: Engine) -> tuple[Goals, Json, Mapping[str, Json]]:
+    def prepare(self, surveyor: Surveyor) -> tuple[Goals, Json, Mapping[str, Json]]:
         """The goals: every thing as it was then."""
-        ledger = engine.ledger
+        ledger = surveyor.ledger
         if self.to is None:
             last = ledger.last_forward()
             if last is None:
-                if ledger.holds and engine.log.archived().seq:
+                if ledger.holds and surveyor.log.archived().seq:
                     raise Refused("the runs that could be rolled back were archived; 'uninstall' still gives all back")
                 return Goals(), None, {}
             seq = last.first - 1
         else:
-            seq = moment(engine.log, ledger, self.to)
-        goals = from_past(rewind(engine.log.events(), seq, self.deployment), ledger, engine.unseal)
+            seq = moment(surveyor.log, ledger, self.to)
+        goals = from_past(rewind(surveyor.log.events(), seq, self.deployment), ledger, surveyor.unseal)
         names = sorted({target.deployment for target in goals.targets.values()})
         return goals, None, {"to": seq, "only": self.deployment, "deployments": names}
 
@@ -57,20 +57,20 @@ class Uninstall(Reach):
         self.deployment, self.destroy = deployment, destroy
         self.options = options or Options(keep_going=True)
 
-    def prepare(self, engine: Engine) -> tuple[Goals, Json, Mapping[str, Json]]:
+    def prepare(self, surveyor: Surveyor) -> tuple[Goals, Json, Mapping[str, Json]]:
         """The goals: everything that it holds, given back."""
-        known = set(engine.ledger.names)
+        known = set(surveyor.ledger.names)
         if self.deployment not in known:
             hint = nearest(self.deployment, known) or "it has none yet"
             raise ReconcilerError(f"the log knows no deployment {self.deployment!r}; {hint}")
-        doomed = destroys(engine.ledger, self.deployment)
+        doomed = destroys(surveyor.ledger, self.deployment)
         if doomed and not self.destroy:
             listed = ", ".join(map(str, doomed))
             raise Refused(
                 f"{listed}: 'on_uninstall: delete' would take its data; say --destroy-data, or change the declaration"
             )
         goals = from_uninstall(
-            engine.ledger, self.deployment, engine.unseal, run=engine.next_run(), destroy=self.destroy
+            surveyor.ledger, self.deployment, surveyor.unseal, run=surveyor.next_run(), destroy=self.destroy
         )
         return goals, None, {"deployments": [self.deployment]}
 
@@ -80,16 +80,16 @@ class Scripted(Uninstall):
 
     text = ""
 
-    def examine(self, engine: Engine, plan: Plan) -> None:
+    def examine(self, surveyor: Surveyor, plan: Plan) -> None:
         """Write down what would be done."""
-        super().examine(engine, plan)
+        super().examine(surveyor, plan)
         if reason := refused(plan, self.options):
             raise Refused(f"no script is written: {reason}")
         about: dict[str, Any] = {
             "title": f"Gives back everything that the deployment {self.deployment} took.",
             "version": __version__,
             "host": f"{plan.host['name']} ({plan.host['id']})",
-            "seq": engine.ledger.seq,
+            "seq": surveyor.ledger.seq,
         }
         sealed = {
             address: ", ".join(
@@ -101,9 +101,9 @@ class Scripted(Uninstall):
                     }
                 )
             )
-            for address, fields in engine.ledger.holds.items()
+            for address, fields in surveyor.ledger.holds.items()
         }
-        self.text = script(engine.host, plan, engine.vault, about, sealed)
+        self.text = script(surveyor.host, plan, surveyor.vault, about, sealed)
 
 
 def uninstall_script(where: Where, deployment: str, options: Options, *, destroy: bool) -> str:

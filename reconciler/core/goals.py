@@ -9,7 +9,7 @@ from functools import cached_property
 from ..model import EXISTS, PATHS, Address, Field, Json, Resource, Target, above, inside
 from .deployment import Declared, Deployment
 from .holds import Hold, merged
-from .kind import Kinds
+from .kinds import Kinds
 from .ledger import Ledger
 from .planned import Paths
 from .rewind import Past, source_of
@@ -60,10 +60,10 @@ class _Beside:
         kinds, holds, top = self._ledger.kinds, self._ledger.holds, target.address.name
         if not kinds.encloses(target.address):
             return target
-        around = [Address(name, path) for path in above(top) for name in kinds]
+        around = [address for path in above(top) for address in kinds.called(path, self._staying)]
         kept: dict[str, Json] = {}
         brought: set[str] = set()
-        for address in [*self._paths.inside(top), *(a for a in around if a in self._staying)]:
+        for address in [*self._paths.inside(top), *around]:
             fields = holds[address]
             if (parts := OWNERSHIP & set(fields)) and address.name != top:
                 kept[address.name] = {field[0]: -1 for field in parts}

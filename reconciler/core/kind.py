@@ -33,7 +33,6 @@ from ..model import (
     State,
     Target,
     Unknown,
-    above,
 )
 from .planned import Foretold, Paths, Planned
 from .vault import Vault
@@ -630,53 +629,3 @@ def gone(value: Json) -> bool:
 def passed(value: Json) -> bool:
     """Whether a value of the field ``exists`` says that a thing goes, but stays for what of ours is in it."""
     return isinstance(value, dict) and bool((value.get("absent") or {}).get("passed"))
-
-
-class Kinds(dict[str, Kind[Any]]):
-    """Every kind by its name, and what the kind of an address can; a kind that is not known here can nothing."""
-
-    def address(self, text: str) -> Address:
-        """Read ``kind:name`` as a user writes it.
-
-        A kind has one way to write a name: of two texts that mean one thing, one address is made.
-        """
-        address = Address.parse(text)
-        kind = self.get(address.kind)
-        return address if kind is None else Address(address.kind, kind.resource.canonical(address.name))
-
-    def short(self, address: Address) -> str:
-        """An address as people write it."""
-        kind = self.get(address.kind)
-        return f"{address.kind}:{kind.short(address.name) if kind is not None else address.name}"
-
-    def located(self, address: Address) -> bool:
-        """Whether its name is a path at which it stands."""
-        return address.kind in self and self[address.kind].located
-
-    def spans(self, address: Address) -> bool:
-        """Whether it holds what others hold inside it."""
-        return address.kind in self and self[address.kind].spans
-
-    def encloses(self, address: Address) -> bool:
-        """Whether other things can stand in it."""
-        return address.kind in self and self[address.kind].encloses
-
-    def around(self, path: str) -> list[Address]:
-        """Whatever could span a path, the innermost first."""
-        return [Address(name, top) for top in (path, *above(path)) for name, kind in self.items() if kind.spans]
-
-    def single(self, address: Address) -> bool:
-        """Whether it is one path, and nothing inside it."""
-        return self.located(address) and not self.spans(address)
-
-    def runs(self, address: Address) -> bool:
-        """Whether it has a process."""
-        return address.kind in self and self[address.kind].runs
-
-    def owns(self, address: Address) -> bool:
-        """Whether paths and processes belong to it, by its number."""
-        return address.kind in self and self[address.kind].owns
-
-    def paths(self, address: Address) -> tuple[str, ...]:
-        """Every path that it writes as a file of its own."""
-        return self[address.kind].paths(address.name) if address.kind in self else ()

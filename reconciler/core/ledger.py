@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from ..model import EXISTS, MARK, PATHS, Address, Field, Json, inside
 from .events import OPEN, START, Event, run_key
 from .holds import HOLD, Hold, Holds, arranged, facts_of, holds_of, in_order, layered, merged, placed
-from .kind import Kinds, gone, passed
+from .kind import gone, passed
+from .kinds import Kinds
 from .noted import Noted
 from .rewind import FRESH, Recorded, changes
 
@@ -272,7 +273,7 @@ class Ledger:
 
     def spanning(self, path: str) -> list[tuple[Address, dict[Field, Hold]]]:
         """What holds a path inside it, the innermost first."""
-        return [(address, self.holds[address]) for address in self.kinds.around(path) if address in self.holds]
+        return [(address, self.holds[address]) for address in self.kinds.around(path, self.holds)]
 
     def images(self) -> set[tuple[int, str]]:
         """The before-images without which something held could not be given back, each with its event."""

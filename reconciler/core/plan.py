@@ -16,7 +16,8 @@ from itertools import pairwise
 from ..errors import ReconcilerError
 from ..model import MARK, Absent, Address, Json, Target, above, inside
 from .events import FORMAT, canonical
-from .kind import Conflict, Kinds, Proposal, Step
+from .kind import Conflict, Proposal, Step
+from .kinds import Kinds
 
 CHANGING = {"change", "own", "write", "set-mode", "enable", "disable"}
 RUNNING = {"start", "stop", "restart"}
@@ -244,10 +245,8 @@ def _candidates(
     else:
         found = {address for address in named if address in by_address}
         # What encloses a path is one of the paths above it.
-        enclosing = [name for name, kind in kinds.items() if kind.encloses]
-        paths = above(t.address.name) if kinds.located(t.address) else []
-        around = (Address(kind, path) for path in paths for kind in enclosing)
-        found |= {address for address in around if address in by_address}
+        for path in above(t.address.name) if kinds.located(t.address) else []:
+            found |= set(filter(kinds.encloses, kinds.called(path, by_address)))
     return sorted(found - {t.address})
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.secret import SECRET_KEY
 from ..errors import Mistake
 from ..formats.modes import octal
+from ..host.accounts import PATHS
 from ..kinds import kinds
 from ..model import Address, above
 from .words import nearest
@@ -46,7 +47,6 @@ def _inside(document: Document, problems: list[Mistake]) -> None:
         if fact not in FACTS:
             line, column = document.text.at(("match", fact), key=True)
             problems.append(Mistake(document.text.file, line, column, f"unknown fact {fact!r}", nearest(fact, FACTS)))
-    reserved = _reserved()
     known: dict[Address, Wished] = {}
     paths: dict[str, Wished] = {}
     for wished in document.resources:
@@ -56,7 +56,7 @@ def _inside(document: Document, problems: list[Mistake]) -> None:
             hint = f"the first is at {first.source}; write one resource with all keys"
             _add(problems, source, f"{resource.address} is there already", hint)
         for path in kinds()[resource.kind].claims(resource):
-            _claimed(path, wished, paths.setdefault(path, wished), reserved.get(path, set()), problems)
+            _claimed(path, wished, paths.setdefault(path, wished), problems)
         for what, hint in resource.mistakes():
             _add(problems, source, what, hint)
     _within(paths, paths, problems)
@@ -69,14 +69,15 @@ def _inside(document: Document, problems: list[Mistake]) -> None:
     _cycles(known, problems)
 
 
-def _claimed(path: str, wished: Wished, first: Wished, reserved: set[str], problems: list[Mistake]) -> None:
-    """A path that another kind has already, or that is written through others alone (``reserved``)."""
+def _claimed(path: str, wished: Wished, first: Wished, problems: list[Mistake]) -> None:
+    """A path that another kind has already, or that holds accounts and is written through their kinds alone."""
     if first is not wished and first.resource.kind != wished.resource.kind:
         what = f"{path} belongs to '{first.resource.kind}: {first.resource.name}' already"
         _add(problems, wished.source, what, f"the first is at {first.source}")
-    if reserved:
-        alone = " and ".join(f"'{name}:'" for name in sorted(reserved))
-        what, hint = f"{path} is edited through {alone} alone", f"declare the {min(reserved)}"
+    if path in PATHS.values():
+        writers = sorted(name for name, kind in kinds().items() if kind.owns)
+        alone = " and ".join(f"'{name}:'" for name in writers)
+        what, hint = f"{path} is edited through {alone} alone", f"declare the {writers[0]}"
         _add(problems, wished.source, what, hint)
 
 
@@ -89,15 +90,6 @@ def _within(mine: Mapping[str, Wished], others: Mapping[str, Wished], problems: 
             if outer is not None and kind is not None and not kind.encloses:
                 what = f"{path} lies inside {outer.resource.kind}:{parent}, which is not a directory"
                 _add(problems, wished.source, what, f"name the path that it really has; the other is at {outer.source}")
-
-
-def _reserved() -> dict[str, set[str]]:
-    """The files that hold accounts and groups, with the kinds that alone write them."""
-    found: dict[str, set[str]] = {}
-    for kind in kinds().values():
-        for path in kind.edits("") if kind.owns else ():
-            found.setdefault(path, set()).update(k.name for k in kinds().values() if k.owns)
-    return found
 
 
 def _cycles(known: Mapping[Address, Wished], problems: list[Mistake]) -> None:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import Mistake
 from ..formats.yaml import Text
-from ..profiles import Mode, Parameter, Profile, profiles
 from .words import nearest
 
 if TYPE_CHECKING:
+    from ..profiles import Mode, Parameter, Profile
     from .documents import Document
 
 HOLE = re.compile(r"\$\{([a-z_]+)\}")
@@ -63,6 +63,8 @@ def _chosen(document: Document, problems: list[Mistake]) -> tuple[Profile, Mode]
                 what, hint = f"{word!r} without a profile", "add 'profile: NAME', or remove it"
                 _wrong(document, problems, (word,), what, hint, key=True)
         return None
+    from ..profiles import profiles  # noqa: PLC0415 - start-up counts
+
     profile = profiles().get(name)
     if profile is None:
         _wrong(document, problems, ("profile",), f"unknown profile {name!r}", nearest(name, profiles()))

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from ..core.secret import From, Secret
 from ..errors import HostError
 from ..formats.text import printable
-from ..host.files import FileObserver
 from .documents import Document
 
 SECONDS = 30
@@ -43,6 +41,8 @@ def secrets(documents: Iterable[Document]) -> Iterator[Secret]:
 def found(place: From) -> str:
     """The value at a place, on the running host."""
     if place.file is not None:
+        from ..host.files import FileObserver  # noqa: PLC0415 - start-up counts
+
         file = FileObserver("/").read(place.file)
         if file is None:
             raise HostError(f"{printable(place.file)}: no such file")
@@ -52,10 +52,17 @@ def found(place: From) -> str:
             raise HostError(f"the variable {place.env} is not set")
         return os.environ[place.env]
     assert place.command is not None
-    name = printable(place.command[0])
+    return _told(place.command)
+
+
+def _told(command: Sequence[str]) -> str:
+    """What a command prints."""
+    import subprocess  # noqa: PLC0415 - start-up counts
+
+    name = printable(command[0])
     try:
         done = subprocess.run(
-            place.command, stdin=subprocess.DEVNULL, capture_output=True, env=ENVIRONMENT, timeout=SECONDS, check=False
+            command, stdin=subprocess.DEVNULL, capture_output=True, env=ENVIRONMENT, timeout=SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         raise HostError(f"{name}: no answer within {SECONDS} seconds") from None

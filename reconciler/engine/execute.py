@@ -12,18 +12,12 @@ from ..core.plan import Plan
 from ..core.rewind import rewind
 from ..model import MARK, Address, Json
 from ..trees.whole import erase
-from .turns import Progress, Report, Turns
+from .outcome import Report
+from .turns import Progress, Turns
 
 
 class Engine(Turns):
     """One host and its log, to be changed."""
-
-    cut_off: frozenset[str] = frozenset()
-    """The things whose transitions an earlier run left half-done, and this one settled."""
-
-    def next_run(self) -> str:
-        """The id that the next run gets."""
-        return f"r{self.ledger.count + 1}"
 
     def record_decision(self, start: Mapping[str, Json], type_: str | None = None, data: Json = None) -> str:
         """A run that changes nothing on the host: somebody's decision, for the log alone."""
@@ -79,7 +73,7 @@ class Engine(Turns):
         _, log = self.writer()
         left = bool(plan.blocked or (plan.conflicts and options.skip_conflicts))
         report = Report(blocked=plan.blocked, skipped=list(plan.skipped), left=left)
-        books, to = self._holdings(plan, goals), start.get("to")
+        books, to = _holdings(plan, goals), start.get("to")
         idle = not plan.transitions and not any(books.values()) and (to is None or not self._left_to_undo(start))
         if idle and not start.get("origin") and not drift:
             return report
@@ -161,20 +155,22 @@ class Engine(Turns):
         clean = all(outcome in ("succeeded", "skipped") for _, outcome, _ in report.transitions)
         return clean and not plan.blocked and not report.skipped
 
-    def moves(self, plan: Plan, goals: Goals) -> bool:
-        """Whether who holds what would change, although the host does not."""
-        return any(self._holdings(plan, goals).values())
 
-    def _holdings(self, plan: Plan, goals: Goals) -> dict[str, Json]:
-        """Who holds what besides what transitions say: shared holds, and holds that end without a change."""
-        back = (t for t in plan.transitions if t.target.wish is None)
-        moved = {(t.address, c.field) for t in back for c in t.step.changes if c.field != MARK}
-        conflicted = {(c.address, c.field) for c in plan.conflicts} | {(b.address, None) for b in plan.blocked}
-        stays = {a for a, _ in conflicted} | plan.owed
-        leaves: list[Leave] = [x for x in goals.leaves if (x[1], x[2]) not in moved and x[1] not in stays]
-        return {
-            "joins": [[d, str(a), list(f)] for d, a, f in goals.joins],
-            "leaves": [[d, str(a), list(f)] for d, a, f in leaves],
-            "inherits": [[str(outer), str(inner)] for outer, inner in goals.inherits],
-            "terms": {str(a): t for a, t in goals.terms.items()},
-        }
+def moves(plan: Plan, goals: Goals) -> bool:
+    """Whether who holds what would change, although the host does not."""
+    return any(_holdings(plan, goals).values())
+
+
+def _holdings(plan: Plan, goals: Goals) -> dict[str, Json]:
+    """Who holds what besides what transitions say: shared holds, and holds that end without a change."""
+    back = (t for t in plan.transitions if t.target.wish is None)
+    moved = {(t.address, c.field) for t in back for c in t.step.changes if c.field != MARK}
+    conflicted = {(c.address, c.field) for c in plan.conflicts} | {(b.address, None) for b in plan.blocked}
+    stays = {a for a, _ in conflicted} | plan.owed
+    leaves: list[Leave] = [x for x in goals.leaves if (x[1], x[2]) not in moved and x[1] not in stays]
+    return {
+        "joins": [[d, str(a), list(f)] for d, a, f in goals.joins],
+        "leaves": [[d, str(a), list(f)] for d, a, f in leaves],
+        "inherits": [[str(outer), str(inner)] for outer, inner in goals.inherits],
+        "terms": {str(a): t for a, t in goals.terms.items()},
+    }

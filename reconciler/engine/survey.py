@@ -80,6 +80,9 @@ def folded(log: LogReader) -> tuple[Ledger, Projection]:
 class Surveyor:
     """One host and its log, to be looked at."""
 
+    cut_off: frozenset[str] = frozenset()
+    """The things whose transitions an earlier run left half-done, and this one settled."""
+
     def __init__(self, host: Observer, log: LogReader, known: Ledger | None = None) -> None:
         self.host = host
         self._seen: Any = host
@@ -87,6 +90,10 @@ class Surveyor:
         self.log = log
         self.vault = log.vault()
         self.ledger = ledger_of(log, known)
+
+    def next_run(self) -> str:
+        """The id that the next run gets."""
+        return f"r{self.ledger.count + 1}"
 
     def unseal(self, value: Json) -> Json:
         """The value that a reference into the vault stands for."""

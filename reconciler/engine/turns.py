@@ -21,7 +21,7 @@ from ..core.goals import OWNERSHIP
 from ..core.kind import Context, Proposal, Step, gone
 from ..core.ledger import post
 from ..core.options import Options
-from ..core.plan import Blocked, Plan, Transition, kept_promise
+from ..core.plan import Plan, Transition, kept_promise
 from ..core.rewind import changes
 from ..errors import ReconcilerError
 from ..host.accounts import AccountFiles
@@ -31,32 +31,13 @@ from ..kinds import kinds
 from ..log.writer import LogWriter
 from ..model import EXISTS, PATHS, Absent, Address, Change, Field, Json, Target, Unknown, above
 from ..trees.images import recorded_in
+from .outcome import Report
 from .survey import NOTHING, Surveyor
 
 Progress = Callable[[Transition, str], None]
 MOST, SECONDS, BYTES = 256, 0.2, 1 << 20
 """How many transitions take their turn together at most, how long looking at them may take, and what is sealed."""
 LATER = "an earlier transition failed"
-
-
-@dataclass
-class Report:
-    """What came of a run."""
-
-    run: str | None = None
-    outcome: str = "unchanged"
-    transitions: list[tuple[Transition, str, str | None]] = field(default_factory=list)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    blocked: list[Blocked] = field(default_factory=list)
-    left: bool = False
-    """Whether conflicts or blocked items were left alone on purpose."""
-
-    @property
-    def exit_code(self) -> int:
-        """The exit code that this outcome has."""
-        if self.outcome in ("converged", "unchanged"):
-            return 5 if self.skipped or self.left else 0
-        return {"refused": 3, "partial": 5}.get(self.outcome, 1)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from ..app.place import Place
 from ..app.request import Request
 from ..app.run import Ended, View, carry_out, record
 from ..core.options import Options
-from ..engine.execute import Engine
+from ..engine.survey import Surveyor
 from ..errors import ReconcilerError, Refused
 from ..model import Json
 from .repository import Commit, Repository, SourceError, Trust
@@ -127,13 +127,13 @@ class Following(Request):
         )  # fmt: skip
         self.sync, self.revision = sync, commit
 
-    def prepare(self, engine: Engine) -> tuple[Any, Json, Mapping[str, Json]]:
+    def prepare(self, surveyor: Surveyor) -> tuple[Any, Json, Mapping[str, Json]]:
         """As the commit says, if it still is to be applied."""
-        if (why := paused(engine.ledger) or skipped(engine.ledger, self.revision, self.sync.path)) is not None:
+        if (why := paused(surveyor.ledger) or skipped(surveyor.ledger, self.revision, self.sync.path)) is not None:
             raise Refused(why)
-        nothing_awaited(engine)
-        found = super().prepare(engine)
-        if not self.documents and not self.unknown and engine.ledger.deployments() and not self.sync.allow_empty:
-            held, name = ", ".join(engine.ledger.deployments()), self.revision.id[:12]
+        nothing_awaited(surveyor)
+        found = super().prepare(surveyor)
+        if not self.documents and not self.unknown and surveyor.ledger.deployments() and not self.sync.allow_empty:
+            held, name = ", ".join(surveyor.ledger.deployments()), self.revision.id[:12]
             raise Refused(f"nothing in commit {name} is for this host, which holds {held}; --allow-empty")
         return found

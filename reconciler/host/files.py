@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import HostError, Unsafe
 from ..formats.text import printable
-from .parallel import walk
 from .port import (
     Begin,
     Directory,
@@ -164,6 +163,8 @@ class FileObserver:
         yield from self._walk(top, begin, scope)
 
     def _walk(self, top: str, begin: Begin[Any], scope: Scope | None) -> Iterator[Any]:
+        from .parallel import walk  # noqa: PLC0415 - start-up counts
+
         with self._walker(top, scope) as walker:
             if walker is not None:
                 yield from walk(walker, begin)

@@ -346,6 +346,11 @@ class Shown:
         """Whether a regular file has these bytes."""
         return self.digest(name).partition(":")[0] == digest.partition(":")[0]
 
+    @contextmanager
+    def alone(self, name: bytes, facts: Facts) -> Iterator[Facts | None]:
+        """As it was found: there is one process."""
+        yield facts
+
     def change(self, names: list[bytes], facts: Facts, wanted: Attributes) -> list[tuple[bytes, str]]:
         """Owner, then mode, then attributes."""
         for name in names:

@@ -161,6 +161,7 @@ def _shared(walker: Walker, parts: list[Part], begin: Begin[Any], workers: int) 
     together = 1 + len(parts) // TOKENS
     os.write(feed, b"".join(NUMBER.pack(start) for start in range(0, len(parts), together)))
     os.close(feed)
+    links = os.memfd_create("links", os.MFD_CLOEXEC)
     members: dict[int, int] = {}
     try:
         for _ in range(min(workers, len(parts))):
@@ -172,6 +173,7 @@ def _shared(walker: Walker, parts: list[Part], begin: Begin[Any], workers: int) 
                 os.close(theirs)
                 break
             if pid == 0:
+                Standing.links = links
                 _member(walker, parts, together, begin, queue, theirs, parent)
             os.close(theirs)
             members[ours] = pid
@@ -182,6 +184,7 @@ def _shared(walker: Walker, parts: list[Part], begin: Begin[Any], workers: int) 
             yield from map(_sound, (_told(walker, part, make) for part in parts))
     finally:
         os.close(queue)
+        os.close(links)
         for ours, pid in members.items():
             os.close(ours)
             with suppress(ProcessLookupError):

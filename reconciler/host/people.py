@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from ..rscd.resolver import Account, Unasked
+from ..rscd.accounts import Account, Unasked
 from .held import account_files
 from .names import Names
 from .port import Entity, Observer

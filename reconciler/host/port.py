@@ -171,6 +171,11 @@ class OpenDirectory(Directory, Protocol):
     """A directory in which owners and modes can be changed."""
 
     def change(self, names: list[bytes], facts: Facts, wanted: Attributes) -> list[tuple[bytes, str]]: ...
+    def alone(self, name: bytes, facts: Facts) -> AbstractContextManager[Facts | None]:
+        """What a name is by now, while no other process of this walk changes that file; None where it vanished.
+
+        ``facts``: what it was found to be.  A file with several names may be in the hands of another process.
+        """
 
 
 Groups = Mapping[Facts, list[bytes]]

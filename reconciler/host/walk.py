@@ -13,7 +13,7 @@ import os
 import resource
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -147,6 +147,24 @@ class Opened:
         finally:
             os.close(fd)
 
+    @contextmanager
+    def alone(self, name: bytes, facts: Facts) -> Iterator[Facts | None]:
+        """What a name is by now, while no other process of this walk changes that file."""
+        look, links = kernel(), Standing.links
+        if links is None:
+            yield facts
+            return
+        if not look(self.fd, name):
+            yield None
+            return
+        # One byte for each inode: the lock is for that file, whatever its name.
+        byte = look.inode()[1] & 0x7FFF_FFFF_FFFF_FFFE
+        fcntl.lockf(links, fcntl.LOCK_EX, 1, byte)
+        try:
+            yield look.facts() if look(self.fd, name) else None
+        finally:
+            fcntl.lockf(links, fcntl.LOCK_UN, 1, byte)
+
     def change(self, names: list[bytes], facts: Facts, wanted: Attributes) -> list[tuple[bytes, str]]:
         """Give names (or the directory itself) their owner, mode and attributes, and look whether they have them.
 
@@ -219,6 +237,8 @@ class Standing:
     free: ClassVar[bool] = False
     """Whether it may change its working directory: a worker of a parallel walk has one that nobody else minds."""
     at: ClassVar[Opened | None] = None
+    links: ClassVar[int | None] = None
+    """An open file, a byte of which a worker locks while it changes a file that has several names."""
 
 
 def proven(fd: int, found: Facts, wanted: Attributes, path: bytes) -> tuple[Attributes, Facts]:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
+from typing import Any
 
-from ..core.kind import Kinds
+from ..core.kind import Kind
+from ..core.kinds import Kinds
 
 
 @cache
 def kinds() -> Kinds:
-    """Every kind by its name, in the order in which a plan works through them."""
-    modules = [import_module(f"{__name__}.{module.name}") for module in iter_modules(__path__)]
-    found = [module.KIND for module in modules if hasattr(module, "KIND")]
-    return Kinds({kind.name: kind for kind in sorted(found, key=lambda kind: kind.rank)})
+    """Every kind by its name, which is that of its file or folder here."""
+    return Kinds((module.name for module in iter_modules(__path__) if not module.name.startswith("_")), _load)
+
+
+def _load(name: str) -> Kind[Any]:
+    kind: Kind[Any] = import_module(f"{__name__}.{name}").KIND
+    return kind

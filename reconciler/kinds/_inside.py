@@ -60,14 +60,13 @@ def owed(context: Context) -> set[str]:
 
 def comes_back(path: str, context: Context) -> bool:
     """Whether what stands at a path is what this plan gives back there, or nothing any more."""
-    addresses = (Address(name, path) for name, kind in kinds().items() if kind.located)
-    there = [context.planned[address] for address in addresses if address in context.planned]
+    there = [context.planned[address] for address in filter(kinds().located, kinds().called(path, context.planned))]
     return bool(there) and all(each.target.wish is None and each.blocked is None and not each.owed for each in there)
 
 
 def spanning(path: str, context: Context) -> Address | None:
     """The innermost thing that is asked about and spans a path."""
-    return next((address for address in kinds().around(path) if address in context.targets), None)
+    return next(iter(kinds().around(path, context.targets)), None)
 
 
 def given_by_others(host: Observer, path: str, context: Context) -> tuple[Owner, Owner] | None:

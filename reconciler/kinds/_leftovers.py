@@ -80,7 +80,7 @@ def running(host: Observer, context: Context, uid: int | None, gid: int | None) 
         if uid not in process.uids and gid not in process.gids | process.groups:
             continue
         unit = process.cgroup.rsplit("/", 1)[-1]
-        if context.fix or not any(Address(n, unit) in context.targets for n, kind in kinds().items() if kind.runs):
+        if context.fix or not any(map(kinds().runs, kinds().called(unit, context.targets))):
             found.append(f"process {process.pid} ({printable(process.name)}) runs with it")
     return found
 

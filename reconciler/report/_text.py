@@ -17,7 +17,7 @@ from ..model import MARK, Address, Change, Json
 
 if TYPE_CHECKING:
     from ..core.plan import Plan, Transition
-    from ..engine.turns import Report
+    from ..engine.outcome import Report
 
 WIDTH = 80
 FEW = 12

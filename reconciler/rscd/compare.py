@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ..model import Json
-from .resolver import Account, Accounts, Answer, Caller, System, Table, Target, Unasked, admitting, resolve
+from .accounts import Account, Accounts, Unasked
+from .resolver import Answer, Caller, System, Table, Target, admitting, resolve
 from .text import Entry, Files, Network, address, caller, host_covers, network, plain_host
 
 ELSEWHERE = "any other host"

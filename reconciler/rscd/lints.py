@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ..model import Json
-from .resolver import Accounts, Target, Unasked, place
+from .accounts import Accounts, Unasked
+from .resolver import Target, place
 from .text import EXPORTS, KNOWN, USERS, Entry, Files, Option, caller, entries, network, unreached
 
 ROOT_LIKE = frozenset({"docker", "lxd", "lxc", "incus", "incus-admin", "disk", "sudo", "wheel", "admin", "shadow"})

@@ -13,8 +13,7 @@ from ..core.plan import Plan
 from ..core.secret import marked
 from ..desired.documents import Document
 from ..desired.secrets import conceal
-from ..engine.execute import Engine
-from ..engine.survey import refusal
+from ..engine.survey import Surveyor, refusal
 from ..errors import HostError, LogError, ReconcilerError
 from ..host.port import Observer
 from ..host.recording import Recording
@@ -36,11 +35,11 @@ LISTED = (
 """Directories in which new things are often asked for."""
 
 
-def look(engine: Engine, documents: Iterable[Document], foresee: Callable[[Engine, Plan], None]) -> None:
+def look(surveyor: Surveyor, documents: Iterable[Document], foresee: Callable[[Surveyor, Plan], None]) -> None:
     """Ask everything that a plan of these documents, or of their end, would ask; the host keeps the answers."""
-    host = engine.host
+    host = surveyor.host
     assert isinstance(host, Recording)
-    for address, fields in engine.ledger.holds.items():
+    for address, fields in surveyor.ledger.holds.items():
         layers = fields[PATHS].origin.get("layers", ()) if PATHS in fields else ()
         if any(look.get("digest") for layer in layers for pair in layer["classes"] for look in pair if look):
             host.digested.add(address.name)
@@ -56,18 +55,18 @@ def look(engine: Engine, documents: Iterable[Document], foresee: Callable[[Engin
 
     def survey(goals: Goals) -> None:
         with suppress(ReconcilerError):
-            plan = engine.survey(goals, Options())
-            foresee(engine, plan)
+            plan = surveyor.survey(goals, Options())
+            foresee(surveyor, plan)
 
     for document in listed:
-        survey(from_desired([document], engine.ledger, engine.unseal))
+        survey(from_desired([document], surveyor.ledger, surveyor.unseal))
         with suppress(ReconcilerError):
-            refusal(host, document, engine.ledger)
+            refusal(host, document, surveyor.ledger)
         for wished in document.resources:
             if wished.resource.name.startswith("/"):
                 _listed(host, os.path.dirname(wished.resource.name))
-    for name in engine.ledger.deployments():
-        survey(from_uninstall(engine.ledger, name, engine.unseal, run=engine.next_run(), destroy=False))
+    for name in surveyor.ledger.deployments():
+        survey(from_uninstall(surveyor.ledger, name, surveyor.unseal, run=surveyor.next_run(), destroy=False))
 
 
 def _listed(host: Observer, directory: str) -> None:
@@ -82,15 +81,15 @@ def _listed(host: Observer, directory: str) -> None:
         directory = os.path.dirname(directory)
 
 
-def redactor_of(engine: Engine, documents: Iterable[Document], key: bytes) -> Redactor:
+def redactor_of(surveyor: Surveyor, documents: Iterable[Document], key: bytes) -> Redactor:
     """Takes out what is secret though no name says so: by the documents, by the log, by the mode of a file."""
-    found = _Secrets({a.name for a in engine.ledger.holds if a.kind in kinds() and kinds()[a.kind].whole})
+    found = _Secrets({a.name for a in surveyor.ledger.holds if a.kind in kinds() and kinds()[a.kind].whole})
     for document in documents:
         for wished in document.resources:
             found.wished(wished.resource)
-    for address, fields in engine.ledger.holds.items():
-        found.held(engine, address, fields)
-    found.read(engine.host)
+    for address, fields in surveyor.ledger.holds.items():
+        found.held(surveyor, address, fields)
+    found.read(surveyor.host)
     return Redactor(key, _frozen(found.secrets), found.clear, _frozen(found.asked), found.private)
 
 
@@ -119,7 +118,7 @@ class _Secrets:
         if keys := kind.keys(resource.wishes(Absent())):
             self.asked.setdefault(resource.name, set()).update(keys)
 
-    def held(self, engine: Engine, address: Address, fields: Mapping[Field, Hold]) -> None:
+    def held(self, surveyor: Surveyor, address: Address, fields: Mapping[Field, Hold]) -> None:
         """What the log keeps as a secret."""
         kind = kinds().get(address.kind)
         for path in (address.name, *kind.edits(address.name)) if kind is not None else ():
@@ -129,7 +128,7 @@ class _Secrets:
                 self.asked.setdefault(address.name, set()).add(field)
             for value in (hold.origin, hold.current):
                 with suppress(LogError):
-                    if marked(engine.unseal(value)):
+                    if marked(surveyor.unseal(value)):
                         self.secrets.setdefault(address.name, set()).add(field)
 
     def read(self, host: Observer) -> None:

@@ -11,8 +11,7 @@ from ..app.guards import foresee, intact
 from ..app.place import Place
 from ..app.request import Request
 from ..desired.documents import parse
-from ..engine.execute import Engine
-from ..engine.survey import facts
+from ..engine.survey import Surveyor, facts
 from ..errors import Mistakes
 from ..host.live import LOCAL_SOURCES
 from ..host.names import sources
@@ -26,16 +25,16 @@ def taken(place: Place, paths: tuple[str, ...]) -> Any:
     """A snapshot of the host at a place."""
     host, log = Recording(place.observer()), place.reader()
     intact(log)
-    engine = Engine(host, log)
+    surveyor = Surveyor(host, log)
     known = facts(host)
     documents = _documents(place, paths)
-    look(engine, documents, foresee)
+    look(surveyor, documents, foresee)
     file = host.read("/etc/nsswitch.conf")
     asked = {word for table in ("passwd", "group") for word in sources(file.data if file else b"", table) or ()}
-    redactor = redactor_of(engine, documents, engine.vault.key() or os.urandom(32))
+    redactor = redactor_of(surveyor, documents, surveyor.vault.key() or os.urandom(32))
     about = {"at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "host": place.identity(known), "facts": known}
     local = not host.live or asked <= LOCAL_SOURCES
-    return snapshot_json(host.record, engine.ledger, engine.vault, redactor, about, local_names=local)
+    return snapshot_json(host.record, surveyor.ledger, surveyor.vault, redactor, about, local_names=local)
 
 
 def _documents(place: Place, paths: tuple[str, ...]) -> list[Any]:

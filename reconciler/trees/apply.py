@@ -84,16 +84,27 @@ class Carrying(Visitor[OpenDirectory]):
             for record, some in alike.items():
                 if record is None:
                     unnamed[facts] = some
-                elif record.before.xattrs or (record.after and record.after.xattrs) or linked(facts) or self.task.only:
+                elif linked(facts):
+                    self._linked(at, some, facts, record)
+                elif record.before.xattrs or (record.after and record.after.xattrs) or self.task.only:
                     for name in some:
                         self._do(at, [name], facts, self._decided(at, name, facts, record))
                 elif record.after is not None:
                     self._do(at, some, facts, self._alike(facts, record))
         if self.judge is not None and unnamed:
             for verdict, some in self.judge.each(at, unnamed):
-                if verdict.changes or verdict.asks or verdict.said.replaced:
+                if linked(verdict.facts):
+                    self._linked(at, some, verdict.facts, None)
+                elif verdict.changes or verdict.asks or verdict.said.replaced:
                     for name in some:
                         self._do(at, [name], verdict.facts, self._decided(at, name, verdict.facts, None))
+
+    def _linked(self, at: OpenDirectory, names: list[bytes], facts: Facts, record: Record | None) -> None:
+        """Files with several names, one after the other: another process may meet them under another name."""
+        for name in names:
+            with at.alone(name, facts) as now:
+                if now is not None:
+                    self._do(at, [name], now, self._decided(at, name, now, record))
 
     def _alike(self, facts: Facts, record: Record) -> Attributes | str | None:
         """The same for all paths with these facts and this record that have no attributes."""

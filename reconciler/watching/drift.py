@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from ..core.plan import Plan, Transition
 from ..core.rewind import FRESH
-from ..engine.execute import Engine
+from ..engine.survey import Surveyor
 from ..formats.text import printable
 from ..history.causes import UNKNOWN, Cause
 from ..kinds import kinds
@@ -72,14 +72,14 @@ class Drift:
         return tuple(listed) or (self.address.name,)
 
 
-def drifts(engine: Engine, plan: Plan, *, applied: bool) -> list[Drift]:
+def drifts(surveyor: Surveyor, plan: Plan, *, applied: bool) -> list[Drift]:
     """The drift that a plan corrects or an audit finds.
 
     ``applied``: whether this desired state was in force before, so that whatever differs from it is drift.
     """
     found: dict[Address, Drift] = {}
     for transition, enforced in [*((t, True) for t in plan.transitions), *((t, False) for t in plan.audit)]:
-        one = _drift(engine, transition, applied=applied or not enforced, enforced=enforced)
+        one = _drift(surveyor, transition, applied=applied or not enforced, enforced=enforced)
         if one is None:
             continue
         known = found.get(one.address)
@@ -99,12 +99,12 @@ def _conflicts(plan: Plan) -> list[Drift]:
     ]
 
 
-def _drift(engine: Engine, transition: Transition, *, applied: bool, enforced: bool) -> Drift | None:
+def _drift(surveyor: Surveyor, transition: Transition, *, applied: bool, enforced: bool) -> Drift | None:
     # What nobody asks for any more is given back, which is an edit.
     if transition.step.pause or transition.target.wish is None:
         return None
     address, kind = transition.address, kinds()[transition.address.kind]
-    held = engine.ledger.holds.get(address, {})
+    held = surveyor.ledger.holds.get(address, {})
     fields: list[Json] = []
     for change in transition.step.changes:
         if change.field == MARK:
@@ -119,7 +119,7 @@ def _drift(engine: Engine, transition: Transition, *, applied: bool, enforced: b
             changed = hold is not None or applied
             before: Json = change.shown[1]
         elif hold is not None:
-            current = engine.unseal(hold.current)
+            current = surveyor.unseal(hold.current)
             changed = kind.altered(change.field, change.before, current) or change.field == EXISTS
             before = kind.display(change.field, current)
         else:

@@ -15,14 +15,14 @@ from typing import Any
 
 from ..app.guards import APPROVERS, foresee, intact, refused
 from ..app.request import Request
-from ..app.run import Aim, Prepared, View, Where, carry_out, engine_at
+from ..app.run import Aim, Prepared, View, Where, carry_out, surveyor_at
 from ..core.goals import Goals
 from ..core.ledger import Ledger, Run, input_of
 from ..core.options import Options
 from ..core.plan import Plan, Transition
-from ..engine.execute import Engine
-from ..engine.survey import facts
-from ..engine.turns import Report
+from ..engine.execute import moves
+from ..engine.outcome import Report
+from ..engine.survey import Surveyor, facts
 from ..errors import Busy, Mistakes, ReconcilerError, Refused
 from ..gitops.verdict import paused
 from ..gitops.windows import Window, opens
@@ -155,16 +155,16 @@ class Reconciler:
     def _turn(self, wanted: Request, concern: Concern) -> Outcome:
         log = self.home.reader()
         intact(log)
-        engine = engine_at(self.home, self.home.observer(), log)
-        seq = engine.ledger.seq
+        surveyor = surveyor_at(self.home, self.home.observer(), log)
+        seq = surveyor.ledger.seq
         if seq < self._seen:
             what = f"ends at event {seq}, and was at {self._seen} before: it was removed or replaced"
             raise Refused(f"{log.path}: {what}; put it back, or restart the watch to begin a new one")
         self._seen = seq
-        if why := self._hindered(engine.ledger, wanted):
-            return Outcome("waiting", why, again=self._due(engine.ledger), seq=seq)
-        plan, goals, _ = self._planned(engine, wanted, concern)
-        listed = drifts(engine, plan, applied=self._in_force(engine.ledger, wanted))
+        if why := self._hindered(surveyor.ledger, wanted):
+            return Outcome("waiting", why, again=self._due(surveyor.ledger), seq=seq)
+        plan, goals, _ = self._planned(surveyor, wanted, concern)
+        listed = drifts(surveyor, plan, applied=self._in_force(surveyor.ledger, wanted))
         there = {each.address for each in listed}
         for address in [a for a in self.told if a not in there and (concern.everything or a in concern.addresses)]:
             del self.told[address]
@@ -175,9 +175,9 @@ class Reconciler:
         due = self.fights.next(time.monotonic())
         if due is not None:
             looked.again = max(0.1, due - time.monotonic())
-        elsewise = self._report_only(engine)
+        elsewise = self._report_only(surveyor)
         reason = refused(plan, self._options(concern))
-        pending = bool(plan.transitions or engine.ledger.open) or self._books_move(engine, plan, goals)
+        pending = bool(plan.transitions or surveyor.ledger.open) or moves(plan, goals)
         if elsewise is not None and (pending or found):
             looked.again = elsewise[1]
             return self._reported(looked, wanted, concern, found, elsewise[0])
@@ -236,10 +236,10 @@ class Reconciler:
             self._reports.setdefault(each.address, []).append(time.monotonic())
         return replace(looked, state="drifted", drift=found, message=why)
 
-    def _planned(self, engine: Engine, wanted: Request, concern: Concern) -> tuple[Plan, Any, Mapping[str, Json]]:
+    def _planned(self, surveyor: Surveyor, wanted: Request, concern: Concern) -> tuple[Plan, Any, Mapping[str, Json]]:
         """The plan for what is concerned, without what we step back from."""
-        wanted.without = self.away.stays(engine.log, engine.ledger, wanted)
-        goals, desired, more = wanted.prepare(engine)
+        wanted.without = self.away.stays(surveyor.log, surveyor.ledger, wanted)
+        goals, desired, more = wanted.prepare(surveyor)
         options = self._options(concern)
         known = {**goals.audit, **goals.targets}
         if not (concern.everything or concern.desired):
@@ -251,8 +251,8 @@ class Reconciler:
             options = replace(options, only=only, scopes={a: s for a, s in scopes.items() if s is not None})
             if not only:
                 return Plan(None, desired), goals, more
-        plan = engine.survey(goals, options, desired, self.home.identity(facts(engine.host)))
-        wanted.hindered(engine, plan)
+        plan = surveyor.survey(goals, options, desired, self.home.identity(facts(surveyor.host)))
+        wanted.hindered(surveyor, plan)
         self._step_back(plan)
         return plan, goals, more
 
@@ -345,9 +345,9 @@ class Reconciler:
         """When somebody who has to confirm a run is late."""
         return 5.0 if ledger.awaiting else None
 
-    def _report_only(self, engine: Engine) -> tuple[str, float | None] | None:
+    def _report_only(self, surveyor: Surveyor) -> tuple[str, float | None] | None:
         """Why drift is reported and not corrected now, and when that ends."""
-        if engine.host.read(APPROVERS) is not None:
+        if surveyor.host.read(APPROVERS) is not None:
             return f"{APPROVERS}: this host applies saved plans that an approver signed", None
         now = datetime.now(UTC)
         opening = opens(self.settings.windows, now)
@@ -367,11 +367,6 @@ class Reconciler:
             return True
         last = next((run for run in _some(ledger) if run.input is not None), None)
         return last is not None and last.input == known and last.outcome in ("converged", "partial", "unchanged")
-
-    @staticmethod
-    def _books_move(engine: Engine, plan: Plan, goals: Any) -> bool:
-        """Whether who holds what changes, although the host does not."""
-        return plan.host is not None and engine.moves(plan, goals)
 
 
 def _some(ledger: Ledger) -> Iterable[Run]:
@@ -413,18 +408,18 @@ class Repair(Aim):
         self.audited: list[Drift] = []
         """What is only told."""
 
-    def propose(self, engine: Engine, host: Json) -> Prepared:
+    def propose(self, surveyor: Surveyor, host: Json) -> Prepared:
         """As the turn planned, looked at once more."""
         turns, wanted, concern = self.turns, self.wanted, self.concern
-        if why := turns._hindered(engine.ledger, wanted):
-            raise Waits(why, "", engine.ledger.seq)
-        plan, goals, more = turns._planned(engine, wanted, concern)
-        in_force = turns._in_force(engine.ledger, wanted)
+        if why := turns._hindered(surveyor.ledger, wanted):
+            raise Waits(why, "", surveyor.ledger.seq)
+        plan, goals, more = turns._planned(surveyor, wanted, concern)
+        in_force = turns._in_force(surveyor.ledger, wanted)
         if not in_force:
-            foresee(engine, plan, wanted.documents)
-        found = drifts(engine, plan, applied=in_force)
-        cut_off = engine.cut_off
-        found = [turns._caused(engine.host, d, concern, interrupted=str(d.address) in cut_off) for d in found]
+            foresee(surveyor, plan, wanted.documents)
+        found = drifts(surveyor, plan, applied=in_force)
+        cut_off = surveyor.cut_off
+        found = [turns._caused(surveyor.host, d, concern, interrupted=str(d.address) in cut_off) for d in found]
         self.audited = turns._new([each for each in found if not each.corrected])
         options = turns._options(concern)
         repaired = [each for each in found if each.corrected]
@@ -442,11 +437,11 @@ class Telling(Aim):
     def __init__(self, turns: Reconciler, wanted: Request, concern: Concern, found: list[Drift]) -> None:
         self.turns, self.wanted, self.concern, self.found = turns, wanted, concern, found
 
-    def propose(self, engine: Engine, host: Json) -> Prepared:
+    def propose(self, surveyor: Surveyor, host: Json) -> Prepared:
         """What was found without the lock is told only where it is so still."""
         turns = self.turns
-        plan, _, more = turns._planned(engine, self.wanted, self.concern)
-        there = drifts(engine, plan, applied=turns._in_force(engine.ledger, self.wanted))
+        plan, _, more = turns._planned(surveyor, self.wanted, self.concern)
+        there = drifts(surveyor, plan, applied=turns._in_force(surveyor.ledger, self.wanted))
         still = {(each.address, each.signature) for each in there}
         self.found = [each for each in self.found if (each.address, each.signature) in still]
         said = [(each.deployment, each.address, each.json("report")) for each in self.found]

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..app.request import Request
-from ..app.run import engine_at
+from ..app.run import surveyor_at
 from ..errors import HostError, Mistakes, ReconcilerError
 from ..formats.text import printable
 from ..history.causes import upgrading
@@ -442,7 +442,7 @@ class Watcher:
         """Look after the places that matter now."""
         targets: dict[Address, Target] = {}
         if self.wanted is not None:
-            goals, _, _ = self.wanted.prepare(engine_at(self.turns.home, host, self.turns.home.reader()))
+            goals, _, _ = self.wanted.prepare(surveyor_at(self.turns.home, host, self.turns.home.reader()))
             targets = {**goals.audit, **goals.targets}
         places = Places.of(host, targets, self.source.paths, self.log_path)
         self.eyes.look_after(places, host.mounts())

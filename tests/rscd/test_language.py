@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.errors import HostError
+from reconciler.rscd.accounts import Account, Listed
 from reconciler.rscd.compare import differences, effective, said
 from reconciler.rscd.lints import lints
-from reconciler.rscd.resolver import Account, Caller, Listed, Target, resolve
+from reconciler.rscd.resolver import Caller, Target, resolve
 from reconciler.rscd.text import FILES, RscFile, entries
 
 ACCOUNTS = Listed(

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.rscd.resolver import Account, Accounts, Caller, Listed, Target, Unasked, question, resolve
+from reconciler.rscd.accounts import Account, Accounts, Listed, Unasked
+from reconciler.rscd.resolver import Caller, Target, question, resolve
 
 UNIX = Listed(
     tuple(Account(n, u) for n, u in (("root", 0), ("nobody", 65534), ("joe", 1000), ("user3", 1003), ("ops", 7)))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.effort import many
 from tests.worlds import REPO, digest, reconciler, system
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
@@ -241,3 +242,33 @@ def test_memory_does_not_grow_with_the_number_of_files(tmp_path: Path) -> None:
         kept = sum(p.stat().st_size for p in (root / "var/lib/reconciler/blobs").iterdir())
         assert kept < count * 20 * 40, "four megabytes for a hundred thousand files"
     assert all(large < small + 6_000 for small, large in zip(peaks[200], peaks[3000], strict=True)), peaks
+
+
+LINKED = """
+deployment: twice
+resources:
+  - {group: aa}
+  - {account: aa, group: aa}
+  - {tree: /srv/twice, owner: aa, group: aa, directory_mode: "0750", file_mode: "0640"}
+"""
+
+
+@pytest.mark.parametrize("pure", ["", "1"])
+def test_names_of_one_file_that_several_processes_meet_at_once(pure: str, tmp_path: Path) -> None:
+    """Each file has names in parts of the tree that are changed at the same time."""
+    root = system(tmp_path / "root")
+    for number in range(200):
+        folder = root / f"srv/twice/{number:03d}"
+        folder.mkdir(parents=True)
+        for name in range(10):
+            (folder / f"{name}").touch(0o604) if number % 8 == 0 else os.link(
+                root / f"srv/twice/{number // 8 * 8:03d}/{name}", folder / f"{9 - name}"
+            )
+    env = {"RECONCILER_PURE_PYTHON": pure}
+    before = digest(root)
+    for _ in range(many(2, 30)):
+        reconciler("apply", written(tmp_path, LINKED), "--yes", root=root, check=0, env=env)
+        owners = {os.lstat(path).st_uid for path in (root / "srv/twice").rglob("*")}
+        assert len(owners) == 1 and 0 not in owners
+        reconciler("uninstall", "twice", "--yes", root=root, check=0, env=env)
+        assert digest(root) == before

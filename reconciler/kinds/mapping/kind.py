@@ -30,12 +30,13 @@ from ...model import (
     Target,
     Unknown,
 )
+from ...rscd.accounts import Listed
 from ...rscd.compare import differences
 from ...rscd.declared import DEFAULT, DEFAULT_FILE
 from ...rscd.edit import put_back, told
 from ...rscd.lints import lints
 from ...rscd.patching import Whole, patched
-from ...rscd.resolver import MODES, Listed, System
+from ...rscd.resolver import MODES, System
 from ...rscd.resolver import Target as Agent
 from ...rscd.text import EXPORTS, FILES, NOUSER, USERS_LOCAL, entries
 from .._file import FileState, digest, see

@@ -21,9 +21,10 @@ from ...model import (
     State,
     clean_path,
 )
+from ...rscd.accounts import Account, Accounts, Unasked
 from ...rscd.declared import YES_NO, ExportLine, ModeIn, UserLine, Word, unreachable
 from ...rscd.edit import Ask
-from ...rscd.resolver import AGENT, AGENT_ON_CONTROLLER, MODES, Account, Accounts, System, Unasked
+from ...rscd.resolver import AGENT, AGENT_ON_CONTROLLER, MODES, System
 from ...rscd.text import EXPORTS, USERS, USERS_LOCAL, entries, unreached
 from .files import MODE, MappingState
 
