@@ -73,8 +73,9 @@ class MortalDirectory:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._at, name)
 
-    def change(self, names: Any, facts: Any, wanted: Any) -> Any:
-        return [left for name in names for left in self._mortal._one(partial(self._at.change, [name], facts, wanted))]
+    def change(self, those: Any) -> Any:
+        one = [([name], facts, wanted) for names, facts, wanted in those for name in names]
+        return [left for each in one for left in self._mortal._one(partial(self._at.change, [each]))]
 
 
 class Bench:

@@ -14,7 +14,7 @@ from ..model import Absent, Address, Json
 from ..rscd.accounts import Account, Listed
 from .becoming import POWERS, ROOT_GROUPS, Becoming, membership
 from .foresight import Then, after, before
-from .rights import BITS, Look, rights
+from .rights import BITS, Look, any_of
 from .scene import Scene
 from .sudoers import Grant
 
@@ -157,15 +157,10 @@ def _at(scene: Scene, path: str) -> Can:
 def _within(scene: Scene, top: str, looks: Iterable[Look | None]) -> Can:
     """What accounts can do with files of these looks below a directory."""
     way = scene.way(top)
-    listed = list(looks)
-    found: dict[str, frozenset[str]] = {}
-    for person in scene.persons if way is not None else ():
-        assert way is not None
-        inner = [*way.directories, way.last]
-        found[person.name] = frozenset(
-            name for look in listed if look is not None for name in rights(person, inner, look)
-        )
-    return found
+    if way is None:
+        return {}
+    inner, listed = [*way.directories, way.last], {look for look in looks if look is not None}
+    return {person.name: any_of(person, inner, listed) for person in scene.persons}
 
 
 def compared(what: str, before: Can, after: Can, then: Scene) -> Iterator[Shift]:

@@ -102,6 +102,26 @@ def _class(person: Person, look: Look, wanted: int) -> tuple[int, str]:
     return next((bits for tag, bits, _ in look.acl if tag == OTHER), 0), "its ACL, for everybody"
 
 
+def any_of(person: Person, way: Iterable[Look], looks: Iterable[Look]) -> frozenset[str]:
+    """What a person can do with some file, behind these directories, among files of these looks.
+
+    There may be thousands of looks: those that are the same to this person are asked once, until there is no more
+    to gain.
+    """
+    if not all(may(person, directory, EXECUTE) for directory in way):
+        return frozenset()
+    alike = {
+        (person.uid == look.uid, look.gid in person.gids, look.type, look.mode, look.acl, look.flags): look
+        for look in looks
+    }
+    found: set[str] = set()
+    for look in alike.values():
+        found |= rights(person, (), look).keys()
+        if len(found) == len(BITS):
+            break
+    return frozenset(found)
+
+
 def rights(person: Person, way: Iterable[Look], look: Look) -> dict[str, str]:
     """What a person can do with a path behind these directories, each right with its reason.
 

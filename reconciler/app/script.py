@@ -23,6 +23,7 @@ from ..formats.text import printable
 from ..host.accounts import PATHS as ACCOUNT_FILES
 from ..host.port import (
     CAPABILITY,
+    Alike,
     Attributes,
     Begin,
     Directory,
@@ -153,9 +154,9 @@ class Noted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
 
-    def change(self, names: list[bytes], facts: Facts, wanted: Attributes) -> list[tuple[bytes, str]]:
+    def change(self, those: Sequence[Alike]) -> list[tuple[bytes, str]]:
         """One line or more for each."""
-        for name in names:
+        for name, facts, wanted in ((name, facts, wanted) for names, facts, wanted in those for name in names):
             path = absolute(self.top, inner(self.real, name))
             self.recorder.note(path, facts, partial(self.real.digest, name), wanted)
         return []

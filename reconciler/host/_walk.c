@@ -24,7 +24,7 @@
 
 enum { GONE = 255, ODD = 254, KINDS = 250 };
 
-int walk_version(void) { return 2; }
+int walk_version(void) { return 3; }
 
 static int facts(int directory, const char *name, unsigned char *answer)
 {
@@ -125,17 +125,25 @@ int walk_attributes(const char *stand, const char *names, int count, const char 
     return total;
 }
 
-/* Give names their owner (where `own`), and their mode (where it is not negative), and look whether they have them:
- * `want` is owner, group and mode as statx tells them.  Answers how many have them not, and which. */
-int walk_change(int directory, const char *names, int count, int own, unsigned uid, unsigned gid, int mode,
-                 const unsigned char *want, unsigned char *which)
+struct change {
+    int32_t own;       /* whether the owner changes */
+    uint32_t uid, gid;
+    int32_t mode;      /* negative: it stays */
+    unsigned char want[12]; /* owner, group and mode afterwards, as statx tells them, in OWNED bytes */
+};
+
+/* Give each of the names its owner and mode, and look whether it has them; `each` says which of `changes` is its own.
+ * Answers how many have them not, and which. */
+int walk_change(int directory, const char *names, int count, const unsigned char *each, const struct change *changes,
+                 unsigned char *which)
 {
     unsigned char answer[256] __attribute__((aligned(8)));
     int failed = 0;
     for (int i = 0; i < count; i++, names += strlen(names) + 1) {
-        which[i] = (own && fchownat(directory, names, uid, gid, AT_SYMLINK_NOFOLLOW) != 0) ||
-                   (mode >= 0 && fchmodat(directory, names, (mode_t)mode, 0) != 0) ||
-                   facts(directory, names, answer) != 0 || memcmp(answer + OWNED_AT, want, OWNED) != 0;
+        const struct change *to = &changes[each[i]];
+        which[i] = (to->own && fchownat(directory, names, to->uid, to->gid, AT_SYMLINK_NOFOLLOW) != 0) ||
+                   (to->mode >= 0 && fchmodat(directory, names, (mode_t)to->mode, 0) != 0) ||
+                   facts(directory, names, answer) != 0 || memcmp(answer + OWNED_AT, to->want, OWNED) != 0;
         failed += which[i];
     }
     return failed;

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import HostError, Unsafe
 from .port import (
-    Attributes,
+    Alike,
     Begin,
     Directory,
     Entity,
@@ -351,9 +351,9 @@ class Shown:
         """As it was found: there is one process."""
         yield facts
 
-    def change(self, names: list[bytes], facts: Facts, wanted: Attributes) -> list[tuple[bytes, str]]:
+    def change(self, those: Sequence[Alike]) -> list[tuple[bytes, str]]:
         """Owner, then mode, then attributes."""
-        for name in names:
+        for name, wanted in ((name, wanted) for names, _, wanted in those for name in names):
             path = self._at(name)
             node = self.host.nodes[path]
             if (node.uid, node.gid) != (wanted.uid, wanted.gid) and node.type == Type.FILE:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import struct
 from functools import cache
 from pathlib import Path
 
 GONE, ODD = 255, 254
 KINDS, WHAT = 250, 22
 ROOM = 32768
-VERSION = 2
+VERSION = 3
+CHANGE = struct.Struct("=iIIi10s2x")
 
 
 class Native:
@@ -27,8 +29,7 @@ class Native:
         self._list.argtypes = [number, place, place, ctypes.c_size_t, place]
         self._look.argtypes = [number, text, number, text, place, place]
         self._attributes.argtypes = [text, text, number, text, place]
-        unsigned = ctypes.c_uint
-        self._change.argtypes = [number, text, number, number, unsigned, unsigned, number, text, place]
+        self._change.argtypes = [number, text, number, text, text, place]
         self._names, self._below = ctypes.create_string_buffer(ROOM), ctypes.create_string_buffer(ROOM)
         self._used = (ctypes.c_size_t * 2)()
         self._kinds = ctypes.create_string_buffer(KINDS * WHAT)
@@ -59,15 +60,19 @@ class Native:
             return []
         return [name for name, has in zip(names, ctypes.string_at(self._which, len(names)), strict=True) if has]
 
-    def change(
-        self, directory: int, names: list[bytes], owner: tuple[int, int] | None, mode: int | None, want: bytes
-    ) -> list[bytes]:
-        """Give names an owner and a mode; the names that have not both of what ``want`` says afterwards."""
-        uid, gid = owner or (0, 0)
-        told = (owner is not None, uid, gid, -1 if mode is None else mode)
-        if not self._change(directory, joined(names), len(names), *told, want, self._which):
+    def change(self, directory: int, names: list[bytes], each: bytes, changes: list[bytes]) -> list[int]:
+        """Give every name what its number in ``each`` says of ``changes``; the places of those that have it not then.
+
+        There are at most 256 changes, each made by `change_of`.
+        """
+        if not self._change(directory, joined(names), len(names), each, b"".join(changes), self._which):
             return []
-        return [name for name, off in zip(names, ctypes.string_at(self._which, len(names)), strict=True) if off]
+        return [at for at, off in enumerate(ctypes.string_at(self._which, len(names))) if off]
+
+
+def change_of(owner: tuple[int, int] | None, mode: int | None, want: bytes) -> bytes:
+    """One change as the library takes it: an owner, a mode, and what statx says of both afterwards."""
+    return CHANGE.pack(owner is not None, *(owner or (0, 0)), -1 if mode is None else mode, want)
 
 
 def joined(names: list[bytes]) -> bytes:

@@ -167,10 +167,16 @@ def inner(at: Directory, name: bytes) -> bytes:
     return at.path + b"/" + name if at.path and name else at.path or name
 
 
+Alike = tuple[list[bytes], "Facts", "Attributes"]
+"""Names that are alike: what was found there, and what they are to have."""
+
+
 class OpenDirectory(Directory, Protocol):
     """A directory in which owners and modes can be changed."""
 
-    def change(self, names: list[bytes], facts: Facts, wanted: Attributes) -> list[tuple[bytes, str]]: ...
+    def change(self, those: Sequence[Alike]) -> list[tuple[bytes, str]]:
+        """Give names what they are to have; those that were left as they are, each with the reason."""
+
     def alone(self, name: bytes, facts: Facts) -> AbstractContextManager[Facts | None]:
         """What a name is by now, while no other process of this walk changes that file; None where it vanished.
 

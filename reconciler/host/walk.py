@@ -19,8 +19,8 @@ from typing import Any, ClassVar
 
 from ..errors import HostError
 from ..formats.text import printable
-from .native import ODD, joined, native
-from .port import CAPABILITY, FROZEN, MEANWHILE, REPLACED, Attributes, Facts, Groups, Scope, Type, Visitor, inner
+from .native import KINDS, ODD, Native, change_of, joined, native
+from .port import CAPABILITY, FROZEN, MEANWHILE, REPLACED, Alike, Attributes, Facts, Groups, Scope, Type, Visitor, inner
 from .resolve import shut, trusted, why
 from .statx import FORMATS, kernel
 
@@ -29,6 +29,8 @@ DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_
 QUARANTINE = b".reconciler-quarantine"
 SLICE = 4000
 """Names of one directory that are shown together."""
+MANY = 10_000
+"""Plain changes that are kept as the library takes them."""
 
 
 def deep() -> None:
@@ -165,34 +167,47 @@ class Opened:
         finally:
             fcntl.lockf(links, fcntl.LOCK_UN, 1, byte)
 
-    def change(self, names: list[bytes], facts: Facts, wanted: Attributes) -> list[tuple[bytes, str]]:
+    def change(self, those: Sequence[Alike]) -> list[tuple[bytes, str]]:
         """Give names (or the directory itself) their owner, mode and attributes, and look whether they have them.
 
-        ``facts``: what was found there.  In a directory that others can write, each thing is held by a descriptor
-        first, and told by that alone.  Answers with the names that were left as they are, and why.
+        In a directory that others can write, each thing is held by a descriptor first, and told by that alone.
         """
-        if not self.closed or wanted.xattrs or wanted.digest or not names[0]:
-            return self._one_by_one(names, facts, wanted)
-        chown, uid, gid, mode = os.chown, wanted.uid, wanted.gid, wanted.mode
-        own = facts.uid != uid or facts.gid != gid
-        # A change of owner clears setuid bits, so that these files get their mode after it.
-        remode = facts.type != Type.LINK and mode is not None and (facts.mode != mode or bool(own and mode & 0o6000))
-        fast, left, rest = native(), list[tuple[bytes, str]](), names
-        if fast is not None:
-            want = owned(facts, wanted)
-            rest = fast.change(self.fd, names, (uid, gid) if own else None, mode if remode else None, want)
-        for name in rest:
-            try:
-                if own:
-                    chown(name, uid, gid, dir_fd=self.fd, follow_symlinks=False)
-                if remode:
-                    # No symbolic link, and nobody can make it one: the directory is closed.
-                    os.chmod(name, mode or 0, dir_fd=self.fd)
-            except OSError as error:
-                left += self._refused(name, error)
-                continue
-            if kernel()(self.fd, name) and not kept(facts, kernel().facts(), wanted, inner(self, name)):
-                left.append((name, MEANWHILE))
+        left: list[tuple[bytes, str]] = []
+        plain: list[Alike] = []
+        for alike in those:
+            names, facts, wanted = alike
+            if not self.closed or wanted.xattrs or wanted.digest or not names[0]:
+                left += self._one_by_one(names, facts, wanted)
+            else:
+                plain.append(alike)
+        fast = native()
+        for some in (plain[start : start + KINDS] for start in range(0, len(plain), KINDS)):
+            left += self._plainly(self._fast(fast, some) if fast is not None else some)
+        return left
+
+    def _fast(self, fast: Native, those: list[Alike]) -> list[Alike]:
+        """Change all that is plain in one call; what is not as it should be then is to be done again."""
+        names = those[0][0] if len(those) == 1 else [name for some, _, _ in those for name in some]
+        each = b"".join([bytes([number]) * len(some) for number, (some, _, _) in enumerate(those)])
+        rest = fast.change(self.fd, names, each, [_change(facts, wanted) for _, facts, wanted in those])
+        return [([names[at]], *those[each[at]][1:]) for at in rest]
+
+    def _plainly(self, those: list[Alike]) -> list[tuple[bytes, str]]:
+        left: list[tuple[bytes, str]] = []
+        for names, facts, wanted in those:
+            own, mode = moves(facts, wanted)
+            for name in names:
+                try:
+                    if own is not None:
+                        os.chown(name, *own, dir_fd=self.fd, follow_symlinks=False)
+                    if mode is not None:
+                        # No symbolic link, and nobody can make it one: the directory is closed.
+                        os.chmod(name, mode, dir_fd=self.fd)
+                except OSError as error:
+                    left += self._refused(name, error)
+                    continue
+                if kernel()(self.fd, name) and not kept(facts, kernel().facts(), wanted, inner(self, name)):
+                    left.append((name, MEANWHILE))
         return left
 
     def _one_by_one(self, names: list[bytes], facts: Facts, wanted: Attributes) -> list[tuple[bytes, str]]:
@@ -286,6 +301,29 @@ def is_still(fd: int, facts: Facts) -> bool:
 def mode_after(facts: Facts, wanted: Attributes) -> int:
     """The mode that a path with these facts has after a change; a symbolic link has no mode of its own."""
     return facts.mode if wanted.mode is None or facts.type == Type.LINK else wanted.mode
+
+
+def moves(facts: Facts, wanted: Attributes) -> tuple[tuple[int, int] | None, int | None]:
+    """The owner and the mode that a path has to be given; None: what it has."""
+    own = facts.uid != wanted.uid or facts.gid != wanted.gid
+    mode = wanted.mode
+    # A change of owner clears setuid bits, so that these files get their mode after it.
+    stays = facts.type == Type.LINK or mode is None or (facts.mode == mode and not (own and mode & 0o6000))
+    return (wanted.uid, wanted.gid) if own else None, None if stays else mode
+
+
+_changes: dict[tuple[Facts, int, int, int | None], bytes] = {}
+
+
+def _change(facts: Facts, wanted: Attributes) -> bytes:
+    """A plain change as the library takes it; there are as many as there are kinds of path, and no more are kept."""
+    key = facts, wanted.uid, wanted.gid, wanted.mode
+    found = _changes.get(key)
+    if found is None:
+        if len(_changes) > MANY:
+            _changes.clear()
+        found = _changes[key] = change_of(*moves(facts, wanted), owned(facts, wanted))
+    return found
 
 
 def owned(facts: Facts, wanted: Attributes) -> bytes:

@@ -6,7 +6,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ..host.names import Names
-from ..host.port import MEANWHILE, REPLACED, Attributes, Facts, Groups, Host, OpenDirectory, Scope, Visitor, inner
+from ..host.port import (
+    MEANWHILE,
+    REPLACED,
+    Alike,
+    Attributes,
+    Facts,
+    Groups,
+    Host,
+    OpenDirectory,
+    Scope,
+    Visitor,
+    inner,
+)
 from ..host.resolve import shut, trusted
 from .classify import Judge, attributes_of, linked, obstacle, shown, span
 from .images import (
@@ -70,7 +82,7 @@ class Carrying(Visitor[OpenDirectory]):
         """What is in it: paths of one class that are alike are changed together."""
         if self.task.directories:
             return
-        page, unnamed = self.layer.page(at.path), dict[Facts, list[bytes]]()
+        page, unnamed, plain = self.layer.page(at.path), dict[Facts, list[bytes]](), list[Alike]()
         names: Mapping[bytes, Record] | None = None
         for facts, listed in groups.items():
             alike: dict[Record | None, list[bytes]] = {}
@@ -90,7 +102,13 @@ class Carrying(Visitor[OpenDirectory]):
                     for name in some:
                         self._do(at, [name], facts, self._decided(at, name, facts, record))
                 elif record.after is not None:
-                    self._do(at, some, facts, self._alike(facts, record))
+                    what = self._alike(facts, record)
+                    if isinstance(what, Attributes):
+                        plain.append((some, facts, what))
+                    else:
+                        self._do(at, some, facts, what)
+        if plain:
+            self._left(at, at.change(plain))
         if self.judge is not None and unnamed:
             for verdict, some in self.judge.each(at, unnamed):
                 if linked(verdict.facts):
@@ -166,7 +184,10 @@ class Carrying(Visitor[OpenDirectory]):
         if isinstance(what, str):
             left = [(name, what) for name in names]
         elif what is not None:
-            left = at.change(names, facts, what)
+            left = at.change([(names, facts, what)])
+        self._left(at, left)
+
+    def _left(self, at: OpenDirectory, left: list[tuple[bytes, str]]) -> None:
         self.left += [(shown(self.task.top, inner(at, name)), reason) for name, reason in left]
 
     def told(self) -> list[tuple[str, str]]:

@@ -139,6 +139,11 @@ class Judge:
                 return [((shared,), names)]
         found: dict[tuple[Record | None, ...], list[bytes]] = {}
         known = self._found()
+        if len(known) == 1:
+            alike: dict[Record | None, list[bytes]] = {}
+            for name in names:
+                alike.setdefault(known[0].get(name), []).append(name)
+            return [((record,), some) for record, some in alike.items()]
         for name in names:
             found.setdefault(tuple(records.get(name) for records in known), []).append(name)
         return found.items()

@@ -12,6 +12,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from weakref import finalize
 
 from ..core.vault import Vault
@@ -20,6 +21,8 @@ from ..host.port import CAPABILITY
 from ..model import Json, Owner
 
 ACL = "system.posix_acl_access"
+LONG = 1000
+"""Bytes of a line that are worth a look at its ends before it is taken apart; more than any one name has."""
 DEFAULT_ACL = "system.posix_acl_default"
 
 
@@ -101,7 +104,11 @@ class Page:
     def shared(self, names: list[bytes]) -> Record | None:
         """The one record of all these names, where a line names exactly them; None: look at each."""
         line = b"/".join(names)
-        return next((record for record, listed in self.runs if listed == line), None) if b"\\" not in line else None
+        return self._by_line.get(line) if b"\\" not in line else None
+
+    @cached_property
+    def _by_line(self) -> dict[bytes, Record]:
+        return {line: record for record, line in self.runs}
 
     def between(self, first: bytes, last: bytes) -> dict[bytes, Record]:
         """The names in it from one to another, and maybe more.
@@ -111,13 +118,14 @@ class Page:
         """
         found: dict[bytes, Record] = {}
         for record, line in self.runs:
-            end = line.find(b"/")
-            head, tail = line if end < 0 else line[:end], line[line.rfind(b"/") + 1 :]
-            if unescape(head) <= last and unescape(tail) >= first:
-                listed = line.split(b"/")
-                if b"\\" in line:
-                    listed = [unescape(name) for name in listed]
-                found.update(dict.fromkeys(listed, record))
+            if len(line) > LONG:
+                head, tail = line[: line.find(b"/")], line[line.rfind(b"/") + 1 :]
+                if unescape(head) > last or unescape(tail) < first:
+                    continue
+            listed = line.split(b"/")
+            if b"\\" in line:
+                listed = [unescape(name) for name in listed]
+            found.update(dict.fromkeys(listed, record))
         return found
 
 

@@ -155,8 +155,11 @@ class Looking(Visitor[Directory]):
     def files(self, at: Directory, groups: Groups) -> None:
         """What is in it: paths with one verdict are taken together."""
         runs: dict[int, list[list[bytes]]] = {}
-        for verdict, names in self.judge.each(at, groups):
-            apart = names if verdict.single else at.attributed(names, KEPT) if verdict.asks else []
+        verdicts = list(self.judge.each(at, groups))
+        asked = [name for verdict, names in verdicts if verdict.asks and not verdict.single for name in names]
+        attributed = set(at.attributed(asked, KEPT)) if asked else set()
+        for verdict, names in verdicts:
+            apart = names if verdict.single else [name for name in names if name in attributed] if attributed else []
             for name in apart:
                 number = self._one(at, name, verdict)
                 if number is not None:

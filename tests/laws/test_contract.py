@@ -75,10 +75,10 @@ class Taking(Visitor[Any]):
     def files(self, at: Any, groups: Any) -> None:
         for facts, names in groups.items():
             if facts.type != "link":
-                at.change(names, facts, self.wanted)
+                at.change([(names, facts, self.wanted)])
 
     def leave(self, at: Any) -> None:
-        at.change([b""], at.facts, self.wanted)
+        at.change([([b""], at.facts, self.wanted)])
 
 
 def tree(host: Any) -> list[tuple[Any, ...]]:

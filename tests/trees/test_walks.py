@@ -84,11 +84,11 @@ class Changing(Visitor[Any]):
         self.wanted = Attributes(os.geteuid(), os.getegid(), 0o751)
 
     def enter(self, at: Any) -> None:
-        assert at.change([b""], at.facts, self.wanted) == []
+        assert at.change([([b""], at.facts, self.wanted)]) == []
 
     def files(self, at: Any, groups: Any) -> None:
         for facts, names in groups.items():
-            assert at.change(names, facts, self.wanted) == []
+            assert at.change([(names, facts, self.wanted)]) == []
 
 
 def build(top: Path, things: list[tuple[bytes, str]]) -> None:

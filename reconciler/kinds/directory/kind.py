@@ -52,7 +52,7 @@ class Setting(Visitor[OpenDirectory]):
     def enter(self, at: OpenDirectory) -> None:
         """The directory itself."""
         if not at.path:
-            self.left += at.change([b""], at.facts, self.wanted)
+            self.left += at.change([([b""], at.facts, self.wanted)])
 
     def told(self) -> list[tuple[bytes, str]]:
         """What could not be changed, and why."""
