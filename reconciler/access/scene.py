@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import HostError
 from ..formats.modes import CAPABILITIES
 from ..formats.text import printable
-from ..host.held import Glimpse
+from ..host.held import Glimpse, account_files
 from ..host.names import Names
 from ..host.port import Observer, Stat, Type
 from ..host.resolve import LINKS
@@ -58,7 +58,7 @@ class Scene:
     def persons(self) -> list[Person]:
         """Every local account with all its groups; by number, root first."""
         found = []
-        for columns in self._table("/etc/passwd").entries():
+        for columns in self._table("passwd").entries():
             if len(columns) > 3 and columns[2].isdecimal() and columns[3].isdecimal():
                 name, uid, gid = columns[0], int(columns[2]), int(columns[3])
                 found.append(Person(name, uid, self._groups_of(name, gid)))
@@ -72,21 +72,14 @@ class Scene:
     def _memberships(self) -> dict[str, list[int]]:
         """The groups whose lists name an account, by account."""
         found: dict[str, list[int]] = {}
-        for columns in self._table("/etc/group").entries():
+        for columns in self._table("group").entries():
             if len(columns) == 4 and columns[2].isdecimal():
                 for name in members(columns[3]):
                     found.setdefault(name, []).append(int(columns[2]))
         return found
 
-    @cached_property
-    def _tables(self) -> dict[str, Table]:
-        return {}
-
-    def _table(self, path: str) -> Table:
-        if path not in self._tables:
-            file = self.host.read(path)
-            self._tables[path] = Table.parse(file.data if file else b"")
-        return self._tables[path]
+    def _table(self, name: str) -> Table:
+        return account_files(self.host).table(name) or Table()
 
     @cached_property
     def stronger(self) -> list[Person]:
@@ -108,17 +101,17 @@ class Scene:
     @cached_property
     def group_names(self) -> dict[int, str]:
         """The groups of the files by number."""
-        listed = (c for c in self._table("/etc/group").entries() if len(c) > 2 and c[2].isdecimal())
+        listed = (c for c in self._table("group").entries() if len(c) > 2 and c[2].isdecimal())
         return {int(c[2]): c[0] for c in listed}
 
     def locked(self, name: str) -> bool:
         """Whether no password opens an account."""
-        entry = self._table("/etc/passwd").get(name)
+        entry = self._table("passwd").get(name)
         own = entry[1] if entry is not None and len(entry) > 1 else "x"
         if own != "x":
             return own[:1] in ("!", "*")
         try:
-            columns = self._table("/etc/shadow").get(name)
+            columns = self._table("shadow").get(name)
         except HostError:
             return False
         return columns is None or len(columns) < 2 or columns[1][:1] in ("!", "*")

@@ -1,8 +1,7 @@
-"""Events as data: their shape, their canonical text, their hash.  Pure."""
+"""Events as data: their shape, and the canonical text of what they carry.  Pure."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -42,16 +41,6 @@ class Event:
     data: Mapping[str, Json]
     prev: str
     hash: str = ""
-
-    def body(self) -> dict[str, Json]:
-        """Everything but the hash."""
-        found = self.json()
-        del found["hash"]
-        return found
-
-    def digest(self) -> str:
-        """The hash that this event has to carry."""
-        return hashlib.sha256(canonical(self.body()).encode()).hexdigest()
 
     def json(self) -> dict[str, Json]:
         """The form that history and show print."""
