@@ -22,6 +22,8 @@
 #define MOUNT 8
 #define ASKED (0x7ff | 0x1000)
 
+#define LEAST 4096 /* room that the next entries surely fit into */
+
 enum { GONE = 255, ODD = 254, KINDS = 250 };
 
 int walk_version(void) { return 3; }
@@ -39,32 +41,59 @@ struct entry {
     char name[];
 };
 
+/* Open a directory on this mount, and tell of it in `answer`, which has room for a struct statx.  Answers with the
+ * descriptor, or -1: it vanished, is on another mount, is no directory, may not be opened. */
+int walk_open(int parent, const char *name, const unsigned char *mount, unsigned char *answer)
+{
+    if (facts(parent, name, answer) != 0 || memcmp(answer + MOUNT_AT, mount, MOUNT) != 0)
+        return -1;
+    int opened = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (opened < 0)
+        return -1;
+    /* Asked again of what was really opened: the name may have been given to something else meanwhile. */
+    if (syscall(SYS_statx, opened, "", AT_EMPTY_PATH | AT_NO_AUTOMOUNT, ASKED, answer) != 0 ||
+        memcmp(answer + MOUNT_AT, mount, MOUNT) != 0) {
+        close(opened);
+        return -1;
+    }
+    return opened;
+}
+
+/* What is kept of one entry: its name with the NUL, where it belongs. */
+static void keep(int directory, const struct entry *found, char *names, char *below, size_t *used)
+{
+    const char *name = found->name;
+    if (name[0] == '.' && (name[1] == 0 || (name[1] == '.' && name[2] == 0)))
+        return;
+    int inner = found->type == 4;
+    if (found->type == 0) {
+        unsigned char answer[256] __attribute__((aligned(8)));
+        uint16_t mode = 0;
+        if (facts(directory, name, answer) == 0)
+            memcpy(&mode, answer + 28, sizeof mode);
+        inner = S_ISDIR(mode);
+    }
+    size_t length = strlen(name) + 1;
+    memcpy((inner ? below : names) + used[inner], name, length);
+    used[inner] += length;
+}
+
 /* The next names of a directory, each with its NUL: directories into `below`, all else into `names`.
  * Both have to hold `size` bytes.  Answers 1, 0 at the end, -1 for an error. */
 int walk_list(int directory, char *names, char *below, size_t size, size_t *used)
 {
     char buffer[32768];
     used[0] = used[1] = 0;
-    long got = syscall(SYS_getdents64, directory, buffer, size < sizeof buffer ? size : sizeof buffer);
-    if (got <= 0)
-        return (int)got;
-    for (long at = 0; at < got;) {
-        struct entry *found = (struct entry *)(buffer + at);
-        at += found->length;
-        const char *name = found->name;
-        if (name[0] == '.' && (name[1] == 0 || (name[1] == '.' && name[2] == 0)))
-            continue;
-        int inner = found->type == 4;
-        if (found->type == 0) {
-            unsigned char answer[256] __attribute__((aligned(8)));
-            uint16_t mode = 0;
-            if (facts(directory, name, answer) == 0)
-                memcpy(&mode, answer + 28, sizeof mode);
-            inner = S_ISDIR(mode);
+    /* What is kept of an entry is shorter than the entry. */
+    for (size_t room = size; room >= LEAST; room = size - used[0] - used[1]) {
+        long got = syscall(SYS_getdents64, directory, buffer, room < sizeof buffer ? room : sizeof buffer);
+        if (got <= 0)
+            return (int)got;
+        for (long at = 0; at < got;) {
+            struct entry *found = (struct entry *)(buffer + at);
+            at += found->length;
+            keep(directory, found, names, below, used);
         }
-        size_t length = strlen(name) + 1;
-        memcpy((inner ? below : names) + used[inner], name, length);
-        used[inner] += length;
     }
     return 1;
 }

@@ -24,6 +24,9 @@ class Native:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         number, text, place = ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p
+        self.open = library.walk_open
+        """Open a directory: its descriptor, with statx's answer at the given address; negative: do it in Python."""
+        self.open.argtypes = [number, text, text, place]
         self._list, self._look = library.walk_list, library.walk_look
         self._attributes, self._change = library.walk_attributes, library.walk_change
         self._list.argtypes = [number, place, place, ctypes.c_size_t, place]
@@ -40,9 +43,12 @@ class Native:
         names: list[bytes] = []
         below: list[bytes] = []
         os.lseek(directory, 0, os.SEEK_SET)  # it may have been read before
-        while (more := self._list(directory, self._names, self._below, ROOM, self._used)) > 0:
-            names += ctypes.string_at(self._names, self._used[0]).split(b"\0")[:-1]
-            below += ctypes.string_at(self._below, self._used[1]).split(b"\0")[:-1]
+        more = 1
+        while more > 0:
+            more = self._list(directory, self._names, self._below, ROOM, self._used)
+            for some, buffer, used in zip((names, below), (self._names, self._below), self._used, strict=True):
+                if used:
+                    some.extend(ctypes.string_at(buffer, used).split(b"\0")[:-1])
         if more < 0:
             os.listdir(directory)  # says what is wrong
         return names, below

@@ -372,6 +372,22 @@ class Walker:
 
     def open(self, parent: Opened, name: bytes, visitor: Visitor[Any]) -> Opened | None:
         """Open one directory; None where there is none any more, or not to be entered."""
+        look, path, fast, fd = kernel(), inner(parent, name), native(), -1
+        if fast is not None:
+            fd = fast.open(parent.fd, name, self.mount, look.address)
+        if fd < 0:
+            opened = self._open(parent, name, visitor)
+            if opened is None:
+                return None
+            fd = opened
+        at = Opened(fd, path, look.facts())
+        if name == QUARANTINE and trusted(at.facts.uid) and not at.facts.mode & 0o077:
+            os.close(fd)  # ours, and no part of anything
+            return None
+        return at
+
+    def _open(self, parent: Opened, name: bytes, visitor: Visitor[Any]) -> int | None:
+        """The same in Python, with what is said of a directory that cannot be opened."""
         look, path = kernel(), inner(parent, name)
         if not look(parent.fd, name):
             self._missed(parent, name, visitor)
@@ -390,11 +406,7 @@ class Walker:
         if not look(fd, b"") or look.mount() != self.mount:
             os.close(fd)
             return None
-        at = Opened(fd, path, look.facts())
-        if name == QUARANTINE and trusted(at.facts.uid) and not at.facts.mode & 0o077:
-            os.close(fd)  # ours, and no part of anything
-            return None
-        return at
+        return fd
 
     def _missed(self, at: Opened, name: bytes, visitor: Visitor[Any]) -> None:
         """A name that statx does not tell of: it vanished, or it cannot be looked at."""
