@@ -4,8 +4,10 @@ Usage (as root): python contrib/bench/resources.py [--sorts file,ini,account,lin
                  [--peers] [NUMBER …]   (default: 100 500 2000 10000)
 
 Each command is a process of its own, on a root directory of its own; its user and system CPU, wall time and peak
-memory are medians.  Linear means: the same time for each resource, start-up aside.  ``--peers`` installs pyinfra,
-ansible-core and BundleWrap into environments of their own and lets them write the same 200 files on this machine.
+memory are medians.  Linear means: the same time for each resource, start-up aside.  What an apply syncs is counted
+with strace; the bench fails where that is more than one a file and a few a batch, or where an apply takes longer than
+three times what its syncs cost, and its CPU.  ``--peers`` installs pyinfra, ansible-core and BundleWrap into
+environments of their own and lets them write the same 200 files on this machine.
 """
 
 from __future__ import annotations
@@ -39,6 +41,10 @@ SORTS: dict[str, Callable[[int], str]] = {
 }
 
 
+SYNCED = {"file": 1, "ini": 1, "account": 0, "link": 0}
+"""How many files of its own each resource writes, and so syncs."""
+
+
 @dataclass
 class Cost:
     """What one process took: seconds, and kilobytes."""
@@ -62,6 +68,42 @@ def cost(command: list[str], env: dict[str, str] | None = None) -> Cost:
     if code := os.waitstatus_to_exitcode(status):
         sys.exit(f"{' '.join(command)}: exit code {code}\n{told.decode(errors='replace')}")
     return Cost(used.ru_utime + used.ru_stime, wall, used.ru_maxrss)
+
+
+def syncs(command: list[str]) -> int:
+    """How often a command asks the disk to keep what it wrote."""
+    with tempfile.NamedTemporaryFile("r") as told:
+        calls = "trace=fsync,fdatasync,syncfs,sync"
+        traced = ["strace", "-f", "--seccomp-bpf", "-e", calls, "-e", "signal=none", "-o", told.name, *command]
+        cost(traced)
+        return sum("sync" in line and "resumed" not in line for line in told)
+
+
+def sync_cost(where: Path, times: int = 300) -> float:
+    """What one sync of a small file takes here, in seconds."""
+    began = time.perf_counter()
+    for number in range(times):
+        fd = os.open(where / f"sync-{number}", os.O_CREAT | os.O_WRONLY, 0o600)
+        os.write(fd, b"x")
+        os.fsync(fd)
+        os.close(fd)
+    return (time.perf_counter() - began) / times
+
+
+def durable(sort: str, number: int, costs: dict[str, Cost]) -> Iterator[str]:
+    """What an apply synced, and whether that explains its wall time."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as place:
+        scratch = Path(place)
+        (scratch / "d.yaml").write_text("deployment: d\nresources:\n" + "".join(map(SORTS[sort], range(number))))
+        asked = syncs([*COMMAND, "apply", str(scratch / "d.yaml"), "--yes", "--root", str(fresh(scratch))])
+        each = sync_cost(scratch)
+    apply, most = costs["apply"], number * SYNCED[sort] + number // 4 + 200
+    explained = 3 * asked * each + apply.cpu
+    yield f"{sort}, {number:,}: {asked:,} syncs of {each * 1000:.2f} ms; {apply.wall:.1f} s of {explained:.1f} s"
+    if asked > most:
+        yield f"TOO MANY: more than {most:,}"
+    if apply.wall > explained:
+        yield "TOO SLOW: neither its CPU nor its syncs explain that"
 
 
 def fresh(scratch: Path) -> Path:
@@ -235,14 +277,20 @@ def main() -> None:
         sys.exit("only root can give files away")
     machine = f"{platform.system()}, {len(os.sched_getaffinity(0))} processors, Python {platform.python_version()}"
     sys.stdout.write(f"{machine}, {datetime.now(UTC):%Y-%m-%d}: CPU, wall time, peak memory.\n\n")
+    failed = False
     for sort in given.sorts.split(","):
         results = {number: measure(sort, number, given.runs) for number in sorted(given.numbers)}
         sys.stdout.write("\n".join(table(sort, results)) + "\n")
         sys.stdout.flush()
+        if shutil.which("strace"):
+            said = list(durable(sort, max(results), results[max(results)]))
+            failed = failed or len(said) > 1
+            sys.stdout.write("\n".join(said) + "\n\n")
         if given.svg:
             given.svg.with_stem(f"{given.svg.stem}-{sort}").write_text(plot(sort, results))
     if given.peers:
         sys.stdout.write("\n".join(beside_peers(max(1, given.runs))) + "\n")
+    sys.exit(failed)
 
 
 if __name__ == "__main__":
