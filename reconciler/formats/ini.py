@@ -221,14 +221,19 @@ class IniFile:
                     "blank": end is not None and not BLANK.match(end),
                 }
             }
-        values, starts = list(dict.fromkeys(line.value for line in found)), self.starts()
+        starts = self.starts()
         return {
-            "value": values[0] if len(values) == 1 else values,
+            "value": self.text(section, key),
             "places": [
                 {"raw": line.raw, "index": starts[id(line.part)] + line.start, "above": line.part.above(line.start)}
                 for line in found
             ],
         }
+
+    def text(self, section: str, key: str) -> str | list[str] | None:
+        """The value of a key; a list where repeated keys disagree, None where it is not."""
+        values = list(dict.fromkeys(line.value for line in self.find(section, key)))
+        return values[0] if len(values) == 1 else values or None
 
     def _end(self) -> str | None:
         """The last line; None of an empty file."""
@@ -319,12 +324,10 @@ class IniFile:
         for (section, _), around in added.items():
             if not around["section"]:
                 made[section] = made.get(section, False) or bool(around.get("blank", True))
-        # From the end upwards, since the blank line above a section that we made ends the section before.
-        order = {self.fold(part.name): index for index, part in enumerate(self.parts)}
-        for section in sorted(made, key=lambda name: order.get(self.fold(name), 0), reverse=True):
-            self._drop_empty(section, ours=made[section])
-        for around in list(added.values())[:1] if len({a["lines"] for a in added.values()}) == 1 else added.values():
-            if around["bare_end"] and (end := self._end()) is not None and len(self.lines) == around["lines"]:
+        self._drop_empty({self.fold(section): ours for section, ours in made.items()})
+        count = len(self.lines)
+        for around in added.values():
+            if around["bare_end"] and (end := self._end()) is not None and count == around["lines"]:
                 self._end_becomes(end.rstrip("\r\n"))
         present = [(name, value) for name, value in values.items() if "places" in value]
         for (section, key), value in sorted(present, key=lambda item: int(item[1]["places"][0]["index"])):
@@ -380,17 +383,25 @@ class IniFile:
         inside = [(p, min(max(index - starts[id(p)], 0), len(p.rows))) for p in self._called(section)]
         return min(fits or inside, key=lambda spot: abs(starts[id(spot[0])] + spot[1] - index))
 
-    def _drop_empty(self, section: str, *, ours: bool) -> None:
-        """Remove a section that we made, and the blank line that we put above it, once nothing is in it."""
-        for part in reversed(self._called(section)):
-            if part.header is None or not part.name or any(not BLANK.match(row) for row in part.rows):
+    def _drop_empty(self, made: Mapping[str, bool]) -> None:
+        """Remove the sections that we made in which nothing is left, each with the blank line that we put above it.
+
+        ``made``: by their folded names, whether that line is ours.  From the end upwards, since the line above a
+        section ends the section before.
+        """
+        waiting, stays = dict(made), list[Part]()
+        for index in range(len(self.parts) - 1, -1, -1):
+            part = self.parts[index]
+            name = self.fold(part.name)
+            if part.header is None or not part.name or name not in waiting or not all(map(BLANK.match, part.rows)):
+                stays.append(part)
                 continue
-            before = self.parts[self.parts.index(part) - 1]
+            before, ours = self.parts[index - 1], waiting.pop(name)
             kept = before.rows[:-1] if ours and before.rows and BLANK.match(before.rows[-1]) else before.rows
             before.put(0, len(before.rows), [*kept, *part.rows])
-            self.parts.remove(part)
+        if len(stays) < len(self.parts):
+            self.parts = stays[::-1]
             self._named = self._starts = None
-            return
 
 
 def undone(now: bytes, then: bytes, values: Mapping[tuple[str, str], Json], *, fold: bool = False) -> bytes | None:
@@ -402,7 +413,7 @@ def undone(now: bytes, then: bytes, values: Mapping[tuple[str, str], Json], *, f
     for whole in (False, True):
         theirs = IniFile(then, fold=fold)
         for (section, key), value in values.items():
-            if shown(theirs.get(section, key)) != shown(value):
+            if theirs.text(section, key) != shown(value):
                 return None
             lines = ours.find(section, key)
             texts = {(line.value + line.tail).rstrip("\r\n") if whole else line.value for line in lines}

@@ -26,6 +26,11 @@ SORTS: dict[str, Callable[[int], str]] = {
     "link": lambda n: f"  - {{link: /srv/l/{n:03d}, target: ../f/{n:03d}}}\n",
     "directory": lambda n: f"  - {{directory: /srv/d/{n:03d}, mode: '0750'}}\n",
 }
+KEYS: dict[str, Callable[[int], str]] = {
+    "keys of a section": lambda n: f"{{Main: {{{', '.join(f'K{i:03d}: v{i}' for i in range(n))}}}}}",
+    "keys of many sections": lambda n: f"{{{', '.join(f'S{i:03d}: {{Key: v{i}}}' for i in range(n))}}}",
+}
+"""Many keys in one file that others have lines in too."""
 SIZES = (20, 40, 80)
 MORE = 1.01
 """How much more the later resources may take, each."""
@@ -74,12 +79,20 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return found
 
 
+def written(sort: str, number: int) -> str:
+    """A document with so many of a sort."""
+    if sort in KEYS:
+        return f"deployment: d\nresources:\n  - {{ini: /srv/one.ini, set: {KEYS[sort](number)}}}\n"
+    return "deployment: d\nresources:\n" + "".join(map(SORTS[sort], range(number)))
+
+
 def bench(scratch: Path) -> Bench:
     root = scratch / "root"
     (scratch / "log").mkdir(parents=True)
     root.mkdir(mode=0o755)
     file_host(root)
     (root / "srv").mkdir()
+    (root / "srv/one.ini").write_text("top = 1\n[Other]\nkey = theirs\n[Main]\nkey = theirs")
     numbers = "".join(f"SYS_{what}_MIN 500\nSYS_{what}_MAX 60000\n" for what in ("UID", "GID"))
     (root / "etc/login.defs").write_text(numbers)
     return Bench(FileHost(str(root)), scratch / "log")
@@ -88,7 +101,7 @@ def bench(scratch: Path) -> Bench:
 def day(sort: str, number: int, scratch: Path) -> dict[str, int]:
     """The steps of every verb of a day."""
     home, found = bench(scratch), dict[str, int]()
-    text = "deployment: d\nresources:\n" + "".join(map(SORTS[sort], range(number)))
+    text = written(sort, number)
     verbs: dict[str, Callable[[], Any]] = {
         "plan": lambda: home.plan(text),
         "apply": lambda: home.apply(text),
@@ -106,7 +119,7 @@ def day(sort: str, number: int, scratch: Path) -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize("sort", [*SORTS, *KEYS])
 def test_the_hundredth_costs_what_the_tenth_does(sort: str, tmp_path: Path, counted: Counter[str]) -> None:
     day(sort, 2, tmp_path / "warm")  # what is only made once is made by now
     few, some, many = (day(sort, size, tmp_path / str(size)) for size in SIZES)
@@ -121,7 +134,7 @@ def test_an_apply_syncs_and_parses_for_all_together(sort: str, tmp_path: Path, c
     found = []
     for size in SIZES:
         home = bench(tmp_path / str(size))
-        text = "deployment: d\nresources:\n" + "".join(map(SORTS[sort], range(size)))
+        text = written(sort, size)
         home.apply("deployment: other\nresources: []\n")
         counted.clear()
         assert home.apply(text).exit_code == 0
