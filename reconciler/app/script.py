@@ -114,8 +114,10 @@ as_left() {{
   bad "$1: is not as it was left; give it back by hand"
   return 1
 }}
+# new COMMAND: makes $name where nothing is, without an ACL that its directory would give it.
+new() {{ there "$name" || {{ "$@" && case $(ls -ldn "$name") in ??????????+*) setfacl -b -k "$name" ;; esac; }}; }}
 # put PATH: the new bytes are in $spare; owner, mode and attributes of the file stay.
-put() {{ at "$1" && {{ there "$name" || : > "$name"; }} && cat "$spare" > "$name" || bad "$1: cannot be written"; }}
+put() {{ at "$1" && new touch "$name" && cat "$spare" > "$name" || bad "$1: cannot be written"; }}
 # take PATH and untie PATH: a file that was looked at goes; of what was not, a link alone.
 take() {{ at "$1" && rm -f "$name" || bad "$1: cannot be removed"; }}
 untie() {{ ! at "$1" || [ ! -L "$name" ] || rm -f "$name"; }}
@@ -126,7 +128,7 @@ link() {{
   return 1
 }}
 # make PATH and drop PATH: a directory; only an empty one goes.
-make() {{ at "$1" && {{ there "$name" || mkdir "$name"; }} || bad "$1: cannot be made"; }}
+make() {{ at "$1" && new mkdir "$name" || bad "$1: cannot be made"; }}
 drop() {{ ! at "$1" || rmdir "$name" 2>/dev/null || :; }}
 # move OLD NEW: within one file system; what is there already stays.
 move() {{

@@ -5,13 +5,15 @@ No program of the root is executed, and no link leads out of it.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
 import shutil
 import stat as st
+import struct
 import subprocess
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +45,48 @@ if TYPE_CHECKING:
 
 LARGEST = 64 * 1024 * 1024
 """The largest file that is read whole, in bytes."""
+
+
+ACLS = ("system.posix_acl_access", "system.posix_acl_default")
+"""What a new thing may get from the directory that it is made in: those who may read and write there."""
+GET_FLAGS, SET_FLAGS = 0x80086601, 0x40086602  # FS_IOC_GETFLAGS, FS_IOC_SETFLAGS
+FLAGS = 0x08 | 0x40 | 0x80
+"""The flags that a new file gets from its directory, and that keep nobody from writing: S, d and A of chattr."""
+
+
+def bare(fd: int, wanted: Mapping[str, bytes]) -> None:
+    """Take from something new the ACLs that it got from its directory; a label is the policy's, and stays.
+
+    ``wanted``: the attributes that it is to have.  An `OSError` where an ACL cannot be taken away.
+    """
+    for key in ACLS:
+        if key not in wanted:
+            try:
+                os.removexattr(fd, key)
+            except OSError as error:
+                if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
+                    raise
+
+
+def flags_of(fd: int) -> int:
+    """The flags of a file that stay when it is replaced; none where its file system has none."""
+    return _flags(fd) & FLAGS
+
+
+def flag(fd: int, wanted: int) -> None:
+    """Give something new these flags, and none that it got from its directory."""
+    now = _flags(fd)
+    if now & FLAGS != wanted:
+        with suppress(OSError):  # another file system does not have them all
+            fcntl.ioctl(fd, SET_FLAGS, struct.pack("=I4x", now & ~FLAGS | wanted))
+
+
+def _flags(fd: int) -> int:
+    try:
+        told: int = struct.unpack("=I4x", fcntl.ioctl(fd, GET_FLAGS, bytes(8)))[0]
+    except OSError:
+        return 0
+    return told
 
 
 def temporary(name: str) -> str:
@@ -350,12 +394,15 @@ class FileHost(FileObserver):
             if at is None:
                 raise HostError(f"{printable(path)}: its directory is missing")
             found = self._open_regular(at, path)
-            if found is not None:
-                os.close(found)
-            with self._said(path):
-                self._replace(at, file)
+            try:
+                with self._said(path):
+                    self._replace(at, file, flags_of(found) if found is not None else 0)
+            finally:
+                if found is not None:
+                    os.close(found)
 
-    def _replace(self, at: Place, file: File) -> None:
+    def _replace(self, at: Place, file: File, kept: int) -> None:
+        """``kept``: the flags of the file that goes."""
         spare = temporary(at.name)
         with suppress(FileNotFoundError):
             os.unlink(spare, dir_fd=at.parent)
@@ -369,11 +416,14 @@ class FileHost(FileObserver):
                 found = os.fstat(fd)
                 if (found.st_uid, found.st_gid) != (file.uid, file.gid):
                     os.fchown(fd, file.uid, file.gid)
+                bare(fd, file.xattrs)
+                have = xattrs_of(fd) if file.xattrs else {}
                 for key, value in file.xattrs.items():
-                    if xattrs_of(fd).get(key) != value:
+                    if have.get(key) != value:
                         os.setxattr(fd, key, value)
                 # Last: with an ACL the group bits of the mode are its mask, and chmod moves it.
                 os.fchmod(fd, file.mode)
+                flag(fd, kept)
                 if file.mtime_ns is not None:
                     os.utime(fd, ns=(file.mtime_ns, file.mtime_ns))
                 os.fsync(fd)
@@ -419,6 +469,7 @@ class FileHost(FileObserver):
                 found = os.fstat(fd)
                 if (found.st_uid, found.st_gid) != (uid, gid):
                     os.fchown(fd, uid, gid)
+                bare(fd, {})
                 os.fchmod(fd, mode)
                 os.fsync(fd)
             finally:

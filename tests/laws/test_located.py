@@ -16,10 +16,10 @@ from reconciler.errors import Mistakes
 from reconciler.kinds import kinds
 from reconciler.model import Absent, State, Target, Unknown
 from tests.drive import Bench, Killed, Mortal
-from tests.laws.hosts import Node, file_host, memory_host, snapshot
+from tests.laws.hosts import Node, file_host, inheriting_host, memory_host, snapshot
 
 LOCATED = {name: kind for name, kind in kinds().items() if kind.located}
-HOSTS = ["memory", "root"] if os.geteuid() == 0 else ["memory"]
+HOSTS = ["memory", "root", "inheriting"] if os.geteuid() == 0 else ["memory"]
 EXAMPLES = [(name, n) for name, kind in LOCATED.items() for n in range(len(kind.examples))]
 
 
@@ -36,14 +36,24 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     root, log = tmp_path / "root", tmp_path / "log"
     root.mkdir(mode=0o755)
     log.mkdir()
-    yield Bench(memory_host() if request.param == "memory" else file_host(root), log)
+    made = {
+        "memory": lambda: memory_host(),
+        "root": lambda: file_host(root),
+        "inheriting": lambda: inheriting_host(root),
+    }
+    yield Bench(made[request.param](), log)
 
 
 def applied(bench: Bench, *resources: str) -> None:
     """The document is brought about, and once is enough."""
+    before = snapshot(bench.observer())
     report = bench.apply(document(*resources))
     assert report.exit_code == 0, (report.outcome, report.blocked, report.skipped, report.transitions)
     seen = snapshot(bench.observer())
+    for path, facts in seen.items():
+        had = before[path][4] if path in before else {}
+        got = {name for name in facts[4] if name.startswith("system.posix_acl") and facts[4][name] != had.get(name)}
+        assert not got, f"{path} got {got} from its directory"
     again = bench.apply(document(*resources))
     assert again.run is None, ("twice is once", again.transitions)
     assert snapshot(bench.observer()) == seen
