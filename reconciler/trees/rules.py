@@ -67,7 +67,10 @@ def by_directory(paths: Iterable[bytes]) -> dict[bytes, frozenset[bytes]]:
 
 @dataclass(frozen=True)
 class Exemption:
-    """A part of a tree that the tree's own rule does not cover."""
+    """What a part of a tree is to have in place of what the tree's rule says of it.
+
+    What it does not name is as in the tree; where it names nothing at all, the part is left as it is.
+    """
 
     owner: Owner | None = None
     group: Owner | None = None
@@ -113,9 +116,13 @@ class Wish:
         top = self._covering(path)
         if top is not None:
             part = self.exceptions[top]
-            owner, group = part.owner, part.group
-            below = part.directory_mode if directory else part.file_mode
-            spec = (part.mode or below) if path == top else below
+            if part == Exemption():
+                owner = group = spec = None
+            else:
+                owner = owner if part.owner is None else part.owner
+                group = group if part.group is None else part.group
+                own = part.mode if path == top else None
+                spec = own or (part.directory_mode if directory else part.file_mode) or spec
         excepted = top is not None
         former = unasked(records, look)
         new = Look(owner if owner is not None else former.owner, group if group is not None else former.group, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, field_validator
 from pydantic import Field as Described
@@ -46,7 +46,7 @@ Relative = Annotated[str, AfterValidator(inner_path)]
 
 
 class Except(BaseModel):
-    """A part of the tree that has its own owner and modes; what is not named is left as it is."""
+    """A part of the tree with an owner or modes of its own; the rest is as in the tree. An empty one is left alone."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
@@ -67,7 +67,8 @@ class Tree(Resource):
     directory_mode: Annotated[Mode | None, Described(description="The mode of directories.")] = None
     file_mode: Annotated[Mode | None, Described(description="The mode of files; X as in chmod.")] = None
     except_: Annotated[
-        dict[Relative, Except], Described(alias="except", description="relative path: {owner, group, mode}.")
+        dict[Relative, Except],
+        Described(alias="except", description="relative path: {owner, group, mode}; {} leaves it alone."),
     ] = {}
     capabilities: Annotated[dict[Relative, str], Described(description="relative path: file capabilities.")] = {}
     on_uninstall: Annotated[
@@ -120,12 +121,16 @@ class Tree(Resource):
         """Owner, group and mode that it asks for at a path below it; the most specific exception counts."""
         parts = sorted(self.except_, key=len, reverse=True)
         part = next((p for p in parts if inside("/" + path, "/" + p)), None)
-        rule: Any = self if part is None else self.except_[part]
-        spec = rule.directory_mode if kind == Type.DIRECTORY else rule.file_mode
-        if part is not None and path == part and rule.mode is not None:
-            spec = rule.mode
-        wanted = apply_mode(spec, mode, directory=kind == Type.DIRECTORY) if spec and kind != Type.LINK else mode
-        return rule.owner, rule.group, wanted
+        directory = kind == Type.DIRECTORY
+        owner, group, spec = self.owner, self.group, self.directory_mode if directory else self.file_mode
+        if part is not None:
+            rule = self.except_[part]
+            if rule == Except():
+                return None, None, mode
+            owner, group = rule.owner or owner, rule.group or group
+            own = rule.mode if path == part else None
+            spec = own or (rule.directory_mode if directory else rule.file_mode) or spec
+        return owner, group, apply_mode(spec, mode, directory=directory) if spec and kind != Type.LINK else mode
 
     def capable(self) -> dict[str, str]:
         """The capabilities of files in it, by their paths."""
