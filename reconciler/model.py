@@ -206,6 +206,10 @@ class Resource(BaseModel):
         """What is allowed and seldom meant: each with what to do about it."""
         return []
 
+    def unread(self) -> list[tuple[str, str]]:
+        """Why a program that should read it skips it, each with what to do about it."""
+        return []
+
     def spoken(self) -> dict[tuple[str, ...], Any]:
         """What it says, flat: two deployments contradict each other where one of these differs."""
         return flattened(self.model_dump(exclude_unset=True, exclude={"name", "after", "policy", "implied_by"}))

@@ -81,6 +81,10 @@ class Request(Reach):
     def examine(self, surveyor: Surveyor, plan: Plan) -> None:
         """What the documents can say, and what their policies forbid."""
         self.hindered(surveyor, plan)
+        changed = {t.address for t in plan.transitions}
+        for wished in (each for document in self.documents for each in document.resources):
+            if wished.resource.address in changed:
+                plan.notes += (f"{wished.resource.address}: {what}; {hint}" for what, hint in wished.resource.unread())
         foresee(surveyor, plan, self.documents)
 
     def hindered(self, surveyor: Surveyor, plan: Plan) -> None:

@@ -15,7 +15,7 @@ def lints(documents: Iterable[Document]) -> list[Mistake]:
             Mistake(at.file, at.line, at.column, f"{wished.resource.address}: {text}", hint)
             for document in documents
             for wished in document.resources
-            for text, hint in wished.resource.lints()
+            for text, hint in (*wished.resource.lints(), *wished.resource.unread())
             for at in [wished.source]
         }
     )

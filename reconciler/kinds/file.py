@@ -13,7 +13,8 @@ from pydantic import Field as Described
 from ..core.kind import SECRET, Context, Proposal, Trial, absence
 from ..core.secret import Secret, assigned, either, words
 from ..errors import HostError
-from ..formats.modes import SPECIAL, check_mode, odd_mode
+from ..formats.modes import SPECIAL, apply_mode, check_mode, odd_mode
+from ..formats.readers import Placed, unread
 from ..formats.text import printable
 from ..host.port import Host, Observer, Stat, Type
 from ..model import (
@@ -77,6 +78,12 @@ class File(Resource):
             if "NOPASSWD: ALL" in str(self.content):
                 found.append(("NOPASSWD: ALL makes the account root", "name the commands"))
         return found
+
+    def unread(self) -> list[tuple[str, str]]:
+        """By its name, mode, owner and last line."""
+        mode = apply_mode(self.mode, 0o644, directory=False) if self.mode else 0o644
+        text = self.content if isinstance(self.content, str) else None
+        return unread(Placed(self.name, mode, text, self.owner in (None, "root", "0")))
 
     def secrets(self) -> Mapping[Field, Secret]:
         """Its content, where that is one."""

@@ -12,7 +12,8 @@ from pydantic import Field as Described
 from ..core.kind import SECRET, Conflict, Context, Proposal, Trial
 from ..core.secret import LEFT_OUT, SECRET_KEY, Secret, assigned, either
 from ..formats.ini import IniFile, shown
-from ..formats.modes import check_mode, odd_mode
+from ..formats.modes import apply_mode, check_mode, odd_mode
+from ..formats.readers import Placed, unread
 from ..host.port import Observer, Stat, Type
 from ..model import EXISTS, MARK, Absent, Address, Field, Json, Resource, Seen, State, Target
 from ._file import new_mode, told_of
@@ -74,6 +75,11 @@ class Ini(Resource):
                 if isinstance(value, str) and value and SECRET_KEY.search(key):
                     found.append((f"[{section}] {key} stands here in clear", "write {secret: true, from: {file: …}}"))
         return found
+
+    def unread(self) -> list[tuple[str, str]]:
+        """By its name, and by the mode and owner that are named."""
+        mode = apply_mode(self.mode, 0o644, directory=False) if self.mode else None
+        return unread(Placed(self.name, mode, None, self.owner in (None, "root", "0")))
 
     def requires(self) -> set[Address]:  # type: ignore[valid-type] # the field named set hides the type here only
         """Its owner and group."""

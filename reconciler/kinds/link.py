@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field as Described
 
 from ..core.kind import Trial, absence
+from ..formats.readers import Placed, unread
 from ..formats.text import printable
 from ..host.names import Names
 from ..host.port import Host, Link, Observer, Stat, Type
@@ -57,6 +58,10 @@ class SymbolicLink(Resource):
         """The parts that are named."""
         wanted: dict[Field, Json] = {EXISTS: True, TARGET: {"text": self.target}}
         return wanted | asked_owners(self)
+
+    def unread(self) -> list[tuple[str, str]]:
+        """By its name."""
+        return unread(Placed(self.name))
 
     def mistakes(self) -> list[tuple[str, str]]:
         """A link to itself leads nowhere, and of a target only so much can be written."""
