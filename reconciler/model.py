@@ -206,6 +206,10 @@ class Resource(BaseModel):
         """What is allowed and seldom meant: each with what to do about it."""
         return []
 
+    def alone(self) -> Mapping[str, int]:
+        """The numbers that no other thing of its kind may have, by key."""
+        return {}
+
     def unread(self) -> list[tuple[str, str]]:
         """Why a program that should read it skips it, each with what to do about it."""
         return []

@@ -131,8 +131,17 @@ def between(documents: list[Document], problems: list[Mistake], *, same_host: bo
     """Different wishes for one field, in documents that may be for one host."""
     seen: dict[Address, list[tuple[Document, Wished]]] = {}
     paths: dict[str, tuple[Document, Wished]] = {}
+    numbers: dict[tuple[str, str, int], tuple[Document, Wished]] = {}
     for document in documents:
         for wished in document.resources:
+            for name, number in wished.resource.alone().items():
+                owner, rival = numbers.setdefault((wished.resource.kind, name, number), (document, wished))
+                both = same_host or owner is document or document.match == owner.match
+                if rival.resource.address != wished.resource.address and both:
+                    what = (
+                        f"{wished.resource.address}: {name} {number} is asked for by {rival.resource.address} already"
+                    )
+                    _add(problems, wished.source, what, f"choose another; the first is at {rival.source}")
             for path in kinds()[wished.resource.kind].claims(wished.resource):
                 owner, rival = paths.setdefault(path, (document, wished))
                 both = same_host or document.match == owner.match

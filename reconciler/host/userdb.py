@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+BLANKS = " \t"
 NEAR = 64
 """How far lines may move until the index by name is made anew."""
 
@@ -105,6 +106,43 @@ class Table:
         elif self._at is not None:
             del self._at[name]
 
+    def rows(self, name: str) -> list[int]:
+        """Every line of that name: some systems part long member lists."""
+        first = self.find(name)
+        if first is None or name not in self._doubled:
+            return [] if first is None else [first]
+        return [index for index, line in enumerate(self.lines) if line.startswith(name + ":")]
+
+    def places(self, group: str, name: str) -> list[tuple[int, int]]:
+        """Where a name is listed in a group: the line, and the place in what commas part there."""
+        return [
+            (index, place)
+            for index in self.rows(group)
+            for place, part in enumerate(_listed(self.lines[index]).split(","))
+            if part.lstrip(BLANKS) == name
+        ]
+
+    def enlist(self, group: str, name: str, place: int | None = None) -> None:
+        """Put a name into a group's list, behind all others where no place is given; all else keeps its bytes."""
+        for index in self.rows(group)[:1]:
+            text = _listed(self.lines[index])
+            parts = text.split(",") if text else []
+            used = [at for at, part in enumerate(parts) if part.strip(BLANKS)]
+            spot = (used[-1] + 1 if used else 0) if place is None else min(place, len(parts))
+            self._relist(index, [*parts[:spot], name, *parts[spot:]])
+
+    def delist(self, group: str, name: str) -> None:
+        """Take a name out of a group's list, in every line."""
+        for index in self.rows(group):
+            parts = _listed(self.lines[index]).split(",")
+            self._relist(index, [part for part in parts if part.lstrip(BLANKS) != name])
+
+    def _relist(self, index: int, parts: list[str]) -> None:
+        old = self.lines[index]
+        new = old[: len(old) - len(_listed(old))] + ",".join(parts)
+        self._passes(old, new)
+        self.lines[index] = new
+
     def entries(self) -> list[list[str]]:
         """The columns of every real entry: no comments, no NIS lines."""
         return [line.split(":") for line in self.lines if _real(line)]
@@ -170,13 +208,18 @@ def _number(columns: list[str]) -> int | None:
 
 
 def _members(columns: list[str]) -> list[str]:
-    return members(columns[3]) if len(columns) == 4 else []
+    return members(":".join(columns[3:]))
+
+
+def _listed(line: str) -> str:
+    """What stands behind the third colon."""
+    return line.split(":", 3)[3] if line.count(":") > 2 else ""
 
 
 def members(text: str) -> list[str]:
-    """The names in a member list.
+    """The names in a member list, as the C library reads it: with whatever else stands behind the third colon.
 
-    >>> members("a,b,"), members("")
+    >>> members("a, b,"), members("")
     (['a', 'b'], [])
     """
-    return [name for name in text.split(",") if name]
+    return [name for part in text.split(",") if (name := part.lstrip(BLANKS))]

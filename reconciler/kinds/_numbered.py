@@ -8,6 +8,15 @@ from ..model import EXISTS, Address, Field
 NAME = r"^[a-zA-Z_][a-zA-Z0-9_.-]{0,30}[a-zA-Z0-9_$-]?$"
 
 
+def plain(text: str) -> bool:
+    """Whether a number is written as it would be written again: what is not comes back otherwise.
+
+    >>> plain("100"), plain("0100"), plain(" 100"), plain("")
+    (True, False, False, False)
+    """
+    return text.isascii() and text.isdecimal() and text == str(int(text))
+
+
 def taken(prospect: Proposal, field: Field, number: int, holder: object) -> Conflict:
     """A remembered number that somebody else has by now."""
     return Conflict(prospect.target.address, field, number, f"taken by {holder}")

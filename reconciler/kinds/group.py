@@ -15,10 +15,10 @@ from ..host.held import account_files
 from ..host.names import Names
 from ..host.numbers import free_number
 from ..host.port import Entity, Host, Observer
-from ..host.userdb import members
+from ..host.userdb import Table, members
 from ..model import EXISTS, Absent, Address, Change, Field, Json, Number, Resource, Seen, State, Target, Unknown
 from ._leftovers import left_behind
-from ._numbered import NAME, comes_free, taken
+from ._numbered import NAME, comes_free, plain, taken
 
 """The names that both shadow and systemd accept for users and groups."""
 
@@ -53,6 +53,10 @@ class Group(Resource):
     def implied(self) -> bool:
         """Whether an account brought it along."""
         return self.implied_by is not None
+
+    def alone(self) -> Mapping[str, int]:
+        """Its number."""
+        return {} if self.gid is None else {"gid": self.gid}
 
     def wishes(self, before: State) -> Mapping[Field, Json]:
         """That it exists, and its number where one is named."""
@@ -91,12 +95,12 @@ class GroupKind(Kind[GroupState]):
             if hidden is not None:
                 return Unknown(f"/etc/gshadow has a line for {name} but /etc/group has none; run grpck")
             return Absent()
-        if len(columns) != 4 or not columns[2].isdecimal():
+        if len(columns) < 4 or not plain(columns[2]):
             return Unknown(f"/etc/group: the line of {name} is damaged; run grpck", unknown=False)
         return GroupState(
             gid=int(columns[2]),
             password=columns[1],
-            members=tuple(members(columns[3])),
+            members=listing(table, name),
             shadow=":".join(hidden[1:]) if hidden else None,
             below=(table.before(name), shadow.before(name) if shadow and hidden else None),
         )
@@ -116,7 +120,14 @@ class GroupKind(Kind[GroupState]):
                 return
             if state.gid is None:
                 raise HostError(f"group {name}: no number was chosen")
-            table.put([name, state.password, str(state.gid), ",".join(state.members)], state.below[0])
+            old = table.get(name)
+            listed = [",".join(state.members)] if old is None else old[3:]
+            table.put([name, state.password, str(state.gid), *listed], state.below[0])
+            now = listing(table, name)
+            for member in [each for each in now if each not in state.members]:
+                table.delist(name, member)
+            for member in [each for each in state.members if each not in now]:
+                table.enlist(name, member)
             if shadow and state.shadow is not None:
                 shadow.put([name, *state.shadow.split(":")], state.below[1])
             files.save(host, CREATING)
@@ -238,6 +249,11 @@ class GroupKind(Kind[GroupState]):
         staying = [who for who in primary if not _leaves(context, who, prospect.target.address.name)]
         reasons = [f"it is the primary group of {who}" for who in staying]
         return reasons + left_behind(host, context, prospect.target.address.name, None, state.gid)
+
+
+def listing(table: Table, name: str) -> tuple[str, ...]:
+    """The members of a group, on however many lines."""
+    return tuple(member for index in table.rows(name) for member in members(table.lines[index].split(":", 3)[-1]))
 
 
 def _leaves(context: Context, account: str, group: str) -> bool:

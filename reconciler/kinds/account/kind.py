@@ -18,7 +18,7 @@ from ...host.numbers import free_number, today
 from ...host.port import Entity, Host, Observer
 from ...model import EXISTS, Absent, Address, Change, Field, Json, Seen, State, Target, Unknown
 from .._leftovers import left_behind
-from .._numbered import comes_free, taken
+from .._numbered import comes_free, plain, taken
 from .resource import Account
 from .state import SHADOW_TAIL, AccountState, Membership, agree, join, memberships
 
@@ -52,7 +52,7 @@ class AccountKind(Kind[AccountState]):
                 return Unknown(f"/etc/shadow has a line for {name} but /etc/passwd has none; run pwck")
             around = {"groups": {g: m.model_dump() for g, m in stale.items()}} if stale else {}
             return Absent(around=around)
-        if len(columns) != 7 or not columns[2].isdecimal() or not columns[3].isdecimal():
+        if len(columns) != 7 or not plain(columns[2]) or not plain(columns[3]):
             return Unknown(f"/etc/passwd: the line of {name} is damaged; run pwck", unknown=False)
         return AccountState(
             uid=int(columns[2]),
@@ -119,6 +119,12 @@ class AccountKind(Kind[AccountState]):
         for group, place in state.groups.items():
             found[("groups", group)] = place.model_dump()
         return found
+
+    def value(self, state: State, field: Field) -> Json:
+        """As for every kind; a list may name an account that is not there, and then goes on doing so."""
+        if isinstance(state, Absent) and field[0] == "groups":
+            return state.around.get("groups", {}).get(field[1])
+        return super().value(state, field)
 
     def patch(self, state: State, values: Mapping[Field, Json]) -> State:
         """Columns and memberships at these values."""

@@ -42,6 +42,10 @@ class Account(Resource):
         Described(pattern=r"^/[^:\n]*$", description="The home directory; it is not made. / for a new account."),
     ] = None
 
+    def alone(self) -> Mapping[str, int]:
+        """Its number."""
+        return {} if self.uid is None else {"uid": self.uid}
+
     def wishes(self, before: State) -> Mapping[Field, Json]:
         """The fields that are named, and those that a new account must have."""
         wanted: dict[Field, Json] = {EXISTS: True}

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 
 from ...host.accounts import AccountFiles
 from ...host.port import Entity, Observer
-from ...host.userdb import members
 from ...model import State
 
 Position = int | None
@@ -17,7 +16,7 @@ SHADOW_TAIL = ":0:99999:7:::"
 
 
 class Membership(State):
-    """The place of an account in one group's member lists; None: not in that list."""
+    """The place of an account in one group's member lists, by commas; None: not in that list."""
 
     group: Position = None
     gshadow: Position = None
@@ -59,9 +58,8 @@ def memberships(files: AccountFiles, name: str) -> dict[str, Membership]:
     found: dict[str, dict[str, int]] = {}
     for kind, table in tables.items():
         for group in table.listing(name):
-            columns = table.get(group)
-            if columns is not None and name in (listed := members(columns[3])):
-                found.setdefault(group, {})[kind] = listed.index(name)
+            for _, place in table.places(group, name)[:1]:
+                found.setdefault(group, {})[kind] = place
     known = {group: sum(table.find(group) is not None for table in tables.values()) for group in found}
     return {group: Membership(**places, half=len(places) < known[group]) for group, places in found.items()}
 
@@ -73,20 +71,16 @@ def join(files: AccountFiles, name: str, wanted: Mapping[str, Membership]) -> No
         place = wanted.get(group)
         for kind in ("group", "gshadow"):
             table = files.table(kind)
-            columns = table.get(group) if table else None
-            if table is None or columns is None:
+            if table is None:
                 continue
-            listed = members(columns[3])
             # A new membership names no place: it goes to the end of both lists.
             new = place is not None and place.group is None and place.gshadow is None
             spot = getattr(place, kind) if place is not None else None
-            if (new or spot is not None) == (name in listed):
-                continue
-            if name in listed:
-                listed.remove(name)
-            else:
-                listed.insert(len(listed) if spot is None else spot, name)
-            table.put([*columns[:3], ",".join(listed)])
+            there = bool(table.places(group, name))
+            if there and not (new or spot is not None):
+                table.delist(group, name)
+            elif not there and (new or spot is not None):
+                table.enlist(group, name, spot)
 
 
 def agree(host: Observer, name: str, uid: int | None) -> str:
