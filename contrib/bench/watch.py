@@ -1,6 +1,8 @@
 """How long a watch takes to repair a path of a tree, and what it costs while nothing happens.
 
-python contrib/bench/watch.py FILES [TRIALS] [DIRECTORY]      as root, on a file system of this host
+python contrib/bench/watch.py FILES [TRIALS] [DIRECTORY] [--resources]      as root, on a file system of this host
+
+With --resources each file is a resource of its own, with its content, and not a path of one tree.
 
 Prints the time until it was ready, the quantiles of the repairs (from the chown to the owner that is back, polled), the
 processor time while idle, and memory.  Two processors that do nothing else are assumed; run it several times.
@@ -42,16 +44,24 @@ def used(pid: int) -> tuple[float, float]:
     return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK"), int(status["VmRSS"].split()[0]) / 1024
 
 
-def main(files: int, trials: int, where: str) -> None:
+def wanted(scratch: Path, made: list[Path], *, each: bool) -> str:
+    """The desired state: one tree, or every file by itself."""
+    if each:
+        text = "".join(f"  - {{file: {path}, content: 'as it is', owner: nobody, mode: '0640'}}\n" for path in made)
+        return f"deployment: bench\nresources:\n{text}"
+    return (
+        f"deployment: bench\nresources:\n  - tree: {scratch}/tree\n    owner: nobody\n    group: nogroup\n"
+        "    directory_mode: '0750'\n    file_mode: '0640'\n"
+    )
+
+
+def main(files: int, trials: int, where: str, *, each: bool = False) -> None:
     """Build, apply, watch, and measure."""
     scratch = Path(tempfile.mkdtemp(prefix="bench-watch-", dir=where))
     try:
         made = build(scratch / "tree", files)
         desired = scratch / "d.yaml"
-        desired.write_text(
-            f"deployment: bench\nresources:\n  - tree: {scratch}/tree\n    owner: nobody\n    group: nogroup\n"
-            "    directory_mode: '0750'\n    file_mode: '0640'\n"
-        )
+        desired.write_text(wanted(scratch, made, each=each))
         words = [sys.executable, "-m", "reconciler", "--log", str(scratch / "log/events.db")]
         subprocess.run([*words, "apply", str(desired), "--yes"], check=True, stdout=subprocess.DEVNULL)
         owner = made[0].stat().st_uid
@@ -65,8 +75,11 @@ def main(files: int, trials: int, where: str) -> None:
         for _ in range(trials):
             path = random.choice(made)
             start = time.monotonic()
-            os.chown(path, 0, 0)
-            while path.stat().st_uid != owner:
+            if each:
+                path.write_text("drift")
+            else:
+                os.chown(path, 0, 0)
+            while path.stat().st_uid != owner or (each and path.read_text() != "as it is"):
                 time.sleep(0.001)
                 assert time.monotonic() - start < 60, "never repaired"
             times.append(time.monotonic() - start)
@@ -93,5 +106,6 @@ if __name__ == "__main__":
     if os.geteuid() != 0 or len(sys.argv) < 2:
         raise SystemExit(__doc__)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    rest = sys.argv[2:]
-    main(int(sys.argv[1]), int(rest[0]) if rest else 100, rest[1] if len(rest) > 1 else "/var/tmp")
+    number, *rest = [word for word in sys.argv[1:] if word != "--resources"]
+    main(int(number), int(rest[0]) if rest else 100, rest[1] if len(rest) > 1 else "/var/tmp",
+         each="--resources" in sys.argv)  # fmt: skip

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from ..core.goals import from_desired
+from ..core.goals import Goals, from_desired
 from ..core.options import Options
 from ..core.plan import DEPLOYMENT, Blocked, Plan
 from ..desired.checks import between
 from ..desired.documents import contents_of, parse
-from ..desired.secrets import conceal, reveal
+from ..desired.secrets import conceal, reveal, secrets
 from ..engine.survey import Surveyor, facts, refusal
 from ..errors import Mistake, Mistakes, Refused
 from ..host.port import Observer
@@ -51,6 +52,9 @@ class Request(Reach):
         """Deployments that are left out, whatever the files say."""
         self.documents: list[Any] = []
         self.unknown: list[Any] = []
+        self._agreed: list[Any] = []
+        """The documents that were found not to contradict each other."""
+        self._made: tuple[tuple[Any, ...], Goals] | None = None
 
     def prepare(self, surveyor: Surveyor) -> tuple[Any, Json, Mapping[str, Json]]:
         """The goals of the documents that fit this host."""
@@ -58,25 +62,35 @@ class Request(Reach):
         fits = {d.source: d.fits(known) for d in self.desired.documents}
         self.documents = [d for d in self.desired.documents if fits[d.source] and d.name not in self.without]
         self.unknown = [d for d in self.desired.documents if fits[d.source] is None]
-        problems: list[Any] = []
-        between(self.documents, problems, same_host=True)
-        if problems:
-            raise Mistakes(problems)
+        if self._agreed != self.documents:
+            problems: list[Any] = []
+            between(self.documents, problems, same_host=True)
+            if problems:
+                raise Mistakes(problems)
+            self._agreed = list(self.documents)
         (conceal if surveyor.host.recorded else reveal)(self.documents)
         if self.prune and not self.documents:
             raise Refused("--prune would leave no deployment at all; use 'reconciler uninstall NAME' for that")
-        goals = from_desired(
-            self.documents,
-            surveyor.ledger,
-            surveyor.unseal,
-            undecided=frozenset(d.name for d in self.unknown),
-            prune=self.prune,
-        )
+        goals = self._goals(surveyor)
         files = [{"path": path, "sha256": digest} for path, digest in sorted(self.desired.files.items())]
         said = {"commit": self.commit, "files": files}
         names = [*(d.name for d in self.documents), *goals.pruned]
         more = {"commit": self.commit, "origin": self.origin} if self.origin else {}
         return goals, said, {"deployments": names, "desired": said, **more}
+
+    def _goals(self, surveyor: Surveyor) -> Goals:
+        """The goals of the documents; made anew only where these, a secret or the log are others than last time."""
+        ledger, undecided = surveyor.ledger, frozenset(d.name for d in self.unknown)
+        read = tuple(secret.seen for secret in secrets(self.documents))
+        key = (ledger.seq, ledger.head, undecided, read, *map(id, self.documents))
+        if self._made is None or self._made[0] != key:
+            goals = from_desired(
+                self.documents, ledger, surveyor.unseal, undecided=undecided, prune=self.prune
+            )  # fmt: skip
+            self._made = (key, goals)
+        goals = self._made[1]
+        # A survey adds to these.
+        return replace(goals, joins=[*goals.joins], leaves=[*goals.leaves])
 
     def examine(self, surveyor: Surveyor, plan: Plan) -> None:
         """What the documents can say, and what their policies forbid."""

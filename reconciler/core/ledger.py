@@ -186,6 +186,8 @@ class Ledger:
     """The facts of which there is one, as the books have them."""
     _said: dict[str, Json] = field(default_factory=dict)
     """Facts that the last event ended or began besides those of the ledger itself."""
+    _ordered: int = -1
+    """The event at which the holds were last put in their order."""
 
     @classmethod
     def load(cls, books: Posted, kinds: Kinds, seq: int, head: str = "") -> Ledger:
@@ -206,7 +208,9 @@ class Ledger:
         """The same ledger, as it would be loaded from books that say the same; those before are closed."""
         self.books.close()
         self.books, self.running = books, None
-        self.holds.ordered(arranged(self.holds))
+        if self._ordered != self.seq:
+            self.holds.ordered(arranged(self.holds))
+            self._ordered = self.seq
         return self
 
     def news(self) -> dict[str, Json]:

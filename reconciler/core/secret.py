@@ -97,6 +97,11 @@ class Secret(BaseModel):
         """Keep what was found at its place, or why nothing was."""
         self._value, self._problem = None if value is None else Hidden(value), problem
 
+    @property
+    def seen(self) -> tuple[Hidden | None, str]:
+        """What was read, or why nothing was."""
+        return self._value, self._problem
+
     def told(self) -> Hidden:
         """The value; `HostError` where it was not read."""
         if self._value is None:
