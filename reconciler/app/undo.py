@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .. import __version__
-from ..core.goals import Goals, destroys, from_past, from_uninstall
+from ..core.goals import Goals, Unseal, destroys, from_past, from_uninstall
+from ..core.holds import HOLD, Holds, holds_of
 from ..core.options import Options
 from ..core.plan import Plan
-from ..core.rewind import rewind
+from ..core.rewind import Past, rewind
 from ..desired.words import nearest
 from ..engine.survey import Surveyor
 from ..errors import ReconcilerError, Refused
 from ..history.moments import moment
-from ..model import Json
+from ..kinds import kinds
+from ..model import MARK, PATHS, Address, Field, Json
 from .guards import refused
 from .run import Reach, Where, look
 from .script import script
@@ -29,6 +31,18 @@ class Rollback(Reach):
         """``to``: a run, an event, a time or a commit; ``deployment``: the one that alone is rolled back."""
         self.to, self.deployment = to, deployment
         self.options = options or Options(keep_going=True)
+        self.drifted: list[tuple[Address, list[Field]]] = []
+        """What the run that is rolled back had found changed by somebody else, and corrected."""
+
+    def examine(self, surveyor: Surveyor, plan: Plan) -> None:
+        """Say what comes back that was never ours."""
+        super().examine(surveyor, plan)
+        for address, fields in self.drifted:
+            named = ", ".join(".".join(map(str, name)) for name in fields)
+            plan.notes.append(
+                f"{address}: somebody else had changed {named}, and the run that is rolled back corrected it; "
+                "that change comes back. 'rollback --to RUN' brings back what RUN had left"
+            )
 
     def prepare(self, surveyor: Surveyor) -> tuple[Goals, Json, Mapping[str, Json]]:
         """The goals: every thing as it was then."""
@@ -42,9 +56,26 @@ class Rollback(Reach):
             seq = last.first - 1
         else:
             seq = moment(surveyor.log, ledger, self.to)
-        goals = from_past(rewind(surveyor.log.events(), seq, self.deployment), ledger, surveyor.unseal)
+        pasts, left = rewind(surveyor.log.events(), seq, self.deployment), holds_of(ledger.books.at(seq, HOLD))
+        if self.to is None:
+            self.drifted = list(_drifted(pasts, left, surveyor.unseal))
+        goals = from_past(pasts, ledger, surveyor.unseal, left if self.to is not None else None)
         names = sorted({target.deployment for target in goals.targets.values()})
         return goals, None, {"to": seq, "only": self.deployment, "deployments": names}
+
+
+def _drifted(pasts: Mapping[Address, Past], left: Holds, unseal: Unseal) -> Iterator[tuple[Address, list[Field]]]:
+    """The fields that were found otherwise than we had left them."""
+    for address, past in pasts.items():
+        held, kind = left.get(address, {}), kinds().get(address.kind)
+        fields = [
+            name
+            for name, value in past.values.items()
+            if kind is not None and name in held and name not in (MARK, PATHS)
+            and kind.altered(name, unseal(value), unseal(held[name].current))
+        ]  # fmt: skip
+        if fields:
+            yield address, fields
 
 
 class Uninstall(Reach):

@@ -374,8 +374,17 @@ def destroys(ledger: Ledger, deployment: str) -> list[Address]:
     ]
 
 
-def from_past(pasts: Mapping[Address, Past], ledger: Ledger, unseal: Unseal) -> Goals:
-    """Every thing as it was at a moment in the log."""
+def from_past(
+    pasts: Mapping[Address, Past],
+    ledger: Ledger,
+    unseal: Unseal,
+    left: Mapping[Address, Mapping[Field, Hold]] | None = None,
+) -> Goals:
+    """Every thing as it was at a moment in the log.
+
+    ``left``: what was held at that moment.  Such a field was what we had left it, and what somebody else made of it
+    until it was changed again does not come back; without it the first value found since then does.
+    """
     goals = Goals()
     _, trees = _specific([*ledger.holds, *pasts], ledger.kinds)
     files = frozenset(
@@ -391,6 +400,9 @@ def from_past(pasts: Mapping[Address, Past], ledger: Ledger, unseal: Unseal) -> 
     for address, past in pasts.items():
         held = ledger.holds.get(address, {})
         values = {name: unseal(value) for name, value in past.values.items()}
+        for name, hold in (left or {}).get(address, {}).items():
+            if name in values and not (isinstance(values[name], dict) and "layers" in values[name]):
+                values[name] = unseal(hold.current)
         for name, value in values.items():
             if isinstance(value, dict) and "layers" in value:
                 values[name] = merged(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,8 @@ class Story(RuleBasedStateMachine):
         self.start = snapshot(self.host)
         self.marks: list[tuple[int, dict[str, Any]]] = []
         self.foreign = 0
-        self.clean = True
+        self.applied: str | None = None
+        """What was applied, where nothing else came of it since."""
 
     @rule(parts=DOCUMENTS)
     def apply(self, parts: dict[str, str | None]) -> None:
@@ -144,6 +146,23 @@ class Story(RuleBasedStateMachine):
         assert again.outcome == "unchanged" and again.run is None, ("twice is once", again.transitions)
         assert snapshot(self.host) == stamps
         self.marks.append((self.bench.seq(), stamps))
+        self.applied = text
+
+    @precondition(lambda self: self.applied is not None)
+    @rule()
+    def stranger(self) -> None:
+        """Somebody changes by hand what is held, and the next apply corrects it: no moment of ours was ever so."""
+        assert self.applied is not None
+        edits = [
+            ("content: bye", "/etc/agent.conf", b"bye", b"by hand"), ("Mode: least", "/etc/agent.ini", b"least", b"by hand"),
+            ("Mode: full", "/etc/agent.ini", b"full", b"by hand"), ("content: new", "/opt/agent/data/a", b"new", b"by hand"),
+        ]  # fmt: skip
+        for words, path, ours, theirs in edits:
+            file = self.host.read(path) if words in self.applied else None
+            if file is not None and ours in file.data:
+                self.host.replace(path, replace(file, data=file.data.replace(ours, theirs), mtime_ns=None))
+        report = self.bench.apply(self.applied)
+        assert report.exit_code in (0, 5), (report.outcome, report.blocked, report.transitions)
 
     @rule(
         parts=DOCUMENTS,
@@ -153,6 +172,7 @@ class Story(RuleBasedStateMachine):
     )
     def crash(self, parts: dict[str, str | None], at: int, after: bool, verb: str) -> None:
         host = Mortal(self.host, at, after=after)
+        self.applied = None
         try:
             if verb == "apply":
                 self.bench.apply(document(parts), host=host)
@@ -165,6 +185,7 @@ class Story(RuleBasedStateMachine):
 
     @rule()
     def rollback(self) -> None:
+        self.applied = None
         report = self.bench.rollback()
         assert report.exit_code == 0, report.transitions
 
@@ -172,6 +193,7 @@ class Story(RuleBasedStateMachine):
     @rule(data=st.data())
     def rollback_to_mark(self, data: st.DataObject) -> None:
         seq, expected = data.draw(st.sampled_from(self.marks))
+        self.applied = None
         report = self.bench.rollback(seq)
         if report.outcome == "refused":
             return  # a number that is needed again belongs to something that stays for now
@@ -184,6 +206,7 @@ class Story(RuleBasedStateMachine):
 
     @rule()
     def uninstall(self) -> None:
+        self.applied = None
         report = self.bench.uninstall("d")
         assert report.exit_code == 0, (report.transitions, report.blocked)
         assert not (off := differences(self.start, snapshot(self.host))), off
