@@ -374,6 +374,20 @@ def destroys(ledger: Ledger, deployment: str) -> list[Address]:
     ]
 
 
+def _as_left(
+    address: Address, found: Mapping[Field, Json], left: Mapping[Field, Hold], kinds: Kinds, unseal: Unseal
+) -> dict[Field, Json]:
+    """What we had left in fields that were found otherwise; an image of a tree tells of each path for itself."""
+    if address.kind not in kinds:
+        return {}
+    kind, told = kinds[address.kind], {name: unseal(hold.current) for name, hold in left.items() if name in found}
+    return {
+        name: value
+        for name, value in told.items()
+        if not (isinstance(found[name], dict) and "layers" in found[name]) and kind.altered(name, found[name], value)
+    }
+
+
 def from_past(
     pasts: Mapping[Address, Past],
     ledger: Ledger,
@@ -400,9 +414,7 @@ def from_past(
     for address, past in pasts.items():
         held = ledger.holds.get(address, {})
         values = {name: unseal(value) for name, value in past.values.items()}
-        for name, hold in (left or {}).get(address, {}).items():
-            if name in values and not (isinstance(values[name], dict) and "layers" in values[name]):
-                values[name] = unseal(hold.current)
+        values |= _as_left(address, values, (left or {}).get(address, {}), ledger.kinds, unseal)
         for name, value in values.items():
             if isinstance(value, dict) and "layers" in value:
                 values[name] = merged(

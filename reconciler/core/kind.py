@@ -221,6 +221,8 @@ class Kind(ABC, Generic[S]):
     """A lens onto one sort of thing.  An instance holds no state."""
 
     name: ClassVar[str]
+    elsewhere: ClassVar[tuple[str, ...]] = ()
+    """What other tools call such things, for who writes that here."""
     verb: ClassVar[str] = "change"
     """What changing an existing thing of this kind is called in a plan."""
     rank: ClassVar[int]

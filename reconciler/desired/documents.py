@@ -20,7 +20,7 @@ from ..kinds import kinds
 from ..model import Resource, Source, clean_path
 from .expansion import expand
 from .hosts import HOLE, Facts, Filling, Inventory, inventory, inventory_of
-from .words import nearest
+from .words import SAID, nearest
 
 
 class Header(BaseModel):
@@ -313,7 +313,8 @@ def build_resource(
     kind_name = next(iter(item))
     kind = kinds().get(kind_name)
     if kind is None:
-        hint = nearest(kind_name, kinds())
+        meant = next((name for name, each in kinds().items() if kind_name in each.elsewhere), None)
+        hint = SAID.get(kind_name) or (f"did you mean {meant!r}?" if meant else nearest(kind_name, kinds()))
         known = next((name for name in item if name in kinds()), None)
         if known:
             hint = f"the kind comes first: move '{known}:' to the top of this resource"
@@ -399,7 +400,7 @@ def explain(  # noqa: PLR0911 - one answer for each sort of mistake that pydanti
         known = {
             f.alias or name for name, f in deep_fields(model, loc[:-1]).items() if name not in ("name", "implied_by")
         }
-        return f"unknown key {last!r}", nearest(last, known), True
+        return f"unknown key {last!r}", SAID.get(last) or nearest(last, known), True
     if kind == "missing":
         return f"{what!r} is missing", f"add '{what}: …'", False
     if given is None:
@@ -429,7 +430,7 @@ def explain(  # noqa: PLR0911 - one answer for each sort of mistake that pydanti
         return f"{what!r} is {shown}, not a mapping", "write 'key: value' lines below it", False
     if kind == "string_pattern_mismatch":
         pattern = str(more.get("pattern", ""))
-        names = "letters, digits, '_', '-' and '.', starting with a letter"
+        names = "letters, digits, '_', '-' and '.', starting with a letter, 32 at most"
         hint = (
             "write an absolute path" if pattern.startswith("^/") else names if "A-Z" in pattern else "one line of text"
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 
 from ..errors import HostError
+from ..formats.text import printable
 from ..model import Owner
 from .accounts import AccountFiles
 from .held import account_files
@@ -100,6 +102,26 @@ class Names:
 
 def _needed(number: int | None, what: str, owner: Owner) -> int:
     if number is None:
-        resource = "account" if what == "user" else "group"
-        raise HostError(f"{what} {owner!r} does not exist on this host; declare it with '- {resource}: {owner}'")
+        raise HostError(absent("account" if what == "user" else "group", str(owner)))
     return number
+
+
+LOCAL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.-]{0,31}[$]?")
+"""Names that an account or a group of the local files can have."""
+
+
+def absent(kind: str, name: str) -> str:
+    """That an account or group is not on this host, and what to do about it.
+
+    >>> absent("account", "daemon:daemon")
+    "account daemon:daemon does not exist on this host; write 'owner: daemon' and 'group: daemon', each by itself"
+    >>> absent("group", "agents")
+    "group agents does not exist on this host; declare it with '- group: agents'"
+    """
+    said = f"{kind} {printable(name)} does not exist on this host"
+    owner, colon, group = name.partition(":")
+    if colon:
+        return f"{said}; write 'owner: {printable(owner)}' and 'group: {printable(group)}', each by itself"
+    if not LOCAL.fullmatch(name):
+        return f"{said}; such a name comes from a directory service alone: see 'getent passwd' whether one answers"
+    return f"{said}; declare it with '- {kind}: {name}'"

@@ -9,7 +9,7 @@ from ..core.kind import Context, Kind, gone
 from ..core.vault import Vault
 from ..errors import HostError
 from ..formats.text import printable
-from ..host.names import Names
+from ..host.names import Names, absent
 from ..host.port import Host, Observer, Type
 from ..model import EXISTS, Absent, Address, Change, Field, Json, Owner, State, Target
 
@@ -181,5 +181,5 @@ def nobody(host: Observer, owners: Iterable[Address], context: Context) -> str:
         comes = context.comes(address)
         number = names.uid(address.name) if address.kind == "account" else names.gid(address.name)
         if address.kind in ("account", "group") and not (number is not None if comes is None else comes):
-            return f"{address} does not exist on this host; declare it with '- {address.kind}: {address.name}'"
+            return absent(address.kind, address.name)
     return ""

@@ -85,6 +85,12 @@ class File(Resource):
         text = self.content if isinstance(self.content, str) else None
         return unread(Placed(self.name, mode, text, self.owner in (None, "root", "0")))
 
+    def mistakes(self) -> list[tuple[str, str]]:
+        """The file's name in a checker is written in one way."""
+        if any("%s" in word for word in self.validate_with) and not any("{}" in word for word in self.validate_with):
+            return [("'validate' does not replace '%s'", "write {} where the file belongs, as in 'visudo -cf {}'")]
+        return []
+
     def secrets(self) -> Mapping[Field, Secret]:
         """Its content, where that is one."""
         return {CONTENT: self.content} if isinstance(self.content, Secret) else {}
@@ -113,6 +119,7 @@ class FileKind(WholeFile[FileState]):
     """Regular files."""
 
     name = "file"
+    elsewhere = ("copy", "template")
     verb = "write"
     rank = 40
     whole = True

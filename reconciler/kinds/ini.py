@@ -111,6 +111,7 @@ class IniKind(IniLens):
     """Ini files, key by key."""
 
     name = "ini"
+    elsewhere = ("ini_file", "inifile", "lineinfile")
     verb = "write"
     rank = 41
     resource = Ini

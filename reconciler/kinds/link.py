@@ -80,6 +80,7 @@ class LinkKind(LocatedKind[LinkState]):
     """Symbolic links."""
 
     name = "link"
+    elsewhere = ("symlink",)
     rank = 43
     sealed = False
     state = LinkState

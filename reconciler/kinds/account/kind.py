@@ -13,7 +13,7 @@ from ...core.vault import Vault
 from ...errors import HostError
 from ...host.accounts import CREATING, REMOVING
 from ...host.held import account_files
-from ...host.names import Names
+from ...host.names import Names, absent
 from ...host.numbers import free_number, today
 from ...host.port import Entity, Host, Observer
 from ...model import EXISTS, Absent, Address, Change, Field, Json, Seen, State, Target, Unknown
@@ -27,6 +27,7 @@ class AccountKind(Kind[AccountState]):
     """Accounts through the four files."""
 
     name = "account"
+    elsewhere = ("user", "users")
     owns = True
     together = shares = True
     rank = 20
@@ -207,7 +208,7 @@ class AccountKind(Kind[AccountState]):
                     )
             primary = found.get(("group",))
             if isinstance(primary, str) and names.gid(primary) is None and not context.comes(Address("group", primary)):
-                raise HostError(f"group {primary} does not exist; declare it with '- group: {primary}'")
+                raise HostError(absent("group", primary))
         return found
 
     def complete(self, host: Observer, name: str, state: State, context: Context) -> State:

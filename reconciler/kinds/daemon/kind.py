@@ -16,7 +16,7 @@ from ...core.kind import Conflict, Context, Effects, Kind, Proposal, Step, Trial
 from ...core.vault import Vault
 from ...errors import HostError, Unseen
 from ...host import units
-from ...host.names import Names
+from ...host.names import Names, absent
 from ...host.port import File, Host, Link, Observer
 from ...host.services import call, misfit, running_from, sysv
 from ...host.units import SETTINGS, drop_in, drop_in_text, strange
@@ -39,6 +39,7 @@ class DaemonKind(Kind[DaemonState]):
     """Services under systemd; init scripts where there is no unit; files alone in a root directory."""
 
     name = "daemon"
+    elsewhere = ("service", "systemd", "systemd_service", "unit")
     runs = True
     rank = 50
     state = DaemonState
@@ -297,7 +298,7 @@ class DaemonKind(Kind[DaemonState]):
                 comes = context.comes(Address(kind, name)) if name else True
                 known = name and (names.uid(name) if kind == "account" else names.gid(name)) is not None
                 if name and not (known if comes is None else comes):
-                    return f"{kind} {name} does not exist; declare it with '- {kind}: {name}'"
+                    return absent(kind, str(name))
         return ""
 
     def _depends(self, target: Target, seen: DaemonState) -> frozenset[Address]:

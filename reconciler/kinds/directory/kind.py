@@ -63,6 +63,7 @@ class DirectoryKind(LocatedKind[DirectoryState]):
     """Single directories."""
 
     name = "directory"
+    elsewhere = ("dir", "folder")
     rank = 25
     encloses = True
     state = DirectoryState
