@@ -206,7 +206,7 @@ class Resource(BaseModel):
         """What is allowed and seldom meant: each with what to do about it."""
         return []
 
-    def alone(self) -> Mapping[str, int]:
+    def numbers(self) -> Mapping[str, int]:
         """The numbers that no other thing of its kind may have, by key."""
         return {}
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..host.port import Directory, Facts, Groups, Type, Visitor, inner
+from ..host.port import ACL, Directory, Facts, Groups, Type, Visitor, inner
 from ..model import Json
 from ..trees.classify import absolute
 from .becoming import Becoming
-from .rights import ACL
 from .scene import Scene
 
 ALIKE = 3

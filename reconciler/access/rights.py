@@ -10,7 +10,6 @@ from ..host.port import Type
 
 READ, WRITE, EXECUTE = 4, 2, 1
 BITS: Mapping[str, int] = {"read": READ, "write": WRITE, "execute": EXECUTE}
-ACL = "system.posix_acl_access"
 USER_OBJ, USER, GROUP_OBJ, GROUP, MASK, OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 OVERRIDE, SEARCH = "dac_override", "dac_read_search"
 

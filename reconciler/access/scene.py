@@ -12,11 +12,11 @@ from ..formats.modes import CAPABILITIES
 from ..formats.text import printable
 from ..host.held import Glimpse, account_files
 from ..host.names import Names
-from ..host.port import Observer, Stat, Type
+from ..host.port import ACL, Observer, Stat, Type
 from ..host.resolve import LINKS
 from ..host.userdb import Table, members
 from ..model import clean_path
-from .rights import ACL, BITS, EXECUTE, WRITE, Look, Person, may, parse_acl, rights
+from .rights import BITS, EXECUTE, WRITE, Look, Person, may, parse_acl, rights
 
 STICKY = 0o1000
 

@@ -84,10 +84,8 @@ class Request(Reach):
         read = tuple(secret.seen for secret in secrets(self.documents))
         key = (ledger.seq, ledger.head, undecided, read, *map(id, self.documents))
         if self._made is None or self._made[0] != key:
-            goals = from_desired(
-                self.documents, ledger, surveyor.unseal, undecided=undecided, prune=self.prune
-            )  # fmt: skip
-            self._made = (key, goals)
+            made = from_desired(self.documents, ledger, surveyor.unseal, undecided=undecided, prune=self.prune)
+            self._made = (key, made)
         goals = self._made[1]
         # A survey adds to these.
         return replace(goals, joins=[*goals.joins], leaves=[*goals.leaves])

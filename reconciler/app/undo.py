@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .. import __version__
-from ..core.goals import Goals, Unseal, destroys, from_past, from_uninstall
+from ..core.goals import Goals, as_left, destroys, from_past, from_uninstall
 from ..core.holds import HOLD, Holds, holds_of
 from ..core.options import Options
 from ..core.plan import Plan
@@ -15,8 +15,7 @@ from ..desired.words import nearest
 from ..engine.survey import Surveyor
 from ..errors import ReconcilerError, Refused
 from ..history.moments import moment
-from ..kinds import kinds
-from ..model import MARK, PATHS, Address, Field, Json
+from ..model import Address, Field, Json
 from .guards import refused
 from .run import Reach, Where, look
 from .script import script
@@ -58,24 +57,19 @@ class Rollback(Reach):
             seq = moment(surveyor.log, ledger, self.to)
         pasts, left = rewind(surveyor.log.events(), seq, self.deployment), holds_of(ledger.books.at(seq, HOLD))
         if self.to is None:
-            self.drifted = list(_drifted(pasts, left, surveyor.unseal))
+            self.drifted = list(_drifted(pasts, left, surveyor))
         goals = from_past(pasts, ledger, surveyor.unseal, left if self.to is not None else None)
         names = sorted({target.deployment for target in goals.targets.values()})
         return goals, None, {"to": seq, "only": self.deployment, "deployments": names}
 
 
-def _drifted(pasts: Mapping[Address, Past], left: Holds, unseal: Unseal) -> Iterator[tuple[Address, list[Field]]]:
+def _drifted(pasts: Mapping[Address, Past], left: Holds, surveyor: Surveyor) -> Iterator[tuple[Address, list[Field]]]:
     """The fields that were found otherwise than we had left them."""
     for address, past in pasts.items():
-        held, kind = left.get(address, {}), kinds().get(address.kind)
-        fields = [
-            name
-            for name, value in past.values.items()
-            if kind is not None and name in held and name not in (MARK, PATHS)
-            and kind.altered(name, unseal(value), unseal(held[name].current))
-        ]  # fmt: skip
-        if fields:
-            yield address, fields
+        found = {name: surveyor.unseal(value) for name, value in past.values.items()}
+        ours = as_left(address, found, left.get(address, {}), surveyor.ledger.kinds, surveyor.unseal)
+        if ours:
+            yield address, list(ours)
 
 
 class Uninstall(Reach):

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ..report import forms
-from ._common import located, place_of, write_fresh
-
-if TYPE_CHECKING:
-    pass
 from ._addresses import addresses
+from ._common import located, place_of, write_fresh
 
 RANK = 40
 

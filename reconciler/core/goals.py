@@ -374,7 +374,7 @@ def destroys(ledger: Ledger, deployment: str) -> list[Address]:
     ]
 
 
-def _as_left(
+def as_left(
     address: Address, found: Mapping[Field, Json], left: Mapping[Field, Hold], kinds: Kinds, unseal: Unseal
 ) -> dict[Field, Json]:
     """What we had left in fields that were found otherwise; an image of a tree tells of each path for itself."""
@@ -414,7 +414,7 @@ def from_past(
     for address, past in pasts.items():
         held = ledger.holds.get(address, {})
         values = {name: unseal(value) for name, value in past.values.items()}
-        values |= _as_left(address, values, (left or {}).get(address, {}), ledger.kinds, unseal)
+        values |= as_left(address, values, (left or {}).get(address, {}), ledger.kinds, unseal)
         for name, value in values.items():
             if isinstance(value, dict) and "layers" in value:
                 values[name] = merged(

@@ -134,7 +134,7 @@ def between(documents: list[Document], problems: list[Mistake], *, same_host: bo
     numbers: dict[tuple[str, str, int], tuple[Document, Wished]] = {}
     for document in documents:
         for wished in document.resources:
-            for name, number in wished.resource.alone().items():
+            for name, number in wished.resource.numbers().items():
                 owner, rival = numbers.setdefault((wished.resource.kind, name, number), (document, wished))
                 both = same_host or owner is document or document.match == owner.match
                 if rival.resource.address != wished.resource.address and both:

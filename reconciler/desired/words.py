@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Iterable
 
 KEYS = {
-    "user": "owner", "uid_owner": "owner", "perm": "mode", "perms": "mode", "permissions": "mode", "chmod": "mode",
+    "user": "owner", "perm": "mode", "perms": "mode", "permissions": "mode", "chmod": "mode",
     "text": "content", "contents": "content", "body": "content", "template": "content", "source": "content",
-    "src": "content", "requires": "after", "require": "after", "depends_on": "after", "before": "after",
+    "src": "content", "requires": "after", "require": "after", "depends_on": "after",
     "description": "comment", "gecos": "comment", "homedir": "home", "to": "target", "check": "validate",
 }  # fmt: skip
 """Keys as others call them."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from ..errors import HostError, ReconcilerError
 from ..formats.text import printable
 from .accounts import PATHS
-from .port import Observer
+from .port import ACL, Observer
 from .resolve import why
 from .terminal import Relay
 from .userdb import Table
@@ -382,7 +382,7 @@ def _made_by_root(launch: Launch) -> int | None:
 def _private(fd: int) -> None:
     """Nobody reads it whom its directory's default ACL lets in."""
     with contextlib.suppress(OSError):
-        os.removexattr(fd, "system.posix_acl_access")
+        os.removexattr(fd, ACL)
     os.fchmod(fd, 0o640)
 
 

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import HostError, Unsafe
 from ..formats.text import printable
 from .port import (
+    ACL,
+    DEFAULT_ACL,
     Begin,
     Directory,
     Entity,
@@ -47,8 +49,6 @@ LARGEST = 64 * 1024 * 1024
 """The largest file that is read whole, in bytes."""
 
 
-ACLS = ("system.posix_acl_access", "system.posix_acl_default")
-"""What a new thing may get from the directory that it is made in: those who may read and write there."""
 GET_FLAGS, SET_FLAGS = 0x80086601, 0x40086602  # FS_IOC_GETFLAGS, FS_IOC_SETFLAGS
 FLAGS = 0x08 | 0x40 | 0x80
 """The flags that a new file gets from its directory, and that keep nobody from writing: S, d and A of chattr."""
@@ -59,7 +59,7 @@ def bare(fd: int, wanted: Mapping[str, bytes]) -> None:
 
     ``wanted``: the attributes that it is to have.  An `OSError` where an ACL cannot be taken away.
     """
-    for key in ACLS:
+    for key in (ACL, DEFAULT_ACL):
         if key not in wanted:
             try:
                 os.removexattr(fd, key)

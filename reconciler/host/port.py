@@ -187,6 +187,8 @@ class OpenDirectory(Directory, Protocol):
 Groups = Mapping[Facts, list[bytes]]
 """Names in a directory by what they are, each list by the bytes of the names."""
 CAPABILITY = "security.capability"
+ACL, DEFAULT_ACL = "system.posix_acl_access", "system.posix_acl_default"
+"""Who may do what with a thing, and with what is made in a directory."""
 FROZEN = "immutable or append-only (chattr -i -a to allow it)"
 REPLACED = "holds other bytes than when it was setuid; it comes back without setuid, setgid and capabilities"
 MEANWHILE = "was changed by someone else while this ran; apply again"

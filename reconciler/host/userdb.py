@@ -113,6 +113,10 @@ class Table:
             return [] if first is None else [first]
         return [index for index, line in enumerate(self.lines) if line.startswith(name + ":")]
 
+    def members(self, group: str) -> list[str]:
+        """Who is listed in a group, on however many lines."""
+        return [name for index in self.rows(group) for name in members(_listed(self.lines[index]))]
+
     def places(self, group: str, name: str) -> list[tuple[int, int]]:
         """Where a name is listed in a group: the line, and the place in what commas part there."""
         return [

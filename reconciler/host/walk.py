@@ -15,6 +15,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from ..errors import HostError
@@ -189,7 +190,8 @@ class Opened:
         """Change all that is plain in one call; what is not as it should be then is to be done again."""
         names = those[0][0] if len(those) == 1 else [name for some, _, _ in those for name in some]
         each = b"".join([bytes([number]) * len(some) for number, (some, _, _) in enumerate(those)])
-        rest = fast.change(self.fd, names, each, [_change(facts, wanted) for _, facts, wanted in those])
+        changes = [_change(facts, wanted.uid, wanted.gid, wanted.mode) for _, facts, wanted in those]
+        rest = fast.change(self.fd, names, each, changes)
         return [([names[at]], *those[each[at]][1:]) for at in rest]
 
     def _plainly(self, those: list[Alike]) -> list[tuple[bytes, str]]:
@@ -312,18 +314,11 @@ def moves(facts: Facts, wanted: Attributes) -> tuple[tuple[int, int] | None, int
     return (wanted.uid, wanted.gid) if own else None, None if stays else mode
 
 
-_changes: dict[tuple[Facts, int, int, int | None], bytes] = {}
-
-
-def _change(facts: Facts, wanted: Attributes) -> bytes:
-    """A plain change as the library takes it; there are as many as there are kinds of path, and no more are kept."""
-    key = facts, wanted.uid, wanted.gid, wanted.mode
-    found = _changes.get(key)
-    if found is None:
-        if len(_changes) > MANY:
-            _changes.clear()
-        found = _changes[key] = change_of(*moves(facts, wanted), owned(facts, wanted))
-    return found
+@lru_cache(MANY)
+def _change(facts: Facts, uid: int, gid: int, mode: int | None) -> bytes:
+    """A plain change as the library takes it; there are as many as there are kinds of path."""
+    wanted = Attributes(uid, gid, mode)
+    return change_of(*moves(facts, wanted), owned(facts, wanted))
 
 
 def owned(facts: Facts, wanted: Attributes) -> bytes:

@@ -10,8 +10,8 @@ from ..core.kind import Context, Effects, Entry, Proposal
 from ..formats.modes import SPECIAL, apply_mode, names_special
 from ..formats.text import printable
 from ..host.names import Names
+from ..host.port import ACL, Host, Observer, Type
 from ..host.port import File as Bytes
-from ..host.port import Host, Observer, Type
 from ..model import MARK, Absent, Field, Json, Seen, State, Target, Unknown
 from ._located import GROUP, MODE, OWNER, Located, LocatedKind, drop_parents, make_parents, missing_around
 
@@ -103,9 +103,6 @@ def described(host: Observer, found: Bytes) -> dict[str, Any]:
         "data": found.data.decode("latin-1"), "owner": names.user(found.uid), "group": names.group(found.gid),
         "mode": found.mode, "xattrs": latin(found.xattrs), "mtime_ns": found.mtime_ns,
     }  # fmt: skip
-
-
-ACL = "system.posix_acl_access"
 
 
 def entry(state: FileState) -> Entry:

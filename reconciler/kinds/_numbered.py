@@ -6,6 +6,7 @@ from ..core.kind import Conflict, Context, Proposal, gone
 from ..model import EXISTS, Address, Field
 
 NAME = r"^[a-zA-Z_][a-zA-Z0-9_.-]{0,30}[a-zA-Z0-9_$-]?$"
+"""The names that both shadow and systemd accept for users and groups."""
 
 
 def plain(text: str) -> bool:

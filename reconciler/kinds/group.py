@@ -15,12 +15,9 @@ from ..host.held import account_files
 from ..host.names import Names
 from ..host.numbers import free_number
 from ..host.port import Entity, Host, Observer
-from ..host.userdb import Table, members
 from ..model import EXISTS, Absent, Address, Change, Field, Json, Number, Resource, Seen, State, Target, Unknown
 from ._leftovers import left_behind
 from ._numbered import NAME, comes_free, plain, taken
-
-"""The names that both shadow and systemd accept for users and groups."""
 
 
 class GroupState(State):
@@ -54,7 +51,7 @@ class Group(Resource):
         """Whether an account brought it along."""
         return self.implied_by is not None
 
-    def alone(self) -> Mapping[str, int]:
+    def numbers(self) -> Mapping[str, int]:
         """Its number."""
         return {} if self.gid is None else {"gid": self.gid}
 
@@ -100,7 +97,7 @@ class GroupKind(Kind[GroupState]):
         return GroupState(
             gid=int(columns[2]),
             password=columns[1],
-            members=listing(table, name),
+            members=tuple(table.members(name)),
             shadow=":".join(hidden[1:]) if hidden else None,
             below=(table.before(name), shadow.before(name) if shadow and hidden else None),
         )
@@ -123,7 +120,7 @@ class GroupKind(Kind[GroupState]):
             old = table.get(name)
             listed = [",".join(state.members)] if old is None else old[3:]
             table.put([name, state.password, str(state.gid), *listed], state.below[0])
-            now = listing(table, name)
+            now = table.members(name)
             for member in [each for each in now if each not in state.members]:
                 table.delist(name, member)
             for member in [each for each in state.members if each not in now]:
@@ -249,11 +246,6 @@ class GroupKind(Kind[GroupState]):
         staying = [who for who in primary if not _leaves(context, who, prospect.target.address.name)]
         reasons = [f"it is the primary group of {who}" for who in staying]
         return reasons + left_behind(host, context, prospect.target.address.name, None, state.gid)
-
-
-def listing(table: Table, name: str) -> tuple[str, ...]:
-    """The members of a group, on however many lines."""
-    return tuple(member for index in table.rows(name) for member in members(table.lines[index].split(":", 3)[-1]))
 
 
 def _leaves(context: Context, account: str, group: str) -> bool:

@@ -11,10 +11,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ..formats.text import printable
-from ..host.port import CAPABILITY, FROZEN, Directory, Facts, Groups, Type, inner
+from ..host.port import ACL, CAPABILITY, DEFAULT_ACL, FROZEN, Directory, Facts, Groups, Type, inner
 from .images import (
-    ACL,
-    DEFAULT_ACL,
     Look,
     Page,
     Record,

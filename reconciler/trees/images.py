@@ -20,10 +20,8 @@ from ..formats.modes import SPECIAL, show_capability
 from ..host.port import CAPABILITY
 from ..model import Json, Owner
 
-ACL = "system.posix_acl_access"
 LONG = 1000
 """Bytes of a line that are worth a look at its ends before it is taken apart; more than any one name has."""
-DEFAULT_ACL = "system.posix_acl_default"
 
 
 @dataclass(frozen=True, slots=True)

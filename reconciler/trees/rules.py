@@ -13,9 +13,9 @@ from typing import Protocol
 
 from ..formats.modes import SPECIAL, apply_mode, names_special, pack_capability
 from ..host.names import Names
-from ..host.port import CAPABILITY, Attributes, Facts, Observer, Type
+from ..host.port import ACL, CAPABILITY, DEFAULT_ACL, Attributes, Facts, Observer, Type
 from ..model import Owner
-from .images import ACL, DEFAULT_ACL, Layer, Look, Record, beneath, within
+from .images import Layer, Look, Record, beneath, within
 
 Holds = Callable[[str], bool]
 """Whether the path is a regular file with the bytes of a digest."""

@@ -42,7 +42,7 @@ class Account(Resource):
         Described(pattern=r"^/[^:\n]*$", description="The home directory; it is not made. / for a new account."),
     ] = None
 
-    def alone(self) -> Mapping[str, int]:
+    def numbers(self) -> Mapping[str, int]:
         """Its number."""
         return {} if self.uid is None else {"uid": self.uid}
 
