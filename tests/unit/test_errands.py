@@ -51,7 +51,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_a_kind_keeps_the_laws(ask: Ask, root: Path, tmp_path: Path) -> None:
     done = ask("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/laws/test_located.py", "-k", "stamp")
-    assert done.returncode == 0, done.stdout[-3000:]
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert "passed" in done.stdout
     (tmp_path / "d.yaml").write_text("deployment: d\nresources:\n  - stamp: /etc/agent/version\n    word: seven\n")
     ran = ask("-m", "reconciler", "--root", str(root), "apply", "--yes", str(tmp_path / "d.yaml"))
@@ -63,7 +63,7 @@ def test_a_kind_keeps_the_laws(ask: Ask, root: Path, tmp_path: Path) -> None:
 
 def test_the_lens_laws_hold_too(ask: Ask) -> None:
     done = ask("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/laws/test_lens.py", "-k", "every_kind")
-    assert done.returncode == 0, done.stdout[-3000:]
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
 def test_a_command_is_there(ask: Ask, root: Path) -> None:
