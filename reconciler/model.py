@@ -308,6 +308,12 @@ class Target:
     """Whether the thing came into being by us, so that what nobody asks for any more is as in a new one."""
     keep: frozenset[Field] = frozenset()
     """Fields to leave as they are although they would be given back."""
+    first: Json = None
+    """What the file as a whole was before anything of it was held, where its kind replays."""
+    held: Mapping[Field, Json] = field(default_factory=dict)
+    """How we left every field that anybody holds, in the order in which they came, where its kind replays."""
+    left: Json = None
+    """For a moment in the log: what the file as a whole was when we last left it, where its kind replays."""
     source: Source | None = None
     requires: frozenset[Address] = frozenset()
     peers: frozenset[str] = frozenset()

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
-from ..model import EXISTS, PATHS, Address, Field, Json, Resource, Target, above, inside
+from ..errors import LogError
+from ..model import EXISTS, MARK, PATHS, Address, Field, Json, Resource, Target, above, inside
 from .deployment import Declared, Deployment
 from .holds import Hold, merged
 from .kinds import Kinds
@@ -93,6 +95,18 @@ def _options(ledger: Ledger, address: Address, nested: tuple[str, ...]) -> dict[
         "nested": list(nested),
         "restart_on": terms.get("restart_on", []),
     }
+
+
+def _standing(ledger: Ledger, address: Address, unseal: Unseal) -> dict[str, Any]:
+    """For a kind that replays: what was there before anything was held, and how we left what is held."""
+    fields = ledger.holds.get(address, {})
+    if address.kind not in ledger.kinds or not ledger.kinds[address.kind].replays or MARK not in fields:
+        return {}
+    try:
+        held = {name: unseal(fields[name].current) for name in sorted(fields, key=lambda name: fields[name].came)}
+        return {"first": unseal(fields[MARK].origin), "held": held}
+    except LogError:
+        return {}  # what is erased or lost is not needed, only better
 
 
 def terms_of(document: Deployment) -> dict[Address, Json]:
@@ -198,6 +212,7 @@ class _Gathering:
             requires=frozenset(map(ledger.kinds.address, resource.after)),
             peers=self.files,
             options=_options(ledger, address, tuple(t for t in self.trees if t != resource.name)),
+            **_standing(ledger, address, self.unseal),
         )
 
     def dropped(self, document: Deployment) -> None:
@@ -316,6 +331,7 @@ def _returning(
         {name: unseal(held[name].current) for name in back},
         source=source_of(source),
         options=_options(ledger, address, tuple(t for t in trees if t != address.name)),
+        **_standing(ledger, address, unseal),
     )
 
 
@@ -414,6 +430,7 @@ def from_past(
     for address, past in pasts.items():
         held = ledger.holds.get(address, {})
         values = {name: unseal(value) for name, value in past.values.items()}
+        replays = address.kind in ledger.kinds and ledger.kinds[address.kind].replays
         values |= as_left(address, values, (left or {}).get(address, {}), ledger.kinds, unseal)
         for name, value in values.items():
             if isinstance(value, dict) and "layers" in value:
@@ -434,5 +451,6 @@ def from_past(
                 **_options(ledger, address, tuple(t for t in trees if t != address.name)),
                 "spoken": spoken,
             },
+            left=unseal(past.left[MARK]) if replays and MARK in past.left else None,
         )
     return goals

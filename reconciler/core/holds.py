@@ -22,16 +22,18 @@ class Hold:
     holders: tuple[str, ...]
     seq: int
     source: Json = None
+    came: tuple[int, int] = (0, 0)
+    """When it was first held: the event, and the place among that event's changes."""
 
     def json(self) -> Json:
         """The form that the books carry."""
-        return [self.origin, self.current, list(self.holders), self.seq, self.source]
+        return [self.origin, self.current, list(self.holders), self.seq, self.source, list(self.came)]
 
     @classmethod
     def parse(cls, raw: Json) -> Hold:
         """Read what `json` wrote."""
-        origin, current, holders, seq, source = raw
-        return cls(origin, current, tuple(holders), seq, source)
+        origin, current, holders, seq, source, *came = raw
+        return cls(origin, current, tuple(holders), seq, source, tuple(came[0]) if came else (seq, 0))
 
 
 Holds = dict[Address, dict[Field, Hold]]

@@ -251,6 +251,9 @@ class Kind(ABC, Generic[S]):
     shares: ClassVar[bool] = False
     """Several such things stand in the same files, which are written once for all of them: the account files."""
 
+    replays: ClassVar[bool] = False
+    """What is to stand there is worked out from what stood there first, and from all that is held of it."""
+
     examples: ClassVar[tuple[str, ...]] = ()
     """Resources in YAML, each a valid wish; `PATH` stands for any path.  The laws try every one."""
 

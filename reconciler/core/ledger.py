@@ -566,7 +566,7 @@ def _held(ledger: Ledger, address: Address, told: Iterable[Recorded], started: E
     made = {
         path for hold in fields.values() if isinstance(hold.origin, dict) for path in hold.origin.get("missing", ())
     }
-    for change in told:
+    for place, change in enumerate(told):
         name, before, after = change.field, placed(change.before, address, ended.seq), change.after
         if name == FRESH or (name == EXISTS and gone(after)):
             continue
@@ -584,7 +584,9 @@ def _held(ledger: Ledger, address: Address, told: Iterable[Recorded], started: E
         elif hold is None:
             # What becomes of the contents of a thing that came into being concerns all who share it.
             holders = fields[EXISTS].holders if name == PATHS and EXISTS in fields else (deployment,)
-            fields[name] = Hold(origins.get(name, before), after, holders, ended.seq, data.get("source"))
+            fields[name] = Hold(
+                origins.get(name, before), after, holders, ended.seq, data.get("source"), (ended.seq, place)
+            )
         else:
             origin = layered(hold.origin, before)
             fields[name] = replace(hold, origin=origin, current=after, seq=ended.seq, source=data.get("source"))

@@ -46,6 +46,8 @@ class Past:
     source: Json = None
     seqs: dict[Field, int] = field(default_factory=dict)
     """Which event first changed each field since."""
+    left: dict[Field, Json] = field(default_factory=dict)
+    """How each field was left by the last event that changed it."""
 
 
 def rewind(events: Iterable[Event], to: int, deployment: str | None = None) -> dict[Address, Past]:
@@ -67,6 +69,7 @@ def rewind(events: Iterable[Event], to: int, deployment: str | None = None) -> d
                     continue
                 before = placed(change.before, address, event.seq)
                 past.seqs.setdefault(change.field, event.seq)
+                past.left[change.field] = change.after
                 known = past.values.get(change.field)
                 past.values[change.field] = layered(known, before) if change.field in past.values else before
     return found

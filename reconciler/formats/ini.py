@@ -1,30 +1,37 @@
 """Lossless editing of ini files: only the lines of the asked key change, and can change back.  Pure.
 
 Understood: any section name (backslashes included), keys before the first section (section ``""``), ``=`` and ``:``,
-comments behind values, continuation lines, repeated keys and sections, BOMs, UTF-16, CRLF, a missing last newline.
-A key that is repeated is changed in every place, so that readers who take the first and readers who take the
-last agree.
+comments behind values, continuation lines, repeated keys and sections, BOMs, UTF-16, CRLF, a missing last newline;
+what of these a file has is said by its dialect.  A key that is repeated is a list where the dialect knows lists; else
+it is changed in every place, so that readers who take the first and readers who take the last agree.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ..errors import HostError
 from ..model import Json
+from .dialects import BLANK, INI, QUOTED, Dialect, habit, reading
 
 BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-HEADER = re.compile(r"^[ \t]*\[(?P<name>[^\]\r\n]*)\]")
-COMMENT = re.compile(r"^[ \t]*[#;]")
-BLANK = re.compile(r"^\s*$")
-KEY = re.compile(r"^(?P<indent>[ \t]*)(?P<key>[^\s=:#;\[][^=:\r\n]*?)(?P<gap>[ \t]*[=:][ \t]*)")
-QUOTED = re.compile(r"""\s*("[^"\r\n]*"|'[^'\r\n]*')""")
-JOINED = re.compile(r"\s\\[\r\n]*$")
-PREFIX = re.compile(r"^[ \t]*(?P<key>[^=:\r\n]*?)[ \t]*[=:][ \t]*")
-REMARK = re.compile(r"[ \t]+[;#].*$")
+Text = str | list[str] | None
+"""The value of a key: a list where it is repeated, None where it is not there."""
+
+
+def decoded(data: bytes) -> tuple[str, bytes, str]:
+    """The text of a file, its byte order mark and its encoding."""
+    bom, encoding = next(((b, e) for b, e in BOMS if data.startswith(b)), (b"", "utf-8"))
+    try:
+        text = data[len(bom) :].decode(encoding, "surrogateescape" if encoding == "utf-8" else "strict")
+    except UnicodeDecodeError:
+        raise HostError(f"its byte order mark says {encoding}, but the bytes are something else") from None
+    if "\0" in text:
+        raise HostError("holds NUL bytes; an ini file has none")
+    return text, bom, encoding
 
 
 @dataclass
@@ -36,50 +43,47 @@ class Part:
     rows: list[str] = field(default_factory=list)
     _keys: dict[str, list[int]] | None = field(default=None, repr=False)
     """Where each key stands; None where that has to be looked up anew."""
-    _last: int = field(default=-1, repr=False)
-    """The last row with a key."""
+    _last: tuple[int, int] = field(default=(-1, 0), repr=False)
+    """The last row with a key as one would write it, and the row behind its value."""
 
-    def keys(self, fold: Callable[[str], str]) -> dict[str, list[int]]:
+    def keys(self, reader: Dialect) -> dict[str, list[int]]:
         """The rows of every key."""
         if self._keys is None:
-            self._keys, self._last = {}, -1
-            for index, row in enumerate(self.rows):
-                if (match := PREFIX.match(row)) and not COMMENT.match(row):
-                    self._keys.setdefault(fold(match["key"]), []).append(index)
-                if KEY.match(row):
-                    self._last = index
+            self._keys, self._last, index = {}, (-1, 0), 0
+            while index < len(self.rows):
+                row, behind = self.rows[index], index + 1
+                if (head := reader.head(row)) is not None:
+                    behind = index + reader.span(self.rows, index)
+                    self._keys.setdefault(reader.fold(head["key"]), []).append(index)
+                    if reader.written(row):
+                        self._last = (index, behind)
+                index = behind
         return self._keys
 
-    def last(self, fold: Callable[[str], str]) -> int:
-        """The last row with a key; -1 where there is none."""
-        self.keys(fold)
+    def last(self, reader: Dialect) -> tuple[int, int]:
+        """The last row with a key, and the row behind its value; -1 where there is none."""
+        self.keys(reader)
         return self._last
 
-    def put(self, start: int, count: int, rows: list[str]) -> None:
-        """Replace some rows."""
-        same = count == len(rows) == 1 and _key(self.rows[start]) == _key(rows[0])
+    def put(self, start: int, rows: list[str], count: int, *, same: bool = False) -> None:
+        """Replace some rows; ``same``: by others of the same key, and as many."""
         self.rows[start : start + count] = rows
         if not same:
             self._keys = None
 
-    def added(self, spot: int, row: str, fold: Callable[[str], str]) -> None:
+    def added(self, spot: int, row: str, key: str, reader: Dialect) -> None:
         """Insert a row with a key that is the last one."""
-        keys = self.keys(fold)
+        keys = self.keys(reader)
         self.rows.insert(spot, row)
-        if (key := _key(row)) and spot > self._last:
-            keys.setdefault(fold(key), []).append(spot)
-            self._last = spot if KEY.match(row) else self._last
+        if spot > self._last[0] and reader.written(row) and not reader.opened(row):
+            keys.setdefault(reader.fold(key), []).append(spot)
+            self._last = (spot, spot + 1)
         else:
             self._keys = None
 
     def above(self, row: int) -> str | None:
         """The line above a row; None at the top of the file, as far as this part knows."""
         return self.rows[row - 1] if row else self.header
-
-
-def _key(row: str) -> str:
-    match = PREFIX.match(row)
-    return match["key"] if match and not COMMENT.match(row) else ""
 
 
 @dataclass
@@ -95,30 +99,30 @@ class Line:
     value: str
     tail: str
 
+    @property
+    def whole(self) -> str:
+        """The value with what stands behind it, as a reader takes it that knows no remarks."""
+        return (self.value + self.tail).rstrip("\r\n")
+
 
 class IniFile:
     """The lines of one file, each with its own line ending."""
 
-    def __init__(self, data: bytes, *, fold: bool = False) -> None:
+    def __init__(self, data: bytes, *, fold: bool = False, dialect: Dialect = INI) -> None:
         """Read a file's bytes; with ``fold`` the case of sections and keys does not count."""
-        self.bom, self.encoding = next(((b, e) for b, e in BOMS if data.startswith(b)), (b"", "utf-8"))
-        body = data[len(self.bom) :]
-        try:
-            text = body.decode(self.encoding, "surrogateescape" if self.encoding == "utf-8" else "strict")
-        except UnicodeDecodeError:
-            raise HostError(f"its byte order mark says {self.encoding}, but the bytes are something else") from None
-        if "\0" in text:
-            raise HostError("holds NUL bytes; this is no ini file")
+        text, self.bom, self.encoding = decoded(data)
         self._old_mac = "\r" in text and "\n" not in text
         self.newline = "\r\n" if "\r\n" in text else "\r" if self._old_mac else "\n"
-        self.fold: Callable[[str], str] = str.casefold if fold else str
+        lines = self._split(text)
+        self.dialect = dialect = reading(dialect, habit(dialect, lines), fold=fold)
         self.parts = [Part("", None)]
         self._named: dict[str, list[Part]] | None = None
         self._starts: dict[int, int] | None = None
         """Where parts start; None once that may have changed."""
-        for line in self._split(text):
-            if match := HEADER.match(line):
-                self.parts.append(Part(match["name"].strip(), line))
+        for line in lines:
+            if dialect.sections and (match := dialect.header.match(line)):
+                name = match["name"] if match["name"] is not None else match["junk"]
+                self.parts.append(Part(name.strip(), line))
             else:
                 self.parts[-1].rows.append(line)
 
@@ -132,10 +136,14 @@ class IniFile:
             line for part in self.parts for line in (*([part.header] if part.header is not None else ()), *part.rows)
         ]
 
+    @property
+    def errors(self) -> str:
+        """How bytes that its encoding does not know are carried."""
+        return "surrogateescape" if self.encoding == "utf-8" else "strict"
+
     def render(self) -> bytes:
         """The file's bytes."""
-        errors = "surrogateescape" if self.encoding == "utf-8" else "strict"
-        return self.bom + "".join(self.lines).encode(self.encoding, errors)
+        return self.bom + "".join(self.lines).encode(self.encoding, self.errors)
 
     def starts(self) -> dict[int, int]:
         """The number of the first row of every part, by the part's identity."""
@@ -151,8 +159,8 @@ class IniFile:
         if self._named is None:
             self._named = {}
             for part in self.parts:
-                self._named.setdefault(self.fold(part.name), []).append(part)
-        return self._named.get(self.fold(section), [])
+                self._named.setdefault(self.dialect.fold_section(part.name), []).append(part)
+        return self._named.get(self.dialect.fold_section(section), [])
 
     def sections(self) -> list[tuple[str, int, int]]:
         """Every section with its first line behind the header and the line behind its last."""
@@ -161,49 +169,40 @@ class IniFile:
 
     def pairs(self) -> list[tuple[str, str]]:
         """Every section and key, in the order in which they are first met."""
-        found = ((p.name, match["key"].strip()) for p in self.parts for row in p.rows if (match := KEY.match(row)))
-        return list(dict.fromkeys(found))
+        found: dict[tuple[str, str], None] = {}
+        for part in self.parts:
+            for row in sorted(row for rows in part.keys(self.dialect).values() for row in rows):
+                if self.dialect.written(part.rows[row]) or not self.dialect.prefix.match(part.rows[row]):
+                    found[(part.name, self._head(part.rows[row])["key"].strip())] = None
+        return list(found)
 
     def find(self, section: str, key: str) -> list[Line]:
         """Every place where a key stands in a section of that name."""
-        found = []
-        for part in self._called(section):
-            behind = 0
-            for row in part.keys(self.fold).get(self.fold(key), ()):
-                if row >= behind:
-                    found.append(self._key_at(part, row))
-                    behind = row + found[-1].count
-        return found
+        rows = ((part, part.keys(self.dialect).get(self.dialect.fold(key), ())) for part in self._called(section))
+        return [self._key_at(part, row) for part, listed in rows for row in listed]
+
+    def _head(self, row: str) -> re.Match[str]:
+        head = self.dialect.head(row)
+        assert head is not None
+        return head
 
     def _key_at(self, part: Part, index: int) -> Line:
-        rows = part.rows
-        text, end = rows[index], len(rows)
-        body, match = text.lstrip(" \t"), PREFIX.match(text)
-        assert match is not None
-        depth = len(text.expandtabs(8)) - len(body.expandtabs(8))
-        head = match[0]
+        rows, dialect = part.rows, self.dialect
+        count, text = dialect.span(rows, index), rows[index]
+        head = self._head(text)[0]
         rest = text[len(head) :].rstrip("\r\n")
         ending = text[len(head) + len(rest) :]
-        count = 1
-        while index + count < end and (
-            self._continues(rows[index + count], depth) or JOINED.search(rows[index + count - 1])
-        ):
-            count += 1
         raw = "".join(rows[index : index + count])
         more = [line.strip() for line in rows[index + 1 : index + count]]
-        if rest[:1] in ("", ";", "#") and head[-1] in " \t":
+        if dialect.behind and rest[:1] in ("", ";", "#") and head[-1] in " \t":
             rest = head[len(head.rstrip(" \t")) :] + rest if rest else rest
         quote = QUOTED.match(rest)
-        remark = REMARK.search(rest, quote.end() if quote else 0)
+        remark = dialect.behind.search(rest, quote.end() if quote else 0) if dialect.behind else None
         tail = rest[remark.start() :] if remark else rest[len(rest.rstrip()) :]
         value = rest[: len(rest) - len(tail)] if tail else rest
+        if not dialect.prefix.match(text):
+            head += " = "  # a word alone, which gets a delimiter with its value
         return Line(part, index, count, raw, head, "\n".join([value.strip(), *more]), tail + ending)
-
-    @staticmethod
-    def _continues(line: str, indent: int) -> bool:
-        depth = len(line.expandtabs(8)) - len(line.expandtabs(8).lstrip(" "))
-        # An indented line that is a key itself is never swallowed, though some readers would.
-        return depth > indent and not any(p.match(line) for p in (BLANK, COMMENT, HEADER, KEY))
 
     def get(self, section: str, key: str) -> Json:
         """The lossless value of a key: its raw lines, or where it is not, what is around it.
@@ -230,10 +229,20 @@ class IniFile:
             ],
         }
 
-    def text(self, section: str, key: str) -> str | list[str] | None:
-        """The value of a key; a list where repeated keys disagree, None where it is not."""
-        values = list(dict.fromkeys(line.value for line in self.find(section, key)))
+    def text(self, section: str, key: str) -> Text:
+        """The value of a key; a list where it is repeated and its dialect knows lists, or the values disagree."""
+        values = [line.value for line in self.find(section, key)]
+        values = values if self.dialect.repeats else list(dict.fromkeys(values))
         return values[0] if len(values) == 1 else values or None
+
+    def agrees(self, section: str, key: str, value: Text) -> bool:
+        """Whether a key has this value already, wherever it stands."""
+        found, wanted = self.find(section, key), [value] if isinstance(value, str) else value or []
+        if found and len(wanted) == 1 and not self.dialect.repeats:
+            wanted = wanted * len(found)
+        return len(found) == len(wanted) and all(
+            text in (line.value, line.whole) for line, text in zip(found, wanted, strict=True)
+        )
 
     def _end(self) -> str | None:
         """The last line; None of an empty file."""
@@ -243,54 +252,78 @@ class IniFile:
     def _end_becomes(self, text: str) -> None:
         last = self.parts[-1]
         if last.rows:
-            last.put(len(last.rows) - 1, 1, [text])
+            last.put(len(last.rows) - 1, [text], 1)
         else:
             last.header = text
 
-    def set(self, section: str, key: str, value: str) -> None:
-        """Give a key its value wherever it stands, or add it to its section."""
-        found = self.find(section, key)
-        for line in reversed(found):
-            text = line.head + value + line.tail
-            # A continuation's last line may be the one that lacks the newline.
-            if line.count > 1 and not line.raw.endswith(("\n", "\r")):
-                text = text.rstrip("\r\n")
-            line.part.put(line.start, line.count, [text])
-            self._starts = self._starts if line.count == 1 else None
-        if not found:
-            self._add(section, key, value)
+    def put(self, section: str, key: str, value: Text) -> None:
+        """Let a key be so; None: let it not be there.  What is so already keeps its bytes."""
+        if value is None:
+            self.unset(section, key)
+        elif not self.agrees(section, key, value):
+            self.set(section, key, value)
 
-    def _add(self, section: str, key: str, value: str) -> None:
+    def set(self, section: str, key: str, value: str | list[str]) -> None:
+        """Give a key its value wherever it stands, or add it to its section."""
+        found, values = self.find(section, key), [value] if isinstance(value, str) else value
+        if len(values) > 1 and not self.dialect.repeats:
+            raise HostError(f"a key has one value in the dialect {self.dialect.name}, not a list")
+        if self.dialect.repeats:
+            self._unset(found[len(values) :])
+            found = found[: len(values)]
+        elif found:
+            values = values * len(found)
+        for line, text in reversed([*zip(found, values, strict=False)]):
+            self._change(line, text)
+        for number in range(len(found), len(values)):
+            self._add(section, key, values[number], behind=self.find(section, key)[-1:])
+
+    def _change(self, line: Line, value: str) -> None:
+        """Give one line another value."""
+        text = line.head + value + line.tail
+        # A continuation's last line may be the one that lacks the newline.
+        if line.count > 1 and not line.raw.endswith(("\n", "\r")):
+            text = text.rstrip("\r\n")
+        same = line.count == 1 and not self.dialect.opened(text) and not self.dialect.opened(line.raw)
+        line.part.put(line.start, [text], line.count, same=same)
+        self._starts = self._starts if line.count == 1 else None
+
+    def _add(self, section: str, key: str, value: str, behind: Sequence[Line] = ()) -> None:
+        """Add a line with a key, below the last one of its section or that of the same key."""
         if not self._called(section):
             self._append_section(section)
-        part = self._called(section)[0]
-        last = part.last(self.fold)
-        style, spot = (KEY.match(part.rows[last]), last + 1) if last >= 0 else (None, 0)
-        if style is not None:
-            while spot < len(part.rows) and self._continues(part.rows[spot], len(style["indent"].expandtabs(8))):
-                spot += 1
+        part, dialect = self._called(section)[0], self.dialect
+        last, spot = part.last(dialect)
+        for line in behind:
+            part, last, spot = line.part, line.start, line.start + line.count
+        style = dialect.written(part.rows[last]) if last >= 0 else None
+        indent, gap = (style["indent"], style["gap"]) if style else ("", "=")
+        if dialect.indented and style:
+            # A reader takes a line for a continuation that is deeper than the key above it.
+            keys = (match["indent"] for row in part.rows[:spot] if (match := dialect.written(row)))
+            indent = min(keys, key=dialect.depth)
         if style is None:
-            style = next((m for p in self.parts for row in p.rows if (m := KEY.match(row))), None)
-            indent, gap = "", style["gap"] if style else "="
-        else:
-            indent, gap = style["indent"], style["gap"]
+            style = next((m for p in self.parts for row in p.rows if (m := dialect.written(row))), None)
+            gap = style["gap"] if style else "="
         if not gap.endswith(("=", ":")) and not gap.strip():
             gap = "="
-        # Put above a deeper line, the new key would swallow it as its continuation.
-        while spot < len(part.rows) and self._continues(part.rows[spot], len(indent.expandtabs(8))):
-            spot += 1
         text = f"{indent}{key}{gap}{value}"
-        part.added(spot, self._ended(text, last=part is self.parts[-1] and spot == len(part.rows)), self.fold)
+        if spot and dialect.goes_on and dialect.goes_on.search(part.rows[spot - 1]):
+            spot = last  # below a line that goes on it would be part of that
+        # Put above a deeper line, the new key would swallow it as its continuation.
+        while swallowed := dialect.span([text, *part.rows[spot:]], 0) - 1:
+            spot += swallowed
+        part.added(spot, self._ended(text, last=part is self.parts[-1] and spot == len(part.rows)), key, dialect)
         self._starts = None
 
     def _append_section(self, section: str) -> None:
         end = self._end()
         if end is not None and not BLANK.match(end):
-            self.parts[-1].put(len(self.parts[-1].rows), 0, [self._ended("", last=True)])
+            self.parts[-1].put(len(self.parts[-1].rows), [self._ended("", last=True)], 0)
         self.parts.append(Part(section, self._ended(f"[{section}]", last=True)))
         self._starts = None
         if self._named is not None:
-            self._named.setdefault(self.fold(section), []).append(self.parts[-1])
+            self._named.setdefault(self.dialect.fold_section(section), []).append(self.parts[-1])
 
     def _ended(self, text: str, *, last: bool) -> str:
         """A line with its ending; a file that ends without a newline goes on doing so."""
@@ -311,7 +344,7 @@ class IniFile:
             gone.setdefault(id(line.part), (line.part, set()))[1].update(range(line.start, line.start + line.count))
         end = self._end()
         for part, rows in gone.values():
-            part.put(0, len(part.rows), [row for index, row in enumerate(part.rows) if index not in rows])
+            part.put(0, [row for index, row in enumerate(part.rows) if index not in rows], len(part.rows))
         self._starts = None
         if gone and end is not None and not end.endswith(("\n", "\r")) and (now := self._end()) is not None:
             self._end_becomes(now.rstrip("\r\n"))
@@ -324,7 +357,7 @@ class IniFile:
         for (section, _), around in added.items():
             if not around["section"]:
                 made[section] = made.get(section, False) or bool(around.get("blank", True))
-        self._drop_empty({self.fold(section): ours for section, ours in made.items()})
+        self._drop_empty({self.dialect.fold_section(section): ours for section, ours in made.items()})
         count = len(self.lines)
         for around in added.values():
             if around["bare_end"] and (end := self._end()) is not None and count == around["lines"]:
@@ -365,7 +398,7 @@ class IniFile:
         pieces = self._split(raw)
         if not last and pieces and not pieces[-1].endswith(("\n", "\r")):
             pieces[-1] += self.newline
-        part.put(start, count, pieces)
+        part.put(start, pieces, count)
         self._starts = None
 
     def _spot(self, section: str, place: Json) -> tuple[Part, int]:
@@ -392,40 +425,16 @@ class IniFile:
         waiting, stays = dict(made), list[Part]()
         for index in range(len(self.parts) - 1, -1, -1):
             part = self.parts[index]
-            name = self.fold(part.name)
+            name = self.dialect.fold_section(part.name)
             if part.header is None or not part.name or name not in waiting or not all(map(BLANK.match, part.rows)):
                 stays.append(part)
                 continue
             before, ours = self.parts[index - 1], waiting.pop(name)
             kept = before.rows[:-1] if ours and before.rows and BLANK.match(before.rows[-1]) else before.rows
-            before.put(0, len(before.rows), [*kept, *part.rows])
+            before.put(0, [*kept, *part.rows], len(before.rows))
         if len(stays) < len(self.parts):
             self.parts = stays[::-1]
             self._named = self._starts = None
-
-
-def undone(now: bytes, then: bytes, values: Mapping[tuple[str, str], Json], *, fold: bool = False) -> bytes | None:
-    """The file ``then``, where it and the file ``now`` differ in nothing but these keys; else None.
-
-    Proof by replay: set in the old file what the keys are now, and the file of now must come out.
-    """
-    ours = IniFile(now, fold=fold)
-    for whole in (False, True):
-        theirs = IniFile(then, fold=fold)
-        for (section, key), value in values.items():
-            if theirs.text(section, key) != shown(value):
-                return None
-            lines = ours.find(section, key)
-            texts = {(line.value + line.tail).rstrip("\r\n") if whole else line.value for line in lines}
-            if len(texts) > 1:
-                return None
-            if texts:
-                theirs.set(section, key, texts.pop())
-            else:
-                theirs.unset(section, key)
-        if theirs.render() == now:
-            return then
-    return None
 
 
 def shown(value: Json) -> Json:

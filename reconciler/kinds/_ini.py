@@ -8,7 +8,9 @@ from typing import Any
 
 from ..core.kind import absence
 from ..errors import HostError
-from ..formats.ini import IniFile, shown, undone
+from ..formats.dialects import DIALECTS, INI, guessed
+from ..formats.ini import IniFile, decoded, shown
+from ..formats.replay import Keys, Name, replayed
 from ..host.port import File as Bytes
 from ..host.port import Host, Observer
 from ..model import EXISTS, MARK, Absent, Change, Field, Hidden, Json, Seen, State
@@ -16,16 +18,30 @@ from ._file import FileState, WholeFile, described, digest, put, see
 from ._located import MODE
 
 PLAIN = {("owner",), ("group",), MODE}
+FOLD: Field = ("fold",)
+DIALECT: Field = ("dialect",)
+STANDING: Field = ("standing",)
+"""What else decides how a file is read and worked out: values of a target, never held and never seen."""
+AIDS = {FOLD, DIALECT, STANDING}
 
 
 class IniState(FileState):
-    """The whole file, and whether the case of its sections and keys counts."""
+    """The whole file, and how it is read."""
 
     fold: bool = False
+    """Whether the case of its sections and keys does not count."""
+    dialect: str = INI.name
     secrets: frozenset[tuple[str, str]] = frozenset()
     """Keys whose values are secret, whatever they are called."""
     made: tuple[tuple[str, bool], ...] = ()
     """Sections that we made, and whether with a blank line above: they go with the last key of ours in them."""
+    inexact: bool = False
+    """Whether this could not be worked out from what stood there first, so that no later undo is sure to be exact."""
+
+    @property
+    def file(self) -> IniFile:
+        """Its lines, to be read and not changed."""
+        return parsed(self.data, self.fold, self.dialect)
 
 
 class IniLens(WholeFile[IniState]):
@@ -38,78 +54,82 @@ class IniLens(WholeFile[IniState]):
         found = see(host, name)
         if not isinstance(found, Bytes):
             return found
-        IniFile(found.data)
-        return IniState.model_validate(described(host, found))
+        text, _, _ = decoded(found.data)
+        return IniState.model_validate(described(host, found) | {"dialect": guessed(name, text).name})
 
     def write(self, host: Host, name: str, state: State) -> None:
         """Put the file in place as a whole, or remove it."""
-        put(host, name, self.read(host, name), state, fold=False, secrets=frozenset())
+        seen, aids = self.read(host, name), ("fold", "dialect", "secrets", "made", "inexact")
+        usual = {aid: getattr(seen, aid) for aid in aids} if isinstance(seen, IniState) else {}
+        put(host, name, seen, state, **usual)
 
     def fields(self, state: State) -> dict[Field, Json]:
         """What a file has beside its keys; the keys are those that somebody asks for."""
         if not isinstance(state, IniState):
             return {}
-        mark = {"sha256": digest(state.data), "mtime": state.mtime_ns}
+        mark = {"sha256": digest(state.data), "mtime": state.mtime_ns, "whole": state.data}
         return {EXISTS: True, MARK: mark, ("owner",): state.owner, ("group",): state.group, MODE: state.mode}
 
     def value(self, state: State, field: Field) -> Json:
-        """A key with its raw lines, and the whole file that it stood in."""
+        """A key with its raw lines, and how it was looked for."""
         if len(field) != 2:
             return super().value(state, field)
-        data, fold, mtime = (
-            ("", False, None) if not isinstance(state, IniState) else (state.data, state.fold, state.mtime_ns)
-        )
-        found = parsed(data, fold).get(*field)
-        made = {} if not isinstance(state, IniState) else dict(state.made)
+        base = state if isinstance(state, IniState) else IniState()
+        found = base.file.get(*field)
+        made = dict(base.made)
         if "absent" in found and field[0] in made:
             found["absent"] |= {"section": False, "blank": made[field[0]]}
-        secret = {"secret": True} if isinstance(state, IniState) and field in state.secrets else {}
-        return found | {"whole": data, "mtime": mtime, "fold": fold} | secret
+        secret = {"secret": True} if field in base.secrets else {}
+        return found | {"fold": base.fold, "dialect": base.dialect} | secret
 
     def patch(self, state: State, values: Mapping[Field, Json]) -> State:
         """Keys to give back come first, then keys to set."""
         if (absent := absence(state, values)) is not None:
             return absent
         base = state if isinstance(state, IniState) else IniState()
-        fold = bool(values.get(("fold",), base.fold)) or any(
-            isinstance(v, dict) and v.get("fold") for v in values.values()
-        )
-        update: dict[str, Any] = {f[0]: v for f, v in values.items() if f in PLAIN}
+        told = [v for v in values.values() if isinstance(v, dict)]
+        fold = bool(values.get(FOLD, base.fold)) or any(v.get("fold") for v in told)
+        dialect = values.get(DIALECT) or next((v["dialect"] for v in told if "dialect" in v), base.dialect)
+        base = base.model_copy(update={"fold": fold, "dialect": dialect})
         back = {(f[0], f[1]): v for f, v in values.items() if len(f) == 2 and isinstance(v, dict)}
-        mark = values.get(MARK)
-        data, mtime = give_back(base, back, fold=fold)
-        if isinstance(state, Absent) and mark:
-            # A file that comes back as a whole is the one that went, where one of its keys still tells of that.
-            wholes = (v["whole"] for v in back.values())
-            data = next((w.encode("latin-1") for w in wholes if digest(w) == mark["sha256"]), data)
         asked = {(f[0], f[1]): v for f, v in values.items() if len(f) == 2}
-        wanted = {name: v for name, v in asked.items() if not isinstance(v, dict)}
-        wanted |= {name: v["then"] for name, v in asked.items() if isinstance(v, dict) and "then" in v}
-        edited = IniFile(data, fold=fold)
-        for (section, key), value in wanted.items():
-            if value is None:
-                edited.unset(section, key)
-            elif not agrees(edited, section, key, value):
-                edited.set(section, key, value)
-        if edited.render() != data:
-            data, mtime = edited.render(), None
-        if mark and mark["sha256"] == digest(data.decode("latin-1")):
+        wanted = {name: v for name, v in asked.items() if name not in back}
+        wanted |= {name: v["then"] for name, v in back.items() if "then" in v}
+        mark = values.get(MARK)
+        standing = values.get(STANDING) or {"first": mark}
+        first, mark = (_with_bytes(v, back) for v in (standing["first"], mark))
+        data, inexact = base.data, base.inexact
+        if isinstance(state, Absent) and mark and "whole" in mark:
+            data = edited(base.model_copy(update={"data": mark["whole"]}), wanted)
+        else:
+            known = isinstance(state, IniState) and first and "whole" in first
+            replay = worked_out(base, first["whole"], standing, back, wanted) if known else None
+            data = replay if replay is not None else given_back(base, back, wanted)
+            inexact = replay is None and bool(back or standing.get("held")) and data != base.data
+        mtimes = {m["whole"]: m["mtime"] for m in (first, mark) if m and "whole" in m}
+        mtime = base.mtime_ns if data == base.data else mtimes.get(data)
+        if mark and mark["sha256"] == digest(data):
             mtime = mark["mtime"]
-        update |= {"data": data.decode("latin-1"), "mtime_ns": mtime, "fold": fold}
-        return base.model_copy(update=update | {"secrets": base.secrets | hidden_keys(values.items())})
+        inexact = inexact and data not in mtimes
+        plain = {f[0]: v for f, v in values.items() if f in PLAIN}
+        secrets = base.secrets | hidden_keys(values.items())
+        update = plain | {"data": data, "mtime_ns": mtime, "inexact": inexact, "secrets": secrets}
+        return base.model_copy(update=update)
 
     def aligned(self, state: State, values: Iterable[Json]) -> State:
-        """Keys that were told without regard to case are looked up so."""
-        if isinstance(state, IniState) and any(isinstance(v, dict) and v.get("fold") for v in values):
-            return state.model_copy(update={"fold": True})
-        return state
+        """Keys are looked up as they were told."""
+        if not isinstance(state, IniState):
+            return state
+        told = [v for v in values if isinstance(v, dict)]
+        update: dict[str, Any] = {"fold": True} if any(v.get("fold") for v in told) else {}
+        dialect = next((v["dialect"] for v in told if "dialect" in v), state.dialect)
+        return state.model_copy(update=update | {"dialect": dialect})
 
     def diff(self, before: State, after: State, asked: Iterable[Field] = ()) -> tuple[Change, ...]:
         """Differences in the keys that are asked for, and in owner, group and mode."""
-        fold = isinstance(after, IniState) and after.fold
-        if fold and isinstance(before, IniState):
-            before = before.model_copy(update={"fold": True})
-        return super().diff(before, after, [field for field in asked if field != ("fold",)])
+        if isinstance(before, IniState) and isinstance(after, IniState):
+            before = before.model_copy(update={"fold": after.fold, "dialect": after.dialect})
+        return super().diff(before, after, [field for field in asked if field not in AIDS])
 
     def show(self, field: Field, value: Json) -> Json:
         """The text of a key; octal modes."""
@@ -121,9 +141,9 @@ class IniLens(WholeFile[IniState]):
 
 
 @lru_cache(maxsize=4)
-def parsed(data: str, fold: bool) -> IniFile:
+def parsed(data: str, fold: bool, dialect: str) -> IniFile:
     """A file to be read and not changed, as its keys are asked for one by one."""
-    return IniFile(data.encode("latin-1"), fold=fold)
+    return IniFile(data.encode("latin-1"), fold=fold, dialect=DIALECTS.get(dialect, INI))
 
 
 def hidden(value: Json) -> bool:
@@ -151,25 +171,47 @@ def one_line(value: Hidden) -> Hidden:
     return Hidden(text)
 
 
-def agrees(file: IniFile, section: str, key: str, value: str) -> bool:
-    """Whether a key has this value already, in every place where it stands."""
-    found = file.find(section, key)
-    return bool(found) and all(
-        line.value == value or (line.value + line.tail).rstrip("\r\n") == value for line in found
-    )
+def edited(base: IniState, wanted: Keys) -> str:
+    """A file's bytes with these keys set, or taken out."""
+    file = IniFile(base.data.encode("latin-1"), fold=base.fold, dialect=DIALECTS[base.dialect])
+    for name, value in wanted.items():
+        file.put(*name, value)
+    return file.render().decode("latin-1")
 
 
-def give_back(base: IniState, back: Mapping[tuple[str, str], Json], *, fold: bool) -> tuple[bytes, int | None]:
-    """The file's bytes with these keys as they were, and its time if that makes it the file it was."""
-    data = base.data.encode("latin-1")
+def given_back(base: IniState, back: Mapping[Name, Json], wanted: Keys) -> str:
+    """A file's bytes with some keys as they were, line by line, and others set."""
     if not back:
-        return data, base.mtime_ns
-    for value in {v["whole"]: v for v in back.values()}.values():
-        then = undone(data, value["whole"].encode("latin-1"), back, fold=fold)
-        if then is not None:
-            return then, value["mtime"] if then != data else base.mtime_ns
-    edited = IniFile(data, fold=fold)
-    edited.restore_all(back)
-    made = edited.render()
-    known = next((v["mtime"] for v in back.values() if v["whole"].encode("latin-1") == made), None)
-    return made, base.mtime_ns if made == data else known
+        return edited(base, wanted)
+    file = IniFile(base.data.encode("latin-1"), fold=base.fold, dialect=DIALECTS[base.dialect])
+    file.restore_all(back)
+    return edited(base.model_copy(update={"data": file.render().decode("latin-1")}), wanted)
+
+
+def worked_out(base: IniState, first: str, standing: Json, back: Mapping[Name, Json], wanted: Keys) -> str | None:
+    """A file's bytes worked out from those of another moment; None where that does not show what stands.
+
+    ``standing``: ``held``, the keys that were set since then; or ``left``, the file as a whole as we left it; with
+    neither, all that is given back is what was changed since.
+    """
+    was, told = parsed(first, base.fold, base.dialect), {(s, k): v for s, k, v in standing.get("held", ())}
+    held = told | {name: base.file.text(*name) for name in back if name not in told}
+    # A key of somebody else's, or one that is left alone, stays as it stands.
+    coming = {name: base.file.text(*name) for name in held if name not in back or name in wanted}
+    coming |= {name: value for name, v in back.items() if (value := shown(v)) != was.text(*name)} | {**wanted}
+    if not was.dialect.repeats and any(isinstance(value, list) for value in (*held.values(), *coming.values())):
+        return None
+    left = (standing.get("left") or {}).get("whole")
+    found = replayed(
+        first.encode("latin-1"), base.data.encode("latin-1"), None if left is None else left.encode("latin-1"),
+        held, coming, fold=base.fold, dialect=DIALECTS[base.dialect],
+    )  # fmt: skip
+    return None if found is None else found.decode("latin-1")
+
+
+def _with_bytes(mark: Json, back: Mapping[Name, Json]) -> Json:
+    """A file as a whole, with its bytes where a key still tells of them, as logs before 0.2 have it."""
+    if mark and "whole" not in mark:
+        wholes = (v["whole"] for v in back.values() if "whole" in v)
+        return next(({**mark, "whole": whole} for whole in wholes if digest(whole) == mark["sha256"]), mark)
+    return mark

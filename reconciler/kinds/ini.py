@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any, ClassVar
+from dataclasses import replace as with_
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, WrapValidator, field_validator, model_validator
 from pydantic import Field as Described
 
 from ..core.kind import SECRET, Conflict, Context, Proposal, Trial
 from ..core.secret import LEFT_OUT, SECRET_KEY, Secret, assigned, either
-from ..formats.ini import IniFile, shown
+from ..errors import HostError
+from ..formats.dialects import DIALECTS, Dialect, guessed, other_by_name, other_language, reading
+from ..formats.ini import IniFile, decoded, shown
 from ..formats.modes import apply_mode, check_mode, odd_mode
 from ..formats.readers import Placed, unread
+from ..formats.text import printable
 from ..host.port import Observer, Stat, Type
 from ..model import EXISTS, MARK, Absent, Address, Field, Json, Resource, Seen, State, Target
-from ._file import new_mode, told_of
-from ._ini import IniLens, IniState, hidden, hiding, one_line
+from ._file import digest, new_mode, told_of
+from ._ini import DIALECT, FOLD, STANDING, IniLens, IniState, hidden, hiding, one_line
 from ._located import LocatedKind, asked_owners, ownership, owning
 
 Text = Annotated[str, Described(pattern=r"^[^\r\n\x00]*$")]
+Several = Annotated[tuple[Text, ...], Described(min_length=1)]
+
+
+CLOSED = re.compile(r"\][ \t]*(?:[#;].*)?$")
+"""The end of a header, which cannot be in the name of a section."""
+OVERRIDE = "say dialect: ini (or another one) if it is a file of lines all the same"
 
 
 class Ini(Resource):
@@ -29,10 +40,17 @@ class Ini(Resource):
     kind = "ini"
     name: Annotated[str, Described(pattern=r"^/[^\x00]*[^/\x00]$", description="The absolute path.")]
     set: Annotated[
-        dict[Text, dict[Text, Annotated[Text | Secret, WrapValidator(either)]]],
-        Described(description='section: {key: value, or a secret}; section "" is what stands before any section.'),
+        dict[Text, dict[Text, Annotated[Text | Several | Secret, WrapValidator(either)]]],
+        Described(
+            description='section: {key: value, a secret, or a list where the dialect repeats keys}; section "" is '
+            "what stands before any section."
+        ),
     ] = {}
     unset: Annotated[dict[Text, tuple[Text, ...]], Described(description="section: [key].")] = {}
+    dialect: Annotated[
+        Literal["ini", "configparser", "systemd", "git", "hg", "properties", "php", "mysql", "samba"] | None,
+        Described(description="How the file's readers take it; not given: guessed from its name and its lines."),
+    ] = None
     ignore_case: Annotated[bool, Described(description="Whether Key and KEY are the same key.")] = False
     owner: Annotated[str | None, Described(description="The owner; not given: left as it is, root for a new file.")] = (
         None
@@ -49,10 +67,12 @@ class Ini(Resource):
         wanted |= asked_owners(self)
         wanted |= new_mode(self.mode, wanted, before, secret=bool(self.secrets()))
         if self.ignore_case:
-            wanted[("fold",)] = True
+            wanted[FOLD] = True
+        if self.dialect:
+            wanted[DIALECT] = self.dialect
         for section, keys in self.set.items():
             for key, value in keys.items():
-                wanted[(section, key)] = one_line(value.told()) if isinstance(value, Secret) else value
+                wanted[(section, key)] = _wish(value)
         for section, names in self.unset.items():
             wanted |= {(section, key): None for key in names}
         return wanted
@@ -70,9 +90,11 @@ class Ini(Resource):
     def lints(self) -> list[tuple[str, str]]:
         """Modes that give too much away, and secrets in clear."""
         found = odd_mode("mode", self.mode)
+        if self.dialect is None and (language := other_by_name(self.name)):
+            found.append((f"{self.name} is {language} by its name, and ini would break it", OVERRIDE))
         for section, keys in self.set.items():
             for key, value in keys.items():
-                if isinstance(value, str) and value and SECRET_KEY.search(key):
+                if not isinstance(value, Secret) and any(value) and SECRET_KEY.search(key):
                     found.append((f"[{section}] {key} stands here in clear", "write {secret: true, from: {file: …}}"))
         return found
 
@@ -89,10 +111,10 @@ class Ini(Resource):
     @classmethod
     def _writable(cls, value: dict[str, Any]) -> dict[str, Any]:
         for section, keys in value.items():
-            if "]" in section or section != section.strip():
+            if section != section.strip() or CLOSED.search(section):
                 raise ValueError(f"{section!r} cannot be the name of a section")
             for key in keys:
-                if not key or key != key.strip() or key[0] in "#;[" or "=" in key or ":" in key:
+                if not key or key != key.strip() or key[0] in "#;[" or "=" in key:
                     raise ValueError(f"{key!r} cannot be the name of a key")
         return value
 
@@ -107,6 +129,13 @@ class Ini(Resource):
         return self
 
 
+def _wish(value: str | tuple[str, ...] | Secret) -> Json:
+    """A value as states have it: a list of one is that one."""
+    if isinstance(value, Secret):
+        return one_line(value.told())
+    return value if isinstance(value, str) else value[0] if len(value) == 1 else list(value)
+
+
 class IniKind(IniLens):
     """Ini files, key by key."""
 
@@ -114,10 +143,12 @@ class IniKind(IniLens):
     elsewhere = ("ini_file", "inifile", "lineinfile")
     verb = "write"
     rank = 41
+    replays = True
     resource = Ini
     examples: ClassVar[tuple[str, ...]] = (
         "{ini: PATH, set: {S: {k: v}}}",
         "{ini: PATH, set: {S: {k: w}, '': {top: '1'}}, owner: svc, mode: '0600'}",
+        "{ini: PATH, dialect: systemd, set: {S: {k: [v, w], j: '#1'}}}",
     )
 
     def see(self, host: Observer, name: str, told: Iterable[tuple[Field, Json]]) -> Seen:
@@ -134,13 +165,37 @@ class IniKind(IniLens):
         made = {section: bool(around.get("blank", True)) for section, around in absences if not around["section"]}
         return seen.model_copy(update={"made": tuple(sorted(made.items()))})
 
+    def _dialect(self, target: Target, seen: State) -> Dialect:
+        """The dialect that a target is worked out in: the one that is asked for, told, or guessed."""
+        wish, told = target.wish, [*target.held.items(), *target.recorded.items(), *target.give_back.items()]
+        known = (v["dialect"] for f, v in told if len(f) == 2 and isinstance(v, dict) and "dialect" in v)
+        asked = getattr(wish, "dialect", None) or next(known, None)
+        if asked in DIALECTS:
+            return DIALECTS[asked]
+        return guessed(target.address.name, _text(seen), [*getattr(wish, "set", ()), *getattr(wish, "unset", ())])
+
     def display(self, field: Field, value: Json) -> Json:
         """A value that was told as secret is, whatever its key is called."""
         return SECRET if hidden(value) and self.show(field, value) is not None else super().display(field, value)
 
+    def _aided(self, values: dict[Field, Json], target: Target, seen: State) -> dict[Field, Json]:
+        """Values with how the file is read and what it is worked out from; `HostError` where readers would misread."""
+        dialect, fold = self._dialect(target, seen), bool(values.get(FOLD))
+        if target.held:
+            values = _as_held(values, target.held, reading(dialect, "=", fold=fold))
+            told = [[*f, shown(value)] for f, value in target.held.items() if len(f) == 2]
+            values[STANDING] = {"first": target.first or EMPTY, "held": told}
+        elif target.left and target.give_back.get(MARK):
+            values[STANDING] = {"first": target.give_back[MARK], "left": target.left}
+        if target.wish is not None:
+            if getattr(target.wish, "dialect", None) is None and not target.held:
+                _one_of_ours(target.address.name, seen)
+            _check(dialect, seen, values, fold=fold)
+        return values | {DIALECT: dialect.name}
+
     def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:
-        """As for every kind, with owners as the host names them."""
-        found = super(LocatedKind, self).values(host, target, seen, context)
+        """As for every kind, with owners as the host names them, and with what the file is worked out from."""
+        found = self._aided(super(LocatedKind, self).values(host, target, seen, context), target, seen)
         for field, origin in target.give_back.items():
             # "Not there" is what was before us: what we made round the key goes with it.
             if (
@@ -151,7 +206,7 @@ class IniKind(IniLens):
                 and "absent" in origin
             ):
                 found[field] = origin
-            elif isinstance(origin, dict) and "places" in origin and isinstance(found.get(field), str):
+            elif isinstance(origin, dict) and "places" in origin and isinstance(found.get(field), (str, list)):
                 # A key that we took out comes back to where it stood, and then gets its new value.
                 now = self.value(seen, field)
                 if "absent" in now:
@@ -159,12 +214,20 @@ class IniKind(IniLens):
         if host.recorded:
             # Whether a secret is as it is to be, its host alone can tell.
             secret = target.wish.secrets() if target.wish is not None else {}
-            for field in [f for f, wish in found.items() if len(f) == 2 and isinstance(wish, str)]:
+            for field in [f for f, wish in found.items() if len(f) == 2 and isinstance(wish, (str, list))]:
                 now = shown(self.value(seen, field))
                 if now is not None and (field in secret or LEFT_OUT.search(str(now))):
                     del found[field]
         stays = EXISTS in found or not isinstance(seen, Absent)
         return self.owned(host, target, seen, context, found) if stays else found
+
+    def prospect(self, host: Observer, target: Target, context: Context) -> Proposal:
+        """With the dialect in which it was worked out, and whether that can come back to the byte."""
+        found = super().prospect(host, target, context)
+        if not found.steps or not isinstance(found.after, IniState):
+            return found
+        facts = {**found.facts, "dialect": found.after.dialect}
+        return with_(found, facts=facts, reversible="semantic" if found.after.inexact else found.reversible)
 
     def given_back(self, field: Field, origin: Json, *, made: bool) -> tuple[bool, Json]:
         """The mark always goes back: it only counts where the bytes are the old ones again."""
@@ -188,13 +251,15 @@ class IniKind(IniLens):
 
     def described(self, seen: IniState, trial: Trial) -> Iterator[tuple[str, Any]]:
         """Its keys, but for secrets; owner, group and mode."""
-        file = IniFile(seen.data.encode("latin-1"))
+        file = seen.file
         asked = trial.asked()
         for section, key in file.pairs() if asked is None else asked:
             value = shown(file.get(section, key))
             where = f"[{section}] {key}"
             if not seen.mode & 0o004 and asked is None:
                 trial.remark(f"{where} is left out: not everybody may read the file; ask for it with --key")
+            elif isinstance(value, list) and file.dialect.repeats:
+                yield "set", {section: {key: value}}
             elif not isinstance(value, str):
                 trial.remark(f"{where} is not there" if value is None else f"{where} stands there more than once")
             elif SECRET_KEY.search(key) or assigned(value) is not None or trial.secret((section, key)):
@@ -215,11 +280,55 @@ class IniKind(IniLens):
         """What others put into a file that we made would go with it."""
         if not isinstance(prospect.before, IniState) or not isinstance(prospect.after, Absent):
             return []
-        rest = IniFile(prospect.before.data.encode("latin-1"))
+        before = prospect.before
+        rest = IniFile(before.data.encode("latin-1"), fold=before.fold, dialect=DIALECTS[before.dialect])
         back = prospect.target.give_back.items()
         rest.restore_all({(f[0], f[1]): value for f, value in back if len(f) == 2 and isinstance(value, dict)})
         left = [line.strip() for line in rest.lines if line.strip()]
         return [Conflict(prospect.target.address, ("content",), None, f"{len(left)} more lines")] if left else []
+
+
+EMPTY = {"sha256": digest(""), "mtime": None, "whole": ""}
+"""What a file that we made was before."""
+
+
+def _as_held(values: Mapping[Field, Json], held: Iterable[Field], dialect: Dialect) -> dict[Field, Json]:
+    """Values whose keys are called as they are held: a dialect may take two spellings for one name."""
+
+    def same(field: Field) -> Field:
+        return (dialect.fold_section(field[0]), dialect.fold(field[1])) if len(field) == 2 else field
+
+    known = {same(field): field for field in held}
+    back = {known.get(same(f), f): v for f, v in values.items() if isinstance(v, dict)}
+    return back | {known.get(same(f), f): v for f, v in values.items() if not isinstance(v, dict)}
+
+
+def _one_of_ours(path: str, seen: State) -> None:
+    """Raise `HostError` where the file is in a language that edits of lines would break."""
+    if language := other_language(path, _text(seen)):
+        raise HostError(f"{printable(path)} is {language} by its name or its lines, and ini would break it; {OVERRIDE}")
+
+
+def _text(seen: State) -> str:
+    return decoded(seen.data.encode("latin-1"))[0] if isinstance(seen, IniState) else ""
+
+
+def _check(dialect: Dialect, seen: State, values: Mapping[Field, Json], *, fold: bool) -> None:
+    """Raise `HostError` where the readers of a file would take what is asked for as something else."""
+    file = IniFile(seen.data.encode("latin-1") if isinstance(seen, IniState) else b"", fold=fold, dialect=dialect)
+    for (section, key), value in ((f, v) for f, v in values.items() if len(f) == 2):
+        wanted = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+        known = bool(file.find(section, key))
+        reasons = [why for text in wanted if (why := dialect.unreadable(text))]
+        if section and not dialect.sections:
+            reasons.append("has a section, and these files have none")
+        elif ":" in key and ":" in file.dialect.delimiters and not known:
+            reasons.append("has a colon in its name, and this file ends names with colons")
+        elif len(wanted) > 1 and not dialect.repeats:
+            reasons.append("is a list, and readers take one value")
+        if reasons and not (known and file.agrees(section, key, value)):
+            where = f"[{printable(section)}] {printable(key)}"
+            raise HostError(f"{where} {reasons[0]} (dialect {dialect.name}; say another one if that is wrong)")
 
 
 KIND = IniKind()

@@ -133,6 +133,10 @@ def transition_lines(transition: Transition, paint: Paint) -> Iterator[str]:
             yield from change_lines(change, paint)
     if transition.step == transition.prospect.steps[-1]:
         yield from _rights_lines(transition.prospect.facts.get("rights", ()), paint)
+    if transition.prospect.reversible == "semantic":
+        yield "      " + paint("33", "comes back in meaning and not to the byte: others changed lines beside ours")
+    if (dialect := transition.prospect.facts.get("dialect", "ini")) != "ini":
+        yield "      " + paint("2", f"read as {dialect}")
     store = transition.prospect.facts.get("quarantine")
     if store:
         yield f"      into quarantine {printable(store)}"

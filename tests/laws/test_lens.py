@@ -96,12 +96,12 @@ def test_every_kind_has_a_law_suite() -> None:
 
 
 def core(kind: str, state: Any) -> Any:
-    """What a state says by itself: where an entry stands in its file is decided by the file."""
+    """What a state says by itself: where an entry stands, and how its lines are read, is decided by the file."""
     if isinstance(state, Absent):
         return "absent"
     if kind == "daemon":
         return dict(state.ours), dict(state.links)
-    drop = {"below", "system", "modes"} | ({"groups"} if kind == "account" else set())
+    drop = {"below", "system", "modes", "dialect"} | ({"groups"} if kind == "account" else set())
     told = {key: value for key, value in state.model_dump().items() if key not in drop}
     return told | ({"groups": sorted(state.groups)} if kind == "account" else {})
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reconciler.formats.ini import IniFile, shown, undone
+from reconciler.formats.dialects import INI
+from reconciler.formats.ini import IniFile, shown
+from reconciler.formats.replay import replayed
 from tests.drive import Bench
 from tests.effort import many
 from tests.laws.hosts import memory_host
@@ -117,15 +119,12 @@ def test_any_edit_is_seen_and_any_edit_comes_back(
     data = (ending.join(lines) + (ending if final and lines else "")).encode()
     file = IniFile(data)
     assert file.render() == data
-    before = {(section, key): file.get(section, key) for section, key, _ in edits}
     for section, key, value in edits:
-        if value is None:
-            file.unset(section, key)
-        else:
-            file.set(section, key, value)
+        file.put(section, key, value)
     for section, key, value in edits:
         assert shown(file.get(section, key)) == value
-    assert undone(file.render(), data, before) == data
+    held = {(section, key): value for section, key, value in edits}
+    assert replayed(data, file.render(), None, held, {}, fold=False, dialect=INI) == data
 
 
 def test_configupdater_does_not_carry_the_corpus() -> None:

@@ -9,6 +9,7 @@ from ...host.port import File as Bytes
 from ...host.port import Host, Observer
 from ...model import (
     EXISTS,
+    MARK,
     Absent,
     Field,
     Json,
@@ -87,7 +88,7 @@ def _mode_patched(before: IniState | Absent, field: Field, value: Json) -> IniSt
         after = INI.patch(before, {EXISTS: True, part: value})
     else:
         there = "around" not in value["file"]
-        values: dict[Field, Json] = {part: value}
+        values: dict[Field, Json] = {part: value, MARK: value.get("mark")}
         if there and isinstance(before, Absent):
             values[EXISTS] = True
             for key in ("owner", "group", "mode"):

@@ -135,7 +135,8 @@ class MappingKind(Kind[MappingState]):
         if field[0] == MODE:
             file_ = state.modes.get(field[1], Absent())
             value = INI.value(file_, (field[2], field[3]))
-            return value | {"file": {key: v for key, v in file_.model_dump(mode="json").items() if key != "data"}}
+            aside = {key: v for key, v in file_.model_dump(mode="json").items() if key != "data"}
+            return value | {"file": aside, "mark": INI.value(file_, MARK)}
         if len(field) != 2:
             return super().value(state, field)
         part, key = field
