@@ -229,7 +229,7 @@ class _Gathering:
         parted = {a for a in gone if all(going.issuperset(h.holders) for h in ledger.holds[a].values())}
         beside = _Beside(ledger, parted)
         for address in gone:
-            if not _bequeathed(goals, ledger, address, self.stays) and address not in sink:
+            if not _bequeathed(goals, ledger, address, self.stays, going) and address not in sink:
                 target = _returning(ledger, name, address, going, trees, self.unseal)
                 sink[address] = beside.returned(target)
 
@@ -248,16 +248,24 @@ class _Gathering:
                 goals.targets[heir] = _knowing(goals.targets[heir], [passing.origin if passing else None])
 
 
-def _bequeathed(goals: Goals, ledger: Ledger, address: Address, stays: Mapping[Address, set[str]]) -> bool:
+def _bequeathed(
+    goals: Goals, ledger: Ledger, address: Address, stays: Mapping[Address, set[str]], parting: frozenset[str]
+) -> bool:
     """Whether a tree that goes leaves all its paths to a tree round it; trees inside it inherit theirs."""
     if not ledger.kinds.spans(address):
         return False
     held = ledger.holds.get(address, {})
     outer = [a for a in stays if ledger.kinds.spans(a) and inside(address.name, a.name)]
     whole = bool(outer) and EXISTS not in held
-    # The paths of a tree inside that stays pass to it, with what they once were.
-    inner = [a for a in sorted(stays, key=str) if ledger.kinds.spans(a) and inside(a.name, address.name)]
-    for heir in [max(outer, key=lambda a: len(a.name))] if whole else inner:
+    # The paths of a tree inside that stays, asked for here or held elsewhere, pass to it with what they once were.
+    inner = {a for a in stays if ledger.kinds.spans(a) and inside(a.name, address.name)}
+    inner |= {
+        a
+        for a, fields in ledger.holds.items()
+        if a != address and ledger.kinds.spans(a) and inside(a.name, address.name) and PATHS in fields
+        if not parting.issuperset(fields[PATHS].holders)
+    }
+    for heir in [max(outer, key=lambda a: len(a.name))] if whole else sorted(inner, key=str):
         _inherited(goals, ledger, heir, address, stays)
     return whole
 
@@ -268,7 +276,8 @@ def _inherited(goals: Goals, ledger: Ledger, heir: Address, former: Address, sta
         goals.inherits.append((heir, former))
         held = ledger.holds.get(former, {})
         holders = held[PATHS].holders if PATHS in held else ()
-        goals.leaves += [(name, heir, PATHS) for name in holders if name not in stays[heir]]
+        theirs = stays.get(heir) or ledger.holds[heir][PATHS].holders
+        goals.leaves += [(name, heir, PATHS) for name in holders if name not in theirs]
 
 
 def _knowing(target: Target, layers: list[Json]) -> Target:
@@ -369,7 +378,7 @@ def _uninstalled(
         policy = (ledger.terms.get(address) or {}).get("on_uninstall", "restore")
         if address in stays or address in goals.targets or policy == "keep":
             continue
-        if _bequeathed(goals, ledger, address, stays):
+        if _bequeathed(goals, ledger, address, stays, parting):
             continue
         target = _returning(ledger, deployment, address, parting, trees, unseal)
         target = beside.returned(target)

@@ -340,11 +340,8 @@ class Turns(Surveyor):
         if not kinds().single(address) or not wanted or any(c.field == EXISTS for c in listed):
             return found
         for _, fields in self.ledger.spanning(address.name):
-            if PATHS in fields:
-                record = recorded_in(fields[PATHS].origin, self.vault, address.name)
-                for name in wanted:
-                    if record is None or record.after is None:
-                        break
+            for record in recorded_in(fields[PATHS].origin, self.vault, address.name) if PATHS in fields else ():
+                for name in wanted if record.after is not None else ():
                     before, after = getattr(record.before, name[0]), getattr(record.after, name[0])
                     if before != after:
                         found.setdefault(name, before)

@@ -170,8 +170,8 @@ class Blame:
             known = [
                 (layer["seq"], record)
                 for layer in hold.origin["layers"]
-                if (record := recorded_in({"layers": [layer]}, self.vault, path)) is not None
-                and record.after is not None
+                for record in recorded_in({"layers": [layer]}, self.vault, path)
+                if record.after is not None
             ]
             for part, value in now.shown().items():
                 changed = [(seq, r.before.shown()[part], r.after.shown()[part]) for seq, r in known if r.after]

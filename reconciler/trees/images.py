@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from weakref import finalize
 
 from ..core.vault import Vault
@@ -245,19 +246,39 @@ def _flat_pages(lines: Iterator[bytes], records: Sequence[Record]) -> Iterator[P
         yield Page(path, owns.get(path), found.get(path, []))
 
 
-def recorded_in(origin: Json, vault: Vault, path: str) -> Record | None:
-    """What the oldest image that knows an absolute path says of it."""
-    wanted = os.fsencode(path)
-    parent, _, name = wanted.rpartition(b"/")
+def _whole_pages(origin: Json, vault: Vault) -> Iterator[Iterator[tuple[bytes, Page]]]:
+    """The pages of every image, the oldest first, each with the absolute path of its directory."""
     for value in origin["layers"] if isinstance(origin, dict) else ():
-        top = value.get("top", "")
-        for page in open_layer(value, vault, top).pages:
-            whole = os.fsencode(top.rstrip("/")) + (b"/" + page.path if page.path else b"")
-            if whole == wanted and page.own is not None:
-                return page.own
-            if whole == parent and (found := page.between(name, name).get(name)):
-                return found
-    return None
+        top = os.fsencode(value.get("top", "").rstrip("/"))
+        pages = open_layer(value, vault, value.get("top", "")).pages
+        yield ((top + (b"/" + page.path if page.path else b""), page) for page in pages)
+
+
+def _of(whole: bytes, page: Page, path: bytes) -> Record | None:
+    """What the page of one directory says of a path."""
+    parent, _, name = path.rpartition(b"/")
+    return page.own if whole == path else page.between(name, name).get(name) if whole == parent else None
+
+
+def recorded_in(origin: Json, vault: Vault, path: str) -> Iterator[Record]:
+    """What images say of an absolute path, the oldest first."""
+    for pages in _whole_pages(origin, vault):
+        found = (record for whole, page in pages if (record := _of(whole, page, os.fsencode(path))) is not None)
+        yield from islice(found, 1)
+
+
+def knows_inside(origin: Json, vault: Vault, path: str) -> bool:
+    """Whether any image tells of a change of a path, or of one in it."""
+    wanted = os.fsencode(path)
+
+    def told(whole: bytes, page: Page) -> Iterator[Record | None]:
+        yield _of(whole, page, wanted)
+        if whole == wanted or whole.startswith(wanted + b"/"):
+            yield page.own
+            yield from (record for record, _ in page.runs)
+
+    listed = (item for pages in _whole_pages(origin, vault) for item in pages)
+    return any(record is not None and record.after is not None for item in listed for record in told(*item))
 
 
 def escaped(text: bytes) -> bytes:

@@ -100,7 +100,7 @@ class Story:
         if report.blocked:
             assert self.data == before
             return
-        assert report.exit_code == 0, (report.outcome, report.conflicts, report.transitions)
+        assert report.exit_code == 0, (report.outcome, report.transitions)
         self.standing[team] = keys
         after = self.data
         assert self.bench.apply(document(team, keys, self.dialect)).run is None, "twice is once"
@@ -112,14 +112,14 @@ class Story:
 
     def uninstall(self, team: str) -> None:
         report = self.bench.uninstall(team, options=Options(force=bool(self.strange)))
-        assert report.exit_code == 0, (report.outcome, report.conflicts, report.transitions)
+        assert report.exit_code == 0, (report.outcome, report.transitions)
         self.standing.pop(team, None)
 
     def rollback(self) -> None:
         """Back to before the last run, whatever that was."""
         if not self.strange and self.bench.ledger().last_forward() is not None:
             report = self.bench.rollback()
-            assert report.exit_code == 0, (report.outcome, report.conflicts, report.transitions)
+            assert report.exit_code == 0, (report.outcome, report.transitions)
 
     def stranger(self, number: int) -> None:
         """Somebody writes a remark below a line."""
