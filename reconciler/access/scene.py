@@ -73,8 +73,8 @@ class Scene:
         """The groups whose lists name an account, by account."""
         found: dict[str, list[int]] = {}
         for columns in self._table("group").entries():
-            if len(columns) == 4 and columns[2].isdecimal():
-                for name in members(columns[3]):
+            if len(columns) > 3 and columns[2].isdecimal():
+                for name in members(":".join(columns[3:])):
                     found.setdefault(name, []).append(int(columns[2]))
         return found
 

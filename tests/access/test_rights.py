@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from reconciler.access.scene import Scene
 from reconciler.host.files import FileObserver
+from tests.clibrary import listed
 from tests.effort import many
 from tests.trees.accounts import reachable
 from tests.worlds import reconciler
@@ -169,3 +170,17 @@ def test_the_command_says_it_as_text_and_as_data(scratch: Path) -> None:
         reconciler("access", "/nowhere", root=root, check=64).stderr
         == "reconciler: /nowhere: no such file or directory\n"
     )
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["g:x:4100:ann", "g:x:4100:ann,bob:more", "g:x:4100: ann,", "g:x:4100:bob,ann::", "g:x:4100:", "g:x:4100:ann :"],
+)
+def test_who_is_in_a_group_is_what_the_c_library_reads(line: str, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "etc").mkdir(parents=True)
+    (root / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\nann:x:4001:4001::/:/bin/sh\nbob:x:4002:4002::/:/bin/sh\n")
+    (root / "etc/group").write_text(line + "\n")
+    told = listed(root / "etc/group", "g")
+    people = {person.name: person.gids for person in Scene(FileObserver(str(root))).persons}
+    assert [name for name in ("ann", "bob") if 4100 in people[name]] == [n for n in ("ann", "bob") if n in told]

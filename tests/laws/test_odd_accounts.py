@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from reconciler.errors import Mistakes
+from tests.clibrary import listed
 from tests.drive import Bench
 from tests.effort import LONG, many
 from tests.laws.hosts import file_host
@@ -68,28 +68,6 @@ WISHES = st.lists(
     ),
     min_size=1, max_size=3, unique_by=lambda wish: (kind_of(wish), wish[kind_of(wish)]),
 )  # fmt: skip
-
-
-class Entry(ctypes.Structure):
-    """The C library's group."""
-
-    _fields_ = (
-        ("name", ctypes.c_char_p), ("password", ctypes.c_char_p), ("gid", ctypes.c_uint32),
-        ("members", ctypes.POINTER(ctypes.c_char_p)),
-    )  # fmt: skip
-
-
-def listed(path: Path, group: str) -> set[str]:
-    """Who is in a group, as the C library reads the file."""
-    libc = ctypes.CDLL(None)
-    libc.fopen.restype, libc.fgetgrent.restype = ctypes.c_void_p, ctypes.POINTER(Entry)
-    file, found = ctypes.c_void_p(libc.fopen(os.fsencode(path), b"r")), set[str]()
-    while entry := libc.fgetgrent(file):
-        if entry[0].name == group.encode():
-            members = entry[0].members
-            found |= {members[n].decode() for n in range(next(n for n in range(10**6) if members[n] is None))}
-    libc.fclose(file)
-    return found
 
 
 @settings(max_examples=many(150, 3000), phases=[Phase.explicit, Phase.generate], derandomize=not LONG)
