@@ -313,7 +313,7 @@ class Turns(Surveyor):
                 ],
                 **kept,
                 "source": target.source.json() if target.source else None,
-                "returns": [list(f) for f in self._returned(turn.found, doing, held)],
+                "returns": [list(f) for f in self._returned(turn.found, listed, held)],
             }
             if origins := self._older_origins(target.address, listed, held):
                 data["origins"] = [[list(name), value] for name, value in origins.items()]
@@ -347,12 +347,12 @@ class Turns(Surveyor):
                         found.setdefault(name, before)
         return found
 
-    def _returned(self, found: Proposal, doing: Step, held: Mapping[Field, Any]) -> list[Field]:
+    def _returned(self, found: Proposal, listed: Iterable[Change], held: Mapping[Field, Any]) -> list[Field]:
         """The fields that get their origin back with this step, so that they are held no longer."""
         target, kind = found.target, kinds()[found.target.address.kind]
         left = bool(found.conflicts) and bool(target.options.get("skip_conflicts"))
         done = []
-        for change in doing.changes:
+        for change in listed:
             hold = held.get(change.field)
             if hold is None:
                 continue

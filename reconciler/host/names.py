@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
+from typing import TypeGuard
 
 from ..errors import HostError
 from ..formats.text import printable
@@ -85,11 +86,11 @@ class Names:
 
     def known_user(self, owner: Owner | None) -> Owner | None:
         """An owner as states hold it: a number only where the host has no name for it."""
-        return self.user(int(owner)) if isinstance(owner, str) and owner.isdecimal() else owner
+        return self.user(int(owner)) if _is_number(owner) else owner
 
     def known_group(self, owner: Owner | None) -> Owner | None:
         """A group as states hold it."""
-        return self.group(int(owner)) if isinstance(owner, str) and owner.isdecimal() else owner
+        return self.group(int(owner)) if _is_number(owner) else owner
 
     def need_uid(self, owner: Owner) -> int:
         """The uid of a name, or an error that says what is missing."""
@@ -98,6 +99,10 @@ class Names:
     def need_gid(self, owner: Owner) -> int:
         """The gid of a name, or an error that says what is missing."""
         return _needed(self.gid(owner), "group", owner)
+
+
+def _is_number(owner: Owner | None) -> TypeGuard[Owner]:
+    return isinstance(owner, int) or (isinstance(owner, str) and owner.isdecimal())
 
 
 def _needed(number: int | None, what: str, owner: Owner) -> int:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace as with_
 from typing import Any, ClassVar, TypeVar
 
-from ..core.kind import Context, Kind, gone
+from ..core.kind import Context, Kind, Proposal, Step, gone
 from ..core.vault import Vault
 from ..errors import HostError
 from ..formats.text import printable
 from ..host.names import Names, absent
 from ..host.port import Host, Observer, Type
 from ..model import EXISTS, Absent, Address, Change, Field, Json, Owner, State, Target
+from ..trees.numbers import owner_of_today
 
 OWNER, GROUP, MODE = ("owner",), ("group",), ("mode",)
 
@@ -53,8 +55,28 @@ class LocatedKind(Kind[L]):
         return owning(str(state.owner), str(state.group))
 
     def show(self, field: Field, value: Json) -> Json:
-        """Octal modes."""
+        """Octal modes; owners by name."""
+        if field in (OWNER, GROUP) and _is_numbered(value):
+            return value["name"]
         return f"{value:04o}" if field == MODE and isinstance(value, int) else super().show(field, value)
+
+    def same(self, field: Field, a: Json, b: Json) -> bool:
+        """Owners are the same by number where both are known with it, else by any name that they go by."""
+        if field not in (OWNER, GROUP):
+            return super().same(field, a, b)
+        if _is_numbered(a) and _is_numbered(b):
+            return bool(a["number"] == b["number"])
+        return not _called(a).isdisjoint(_called(b))
+
+    def record(self, host: Observer, found: Proposal, step: Step, vault: Vault) -> tuple[tuple[Change, ...], Json]:
+        """With the numbers that owners have now, since a name may have another one when it comes back."""
+        changes, image = super().record(host, found, step, vault)
+        return tuple(_numbered(change, Names(host)) for change in changes), image
+
+    def put_back(self, host: Host, name: str, changes: Sequence[Change], image: Json, vault: Vault) -> str:
+        """As for every kind, with owners by name."""
+        plain = [with_(c, before=c.before["name"]) if _is_numbered(c.before) else c for c in changes]
+        return super().put_back(host, name, plain, image, vault)
 
     def edits(self, name: str) -> tuple[str, ...]:
         """The path itself."""
@@ -105,9 +127,33 @@ def owners(
             if values.get(field) == "root" and field not in asked:
                 values[field] = names.user(number) if field == OWNER else names.group(number)
     for field, known in ((OWNER, names.known_user), (GROUP, names.known_group)):
-        if field in values:
+        if _is_numbered(values.get(field)):
+            told = values[field]
+            values[field] = owner_of_today(told["name"], told["number"], field[0], names)
+        elif field in values:
             values[field] = known(values[field])
     return values
+
+
+def _is_numbered(value: Json) -> bool:
+    return isinstance(value, dict) and value.keys() == {"name", "number"}
+
+
+def _called(value: Json) -> set[Json]:
+    """What an owner goes by."""
+    return set(value.values()) if _is_numbered(value) else {value}
+
+
+def _numbered(change: Change, names: Names) -> Change:
+    """A change with the number beside the name of an owner."""
+    if change.field not in (OWNER, GROUP):
+        return change
+
+    def told(owner: Json) -> Json:
+        number = None if owner is None else names.uid(owner) if change.field == OWNER else names.gid(owner)
+        return owner if number is None else {"name": owner, "number": number}
+
+    return with_(change, before=told(change.before), after=told(change.after))
 
 
 def missing_around(host: Observer, path: str) -> Absent:

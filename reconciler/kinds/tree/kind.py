@@ -41,6 +41,7 @@ from ...model import (
 from ...trees.apply import Task, bring_about
 from ...trees.classify import absolute, shown
 from ...trees.images import Look, first_page, open_layer
+from ...trees.numbers import numbered, of_today
 from ...trees.rules import Return, Rule
 from ...trees.scan import SAMPLE, Question, Survey, Wants, look_at
 from ...trees.whole import QUARANTINE, bring, emptied, mounted, root_of, take_away
@@ -205,14 +206,15 @@ class TreeKind(Kind[TreeState]):
             rule = known_owners(host, target.wish.rule(target.peers, nested))
             held = (target.give_back.get(PATHS) or {}).get("layers", ())
             if context.vault is not None and any(_unasked(rule, layer) for layer in held):
-                rule.layers = [open_layer(layer, context.vault, target.address.name) for layer in held]
+                names = Names(host)
+                rule.layers = [open_layer(of_today(layer, names), context.vault, target.address.name) for layer in held]
             return rule
         back = target.give_back.get(PATHS)
         if back is None or PATHS in target.keep or context.vault is None:
             return None
-        left = target.recorded.get(PATHS) or {}
+        left, names = target.recorded.get(PATHS) or {}, Names(host)
         return Return(
-            [open_layer(layer, context.vault, target.address.name) for layer in back["layers"]],
+            [open_layer(of_today(layer, names), context.vault, target.address.name) for layer in back["layers"]],
             (left.get("owner"), left.get("group")),
             relative(target.address.name, target.peers),
             tuple(relative(target.address.name, nested)),
@@ -377,7 +379,7 @@ class TreeKind(Kind[TreeState]):
         if step.verb != "own":
             return step.changes, {"absent": isinstance(found.before, Absent), "state": {}}
         assert found.work.survey.album is not None
-        layer = found.work.survey.album.kept(vault)
+        layer = numbered(found.work.survey.album.kept(vault), Names(host))
         return (with_(step.changes[0], before={"layers": [layer]}),), {"absent": False, "state": {}}
 
     def recognises(self, host: Observer, path: str, there: Stat | None) -> bool:

@@ -33,8 +33,8 @@ class Work:
     """What planning found in a tree, to be carried out by the same run if nothing came between."""
 
     survey: Survey
-    names: Mapping[tuple[int, int], tuple[Owner, Owner]]
-    """The names of the owners that were met, as the image has them."""
+    names: Mapping[tuple[Owner | None, Owner | None], tuple[Owner | None, ...]]
+    """The names of the owners that were met, as the image has them, and the numbers of those who come."""
     when: float
 
     def holds(self, host: Observer, found: Proposal, context: Context) -> bool:
@@ -52,10 +52,13 @@ class Work:
         )
 
 
-def names_of(host: Observer, survey: Survey) -> dict[tuple[int, int], tuple[Owner, Owner]]:
-    """The names of all owners and groups that a pass met."""
+def names_of(host: Observer, survey: Survey) -> dict[tuple[Owner | None, Owner | None], tuple[Owner | None, ...]]:
+    """The names of all owners and groups that a pass met, and the numbers of those who come."""
     names = Names(host)
-    return {(uid, gid): (names.user(uid), names.group(gid)) for uid, gid in survey.owners}
+    coming = {after for _, after in survey.album.classes if after is not None} if survey.album is not None else set()
+    return {(uid, gid): (names.user(uid), names.group(gid)) for uid, gid in survey.owners} | {
+        (look.owner, look.group): (names.uid(look.owner), names.gid(look.group)) for look in coming
+    }
 
 
 def _unasked(rule: Wish, layer: Json) -> bool:
