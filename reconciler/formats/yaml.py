@@ -19,7 +19,7 @@ DEEPEST = 32
 MOST, ALIASED = 500_000, 60_000
 """How many values one file may have, and how many of them through aliases."""
 CONTROL, BRACKET = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"), re.compile(r"[\[\]{}]")
-ODD = re.compile("[\t&*!%\x85\u2028\u2029\ufeff]|^[.][.][.]|[|>][-+0-9]*#", re.MULTILINE)
+ODD = re.compile("[\t&*!%\x85\u2028\u2029\ufeff]|^[.][.][.]|[|>][-+0-9]*#|[|>][-+0-9]* *\n+#", re.MULTILINE)
 PATIENCE = 50
 """How many mistakes of one file are listed before the rest of it is not read."""
 NULLS = {"", "~", "null", "Null", "NULL"}

@@ -126,3 +126,17 @@ def test_what_a_run_does_not_give_back_stays_held(how: str, tmp_path: Path) -> N
     assert b"Mode = least" in bench.observer().read("/etc/agent.ini").data
     assert bench.uninstall("a").exit_code == 0
     assert not (off := differing(start, snapshot(bench.observer()))), off
+
+
+def test_a_file_is_as_old_as_it_was_though_another_team_holds_one_beside_it(tmp_path: Path) -> None:
+    bench = Bench(memory_host(), tmp_path)
+    start = snapshot(bench.observer())
+    line = "  - mapping: /etc/rsc\n    users_local: [{who: 'A:ann', options: [ro]}]\n"
+    text = (
+        f"deployment: a\nresources:\n{line}",
+        "deployment: b\nresources:\n  - mapping: /etc/rsc\n    fallback: nobody\n",
+    )
+    assert bench.apply(*text).exit_code == 0
+    for name in "ab":
+        assert bench.uninstall(name).exit_code == 0
+    assert not (off := differing(start, snapshot(bench.observer()))), off

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.formats.yaml import quick, read, thorough
@@ -40,6 +40,7 @@ def told(events: Iterable[Any]) -> list[tuple[object, ...]]:
     length=st.sampled_from([60, 300, 1500]),
     edits=st.lists(st.tuples(st.integers(0, 1500), st.integers(0, 3), st.sampled_from(BITS)), max_size=5),
 )
+@example("# x\ny: 1\n", 0, 60, [(0, 0, "|-\n"), (3, 0, "#")])
 def test_they_agree(text: str, start: int, length: int, edits: list[tuple[int, int, str]]) -> None:
     begin = text.rfind("\n", 0, start % len(text)) + 1
     part = re.sub(r"(?m)^ *#.*\n", "", text[begin : begin + length])

@@ -53,6 +53,7 @@ class MappingKind(Kind[MappingState]):
     name = "mapping"
     verb = "write"
     rank = 42
+    replays = True
     state = MappingState
     resource = RscdMapping
 
@@ -144,6 +145,11 @@ class MappingKind(Kind[MappingState]):
         order = list(state.order.get(part, ()))
         found = told(state.file(part), key, order) | ({"order": order} if key in order else {})
         return found | {"file": part, "whole": file.data if file else "", "mtime": file.mtime_ns if file else None}
+
+    def values(self, host: Observer, target: Target, seen: State, context: Context) -> dict[Field, Json]:
+        """As for every kind; a file that is the one it was before us again is as old, whoever else holds others."""
+        first = {MARK: target.first} if target.first else {}
+        return first | super().values(host, target, seen, context)
 
     def patch(self, state: State, values: Mapping[Field, Json]) -> State:
         """Lines to give back come first, then lines to set; then files that we made and nobody needs."""
