@@ -252,7 +252,7 @@ class IniFile:
     def _end_becomes(self, text: str) -> None:
         last = self.parts[-1]
         if last.rows:
-            last.put(len(last.rows) - 1, [text], 1)
+            last.put(len(last.rows) - 1, [text], 1, same=True)
         else:
             last.header = text
 
@@ -298,7 +298,7 @@ class IniFile:
             part, last, spot = line.part, line.start, line.start + line.count
         style = dialect.written(part.rows[last]) if last >= 0 else None
         indent, gap = (style["indent"], style["gap"]) if style else ("", "=")
-        if dialect.indented and style:
+        if dialect.indented and style and indent:
             # A reader takes a line for a continuation that is deeper than the key above it.
             keys = (match["indent"] for row in part.rows[:spot] if (match := dialect.written(row)))
             indent = min(keys, key=dialect.depth)

@@ -43,12 +43,20 @@ class Work:
         return (
             self.survey.album is not None
             and time.monotonic() - self.when < FRESH
-            and names_of(host, self.survey) == self.names
+            and self._same(names_of(host, self.survey))
             and not any(
                 prospect.steps and address != found.target.address and inside(address.name, top)
                 for address, prospect in context.planned.items()
                 if kinds().located(address)
             )
+        )
+
+    def _same(self, now: Mapping[tuple[Owner | None, Owner | None], tuple[Owner | None, ...]]) -> bool:
+        """Whether names mean what they did; one that had no number when this was planned has got its first one."""
+        return now.keys() == self.names.keys() and all(
+            then is None or then == today
+            for key, named in self.names.items()
+            for then, today in zip(named, now[key], strict=True)
         )
 
 
