@@ -50,7 +50,7 @@ def test_killed_at_random_instants_and_then_exact(seed: int, tmp_path: Path) -> 
     assert not leftovers
 
 
-BOUNDARIES = many(4, 120)
+BOUNDARIES = many(4, 60)
 SYNCS, CHANGES = "fsync,fdatasync", "mkdirat,fchmod,fchown,chown,renameat,unlinkat,symlinkat,utimensat"
 LOCATED = """deployment: located
 resources:

@@ -24,7 +24,7 @@ from tests.worlds import system
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 
-ROUNDS = many(30, 600)
+ROUNDS = many(30, 200)
 UID = 4242
 EXCHANGE, AT_FDCWD = 2, -100
 WANTED = """
