@@ -14,7 +14,7 @@ from ..host.held import Glimpse, account_files
 from ..host.names import Names
 from ..host.port import ACL, Observer, Stat, Type
 from ..host.resolve import LINKS
-from ..host.userdb import Table, members
+from ..host.userdb import Table, members_of
 from ..model import clean_path
 from .rights import BITS, EXECUTE, WRITE, Look, Person, may, parse_acl, rights
 
@@ -74,7 +74,7 @@ class Scene:
         found: dict[str, list[int]] = {}
         for columns in self._table("group").entries():
             if len(columns) > 3 and columns[2].isdecimal():
-                for name in members(":".join(columns[3:])):
+                for name in members_of(columns):
                     found.setdefault(name, []).append(int(columns[2]))
         return found
 

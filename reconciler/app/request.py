@@ -87,8 +87,8 @@ class Request(Reach):
             made = from_desired(self.documents, ledger, surveyor.unseal, undecided=undecided, prune=self.prune)
             self._made = (key, made)
         goals = self._made[1]
-        # A survey adds to these.
-        return replace(goals, joins=[*goals.joins], leaves=[*goals.leaves])
+        # A survey changes these.
+        return replace(goals, joins=[*goals.joins], leaves=[*goals.leaves], inherits=[*goals.inherits])
 
     def examine(self, surveyor: Surveyor, plan: Plan) -> None:
         """What the documents can say, and what their policies forbid."""

@@ -100,7 +100,7 @@ def _options(ledger: Ledger, address: Address, nested: tuple[str, ...]) -> dict[
 def _standing(ledger: Ledger, address: Address, unseal: Unseal) -> dict[str, Any]:
     """For a kind that replays: what was there before anything was held, and how we left what is held."""
     fields = ledger.holds.get(address, {})
-    if address.kind not in ledger.kinds or not ledger.kinds[address.kind].replays or MARK not in fields:
+    if not ledger.kinds.replays(address) or MARK not in fields:
         return {}
     try:
         held = {name: unseal(fields[name].current) for name in sorted(fields, key=lambda name: fields[name].came)}
@@ -258,13 +258,8 @@ def _bequeathed(
     outer = [a for a in stays if ledger.kinds.spans(a) and inside(address.name, a.name)]
     whole = bool(outer) and EXISTS not in held
     # The paths of a tree inside that stays, asked for here or held elsewhere, pass to it with what they once were.
-    inner = {a for a in stays if ledger.kinds.spans(a) and inside(a.name, address.name)}
-    inner |= {
-        a
-        for a, fields in ledger.holds.items()
-        if a != address and ledger.kinds.spans(a) and inside(a.name, address.name) and PATHS in fields
-        if not parting.issuperset(fields[PATHS].holders)
-    }
+    held_on = {a for a, f in ledger.holds.items() if PATHS in f and not parting.issuperset(f[PATHS].holders)}
+    inner = {a for a in stays.keys() | held_on if ledger.kinds.spans(a) and inside(a.name, address.name)} - {address}
     for heir in [max(outer, key=lambda a: len(a.name))] if whole else sorted(inner, key=str):
         _inherited(goals, ledger, heir, address, stays)
     return whole
@@ -439,7 +434,6 @@ def from_past(
     for address, past in pasts.items():
         held = ledger.holds.get(address, {})
         values = {name: unseal(value) for name, value in past.values.items()}
-        replays = address.kind in ledger.kinds and ledger.kinds[address.kind].replays
         values |= as_left(address, values, (left or {}).get(address, {}), ledger.kinds, unseal)
         for name, value in values.items():
             if isinstance(value, dict) and "layers" in value:
@@ -460,6 +454,6 @@ def from_past(
                 **_options(ledger, address, tuple(t for t in trees if t != address.name)),
                 "spoken": spoken,
             },
-            left=unseal(past.left[MARK]) if replays and MARK in past.left else None,
+            left=unseal(past.left[MARK]) if ledger.kinds.replays(address) and MARK in past.left else None,
         )
     return goals

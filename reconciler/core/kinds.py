@@ -80,6 +80,10 @@ class Kinds(Mapping[str, Kind[Any]]):
         """Whether it has a process."""
         return address.kind in self and self[address.kind].runs
 
+    def replays(self, address: Address) -> bool:
+        """Whether what is to stand there is worked out from what stood there first."""
+        return address.kind in self and self[address.kind].replays
+
     def owns(self, address: Address) -> bool:
         """Whether paths and processes belong to it, by its number."""
         return address.kind in self and self[address.kind].owns

@@ -142,14 +142,14 @@ class Surveyor:
                 spared += kinds()[address.kind].spared(self.host, address.name)
         return tuple(spared)
 
-    def _something(self, heir: Address, former: Address) -> bool:
+    def _knows_of(self, heir: Address, former: Address) -> bool:
         """Whether one tree knows anything of the paths of another one."""
         fields = self.ledger.holds.get(former, {})
         return PATHS not in fields or knows_inside(fields[PATHS].origin, self.vault, heir.name)
 
     def survey(self, goals: Goals, options: Options, desired: Json = None, host: Json = None) -> Plan:
         """Look at every target and plan what it takes; nothing is written."""
-        goals.inherits[:] = [(heir, former) for heir, former in goals.inherits if self._something(heir, former)]
+        goals.inherits[:] = [(heir, former) for heir, former in goals.inherits if self._knows_of(heir, former)]
         goals = self._with_daemons(goals)
         known = set(goals.targets)
         if options.only:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from dataclasses import replace as with_
+from itertools import product
 from typing import Any
 
 from ..core.events import Draft, Event
@@ -339,12 +340,12 @@ class Turns(Surveyor):
         found: dict[Field, Json] = {}
         if not kinds().single(address) or not wanted or any(c.field == EXISTS for c in listed):
             return found
-        for _, fields in self.ledger.spanning(address.name):
-            for record in recorded_in(fields[PATHS].origin, self.vault, address.name) if PATHS in fields else ():
-                for name in wanted if record.after is not None else ():
-                    before, after = getattr(record.before, name[0]), getattr(record.after, name[0])
-                    if before != after:
-                        found.setdefault(name, before)
+        origins = (fields[PATHS].origin for _, fields in self.ledger.spanning(address.name) if PATHS in fields)
+        told = (record for origin in origins for record in recorded_in(origin, self.vault, address.name))
+        for record, name in product([each for each in told if each.after is not None], wanted):
+            before, after = getattr(record.before, name[0]), getattr(record.after, name[0])
+            if before != after:
+                found.setdefault(name, before)
         return found
 
     def _returned(self, found: Proposal, listed: Iterable[Change], held: Mapping[Field, Any]) -> list[Field]:

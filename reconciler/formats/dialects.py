@@ -89,10 +89,6 @@ class Dialect:
             return None
         return self.prefix.match(row) or (self.word.match(row) if self.bare else None)
 
-    def written(self, row: str) -> re.Match[str] | None:
-        """The key in a line that looks as one would write it."""
-        return self.key.match(row)
-
     def span(self, rows: Sequence[str], index: int) -> int:
         """How many lines the key has that begins in one."""
         depth, count = self.depth(rows[index]), 1

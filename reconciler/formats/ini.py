@@ -55,7 +55,7 @@ class Part:
                 if (head := reader.head(row)) is not None:
                     behind = index + reader.span(self.rows, index)
                     self._keys.setdefault(reader.fold(head["key"]), []).append(index)
-                    if reader.written(row):
+                    if reader.key.match(row):
                         self._last = (index, behind)
                 index = behind
         return self._keys
@@ -75,7 +75,7 @@ class Part:
         """Insert a row with a key that is the last one."""
         keys = self.keys(reader)
         self.rows.insert(spot, row)
-        if spot > self._last[0] and reader.written(row) and not reader.opened(row):
+        if spot > self._last[0] and reader.key.match(row) and not reader.opened(row):
             keys.setdefault(reader.fold(key), []).append(spot)
             self._last = (spot, spot + 1)
         else:
@@ -172,7 +172,7 @@ class IniFile:
         found: dict[tuple[str, str], None] = {}
         for part in self.parts:
             for row in sorted(row for rows in part.keys(self.dialect).values() for row in rows):
-                if self.dialect.written(part.rows[row]) or not self.dialect.prefix.match(part.rows[row]):
+                if self.dialect.key.match(part.rows[row]) or not self.dialect.prefix.match(part.rows[row]):
                     found[(part.name, self._head(part.rows[row])["key"].strip())] = None
         return list(found)
 
@@ -296,14 +296,14 @@ class IniFile:
         last, spot = part.last(dialect)
         for line in behind:
             part, last, spot = line.part, line.start, line.start + line.count
-        style = dialect.written(part.rows[last]) if last >= 0 else None
+        style = dialect.key.match(part.rows[last]) if last >= 0 else None
         indent, gap = (style["indent"], style["gap"]) if style else ("", "=")
         if dialect.indented and style and indent:
             # A reader takes a line for a continuation that is deeper than the key above it.
-            keys = (match["indent"] for row in part.rows[:spot] if (match := dialect.written(row)))
+            keys = (match["indent"] for row in part.rows[:spot] if (match := dialect.key.match(row)))
             indent = min(keys, key=dialect.depth)
         if style is None:
-            style = next((m for p in self.parts for row in p.rows if (m := dialect.written(row))), None)
+            style = next((m for p in self.parts for row in p.rows if (m := dialect.key.match(row))), None)
             gap = style["gap"] if style else "="
         if not gap.endswith(("=", ":")) and not gap.strip():
             gap = "="

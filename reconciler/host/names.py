@@ -84,6 +84,19 @@ class Names:
             return found.number
         return int(owner) if owner.isdecimal() else None
 
+    def number(self, part: str, owner: Owner) -> int | None:
+        """The number of an ``owner`` or ``group``; None where the host has no such name."""
+        return self.uid(owner) if part == "owner" else self.gid(owner)
+
+    def today(self, part: str, name: Owner, number: int | None) -> Owner:
+        """Who has a number now that an ``owner`` or ``group`` had under a name.
+
+        The name, where it still means that number, or nobody on this host.
+        """
+        if number is None or (isinstance(name, str) and self.number(part, name) in (None, number)):
+            return name
+        return self.user(number) if part == "owner" else self.group(number)
+
     def known_user(self, owner: Owner | None) -> Owner | None:
         """An owner as states hold it: a number only where the host has no name for it."""
         return self.user(int(owner)) if _is_number(owner) else owner

@@ -8,7 +8,7 @@ from ..rscd.accounts import Account, Unasked
 from .held import account_files
 from .names import Names
 from .port import Entity, Observer
-from .userdb import Table, members
+from .userdb import Table, members_of
 
 
 class HostAccounts:
@@ -25,7 +25,7 @@ class HostAccounts:
     @cached_property
     def _groups(self) -> list[list[str]]:
         table = account_files(self.host).table("group") or Table()
-        return [columns for columns in table.entries() if len(columns) == 4]
+        return [columns for columns in table.entries() if len(columns) > 3]
 
     def user(self, name: str) -> Account | Unasked | None:
         """The account of that name."""
@@ -43,4 +43,4 @@ class HostAccounts:
         return self.user(name) if isinstance(name, str) else None
 
     def _of(self, name: str, primary: str) -> frozenset[str]:
-        return frozenset(c[0] for c in self._groups if c[2] == primary or name in members(c[3]))
+        return frozenset(c[0] for c in self._groups if c[2] == primary or name in members_of(c))

@@ -11,7 +11,7 @@ from ..model import clean_path, inside
 from .held import account_files
 from .names import Names
 from .port import Host, Observer, Process
-from .userdb import members
+from .userdb import members_of
 
 
 def misfit(host: Observer, process: Process, effective: Mapping[str, str]) -> str:
@@ -36,7 +36,7 @@ def misfit(host: Observer, process: Process, effective: Mapping[str, str]) -> st
         return f"{told} runs with group {groups}, not {names.group(primary)}"
     if columns is None:
         return ""
-    wanted = {int(c[2]) for c in files.need("group").entries() if len(c) == 4 and user in members(c[3])}
+    wanted = {int(c[2]) for c in files.need("group").entries() if len(c) > 3 and user in members_of(c)}
     wanted |= {gid for word in effective.get("SupplementaryGroups", "").split() if (gid := names.gid(word)) is not None}
     have = process.groups - {primary, int(columns[3])}
     if have != wanted - {primary, int(columns[3])}:

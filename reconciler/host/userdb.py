@@ -165,7 +165,7 @@ class Table:
         if self._listing is None:
             self._listing = {}
             for columns in self.entries():
-                for member in _members(columns):
+                for member in members_of(columns):
                     self._listing.setdefault(member, {})[columns[0]] = None
         return sorted(self._listing.get(name, ()), key=lambda entry: self.find(entry) or 0)
 
@@ -197,9 +197,9 @@ class Table:
             if before[0] in self._doubled or after[0] in self._doubled:
                 self._listing = None
                 return
-            for member in _members(before):
+            for member in members_of(before):
                 self._listing.get(member, {}).pop(before[0], None)
-            for member in _members(after):
+            for member in members_of(after):
                 self._listing.setdefault(member, {})[after[0]] = None
 
 
@@ -211,7 +211,8 @@ def _number(columns: list[str]) -> int | None:
     return int(columns[2]) if len(columns) > 2 and columns[2].isdecimal() else None
 
 
-def _members(columns: list[str]) -> list[str]:
+def members_of(columns: list[str]) -> list[str]:
+    """Who is listed in the columns of a group: the C library takes all behind the third colon for the list."""
     return members(":".join(columns[3:]))
 
 

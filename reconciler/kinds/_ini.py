@@ -43,6 +43,10 @@ class IniState(FileState):
         """Its lines, to be read and not changed."""
         return parsed(self.data, self.fold, self.dialect)
 
+    def opened(self) -> IniFile:
+        """Its lines, to be changed."""
+        return IniFile(self.data.encode("latin-1"), fold=self.fold, dialect=DIALECTS[self.dialect])
+
 
 class IniLens(WholeFile[IniState]):
     """Reads and writes the file as a whole, and tells and sets its keys."""
@@ -59,7 +63,7 @@ class IniLens(WholeFile[IniState]):
 
     def write(self, host: Host, name: str, state: State) -> None:
         """Put the file in place as a whole, or remove it."""
-        seen, aids = self.read(host, name), ("fold", "dialect", "secrets", "made", "inexact")
+        seen, aids = self.read(host, name), IniState.model_fields.keys() - FileState.model_fields.keys()
         usual = {aid: getattr(seen, aid) for aid in aids} if isinstance(seen, IniState) else {}
         put(host, name, seen, state, **usual)
 
@@ -173,7 +177,7 @@ def one_line(value: Hidden) -> Hidden:
 
 def edited(base: IniState, wanted: Keys) -> str:
     """A file's bytes with these keys set, or taken out."""
-    file = IniFile(base.data.encode("latin-1"), fold=base.fold, dialect=DIALECTS[base.dialect])
+    file = base.opened()
     for name, value in wanted.items():
         file.put(*name, value)
     return file.render().decode("latin-1")
@@ -183,7 +187,7 @@ def given_back(base: IniState, back: Mapping[Name, Json], wanted: Keys) -> str:
     """A file's bytes with some keys as they were, line by line, and others set."""
     if not back:
         return edited(base, wanted)
-    file = IniFile(base.data.encode("latin-1"), fold=base.fold, dialect=DIALECTS[base.dialect])
+    file = base.opened()
     file.restore_all(back)
     return edited(base.model_copy(update={"data": file.render().decode("latin-1")}), wanted)
 

@@ -13,7 +13,6 @@ from ..formats.text import printable
 from ..host.names import Names, absent
 from ..host.port import Host, Observer, Type
 from ..model import EXISTS, Absent, Address, Change, Field, Json, Owner, State, Target
-from ..trees.numbers import owner_of_today
 
 OWNER, GROUP, MODE = ("owner",), ("group",), ("mode",)
 
@@ -71,7 +70,8 @@ class LocatedKind(Kind[L]):
     def record(self, host: Observer, found: Proposal, step: Step, vault: Vault) -> tuple[tuple[Change, ...], Json]:
         """With the numbers that owners have now, since a name may have another one when it comes back."""
         changes, image = super().record(host, found, step, vault)
-        return tuple(_numbered(change, Names(host)) for change in changes), image
+        names = Names(host)
+        return tuple(_numbered(change, names) for change in changes), image
 
     def put_back(self, host: Host, name: str, changes: Sequence[Change], image: Json, vault: Vault) -> str:
         """As for every kind, with owners by name."""
@@ -129,7 +129,7 @@ def owners(
     for field, known in ((OWNER, names.known_user), (GROUP, names.known_group)):
         if _is_numbered(values.get(field)):
             told = values[field]
-            values[field] = owner_of_today(told["name"], told["number"], field[0], names)
+            values[field] = names.today(field[0], told["name"], told["number"])
         elif field in values:
             values[field] = known(values[field])
     return values
@@ -150,7 +150,7 @@ def _numbered(change: Change, names: Names) -> Change:
         return change
 
     def told(owner: Json) -> Json:
-        number = None if owner is None else names.uid(owner) if change.field == OWNER else names.gid(owner)
+        number = None if owner is None else names.number(change.field[0], owner)
         return owner if number is None else {"name": owner, "number": number}
 
     return with_(change, before=told(change.before), after=told(change.after))

@@ -22,7 +22,7 @@ from ..formats.text import printable
 from ..host.port import Observer, Stat, Type
 from ..model import EXISTS, MARK, Absent, Address, Field, Json, Resource, Seen, State, Target
 from ._file import digest, new_mode, told_of
-from ._ini import DIALECT, FOLD, STANDING, IniLens, IniState, hidden, hiding, one_line
+from ._ini import DIALECT, FOLD, STANDING, IniLens, IniState, hidden, hiding, one_line, parsed
 from ._located import LocatedKind, asked_owners, ownership, owning
 
 Text = Annotated[str, Described(pattern=r"^[^\r\n\x00]*$")]
@@ -238,7 +238,7 @@ class IniKind(IniLens):
         return len(field) == 2 and bool(SECRET_KEY.search(field[1]))
 
     def stored_aside(self, field: Field) -> bool:
-        """A key's value holds the file it stood in, and the mark a digest of it."""
+        """A key may be a secret, and the mark holds the whole file."""
         return len(field) == 2 or field == MARK
 
     def keys(self, fields: Iterable[Field]) -> set[Field]:
@@ -280,8 +280,7 @@ class IniKind(IniLens):
         """What others put into a file that we made would go with it."""
         if not isinstance(prospect.before, IniState) or not isinstance(prospect.after, Absent):
             return []
-        before = prospect.before
-        rest = IniFile(before.data.encode("latin-1"), fold=before.fold, dialect=DIALECTS[before.dialect])
+        rest = prospect.before.opened()
         back = prospect.target.give_back.items()
         rest.restore_all({(f[0], f[1]): value for f, value in back if len(f) == 2 and isinstance(value, dict)})
         left = [line.strip() for line in rest.lines if line.strip()]
@@ -315,7 +314,7 @@ def _text(seen: State) -> str:
 
 def _check(dialect: Dialect, seen: State, values: Mapping[Field, Json], *, fold: bool) -> None:
     """Raise `HostError` where the readers of a file would take what is asked for as something else."""
-    file = IniFile(seen.data.encode("latin-1") if isinstance(seen, IniState) else b"", fold=fold, dialect=dialect)
+    file = parsed(seen.data if isinstance(seen, IniState) else "", fold, dialect.name)
     for (section, key), value in ((f, v) for f, v in values.items() if len(f) == 2):
         wanted = [value] if isinstance(value, str) else value if isinstance(value, list) else []
         known = bool(file.find(section, key))

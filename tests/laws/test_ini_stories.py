@@ -1,7 +1,7 @@
 """Several teams and a stranger in one ini file: whoever comes and goes in whatever order, the first bytes come back.
 
 Files are odd ones: blank ends, no last newline, repeated sections and keys, continuations, mixed endings.  Whatever a
-stranger wrote into a line of its own meanwhile is still there at the end, and nothing else is.
+stranger wrote into a line of its own meanwhile is still there at the end.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Owners whose accounts get other numbers meanwhile, by us or by somebody else: what comes back is the number that was."""
+"""Owners whose accounts get other numbers meanwhile, by another team or in the same run: what comes back is the number that was."""
 
 from __future__ import annotations
 

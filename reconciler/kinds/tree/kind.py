@@ -60,7 +60,7 @@ from .._inside import (
 )
 from .._located import nobody
 from .resource import Tree, _words
-from .work import Work, _unasked, forecast, known_owners, names_of
+from .work import Work, _unasked, forecast, known_owners, names_of, numbers_of
 
 
 class TreeState(State):
@@ -332,7 +332,7 @@ class TreeKind(Kind[TreeState]):
             absolute(name, path): Foretold({"owner": look.owner, "group": look.group, "mode": look.mode})
             for path, look in found.coming.items()
         }
-        work = Work(found, names_of(host, found), time.monotonic())
+        work = Work(found, names_of(host, found), numbers_of(host, found), time.monotonic())
         return Proposal(
             target,
             TreeState(),
@@ -416,7 +416,7 @@ class TreeKind(Kind[TreeState]):
         if found.work is None:
             return found
         survey = self.survey(host, found.target, Context(vault=vault, recording=True))
-        return found if survey is None else with_(found, work=Work(survey, {}, 0.0))
+        return found if survey is None else with_(found, work=Work(survey, {}, {}, 0.0))
 
     def perform(
         self, host: Host, found: Proposal, step: Step, changes: Sequence[Change], vault: Vault

@@ -33,8 +33,10 @@ class Work:
     """What planning found in a tree, to be carried out by the same run if nothing came between."""
 
     survey: Survey
-    names: Mapping[tuple[Owner | None, Owner | None], tuple[Owner | None, ...]]
-    """The names of the owners that were met, as the image has them, and the numbers of those who come."""
+    names: Mapping[tuple[int, int], tuple[Owner, Owner]]
+    """The names of the owners that were met, as the image has them."""
+    numbers: Mapping[tuple[str, Owner], int | None]
+    """The numbers of owners and groups to whom something goes; None for one that is made by the same plan."""
     when: float
 
     def holds(self, host: Observer, found: Proposal, context: Context) -> bool:
@@ -43,7 +45,8 @@ class Work:
         return (
             self.survey.album is not None
             and time.monotonic() - self.when < FRESH
-            and self._same(names_of(host, self.survey))
+            and names_of(host, self.survey) == self.names
+            and all(self.numbers[one] in (None, now) for one, now in numbers_of(host, self.survey).items())
             and not any(
                 prospect.steps and address != found.target.address and inside(address.name, top)
                 for address, prospect in context.planned.items()
@@ -51,22 +54,18 @@ class Work:
             )
         )
 
-    def _same(self, now: Mapping[tuple[Owner | None, Owner | None], tuple[Owner | None, ...]]) -> bool:
-        """Whether names mean what they did; one that had no number when this was planned has got its first one."""
-        return now.keys() == self.names.keys() and all(
-            then is None or then == today
-            for key, named in self.names.items()
-            for then, today in zip(named, now[key], strict=True)
-        )
 
-
-def names_of(host: Observer, survey: Survey) -> dict[tuple[Owner | None, Owner | None], tuple[Owner | None, ...]]:
-    """The names of all owners and groups that a pass met, and the numbers of those who come."""
+def names_of(host: Observer, survey: Survey) -> dict[tuple[int, int], tuple[Owner, Owner]]:
+    """The names of all owners and groups that a pass met."""
     names = Names(host)
-    coming = {after for _, after in survey.album.classes if after is not None} if survey.album is not None else set()
-    return {(uid, gid): (names.user(uid), names.group(gid)) for uid, gid in survey.owners} | {
-        (look.owner, look.group): (names.uid(look.owner), names.gid(look.group)) for look in coming
-    }
+    return {(uid, gid): (names.user(uid), names.group(gid)) for uid, gid in survey.owners}
+
+
+def numbers_of(host: Observer, survey: Survey) -> dict[tuple[str, Owner], int | None]:
+    """The numbers of all owners and groups to whom a pass would give something."""
+    names, looks = Names(host), {after for _, after in survey.album.classes if after} if survey.album else set()
+    who = {("owner", look.owner) for look in looks} | {("group", look.group) for look in looks}
+    return {(part, owner): names.number(part, owner) for part, owner in who}
 
 
 def _unasked(rule: Wish, layer: Json) -> bool:
